@@ -1,0 +1,139 @@
+"""Arguments that are about agents, as callers pass them, in one canonical and checked form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beliefd_proto import ModelInfo
+from beliefd_proto.errors import InvalidArgument, UnknownAgent
+
+
+def agent_rows(agents: Any, live: NDArray[np.int64], numbers: Mapping[str, int] | None) -> NDArray[np.int64]:
+    """The numbers of the agents that a call names, in its order.
+
+    Parameters
+    ----------
+    agents
+        Numbers, or ids where the population has ids; None for all that live.
+    live : ndarray of int64
+        The live agents, ascending.
+    numbers : mapping, optional
+        The number of each id.
+
+    Raises
+    ------
+    UnknownAgent
+        A number or id that no live agent has.
+    InvalidArgument
+        No agents, one named twice, or not a list of numbers or ids.
+    """
+    if agents is None:
+        rows = live
+    elif isinstance(agents, (list, tuple)) and agents and all(isinstance(a, str) for a in agents):
+        rows = _by_id(agents, numbers)
+    else:
+        rows = _to_array(agents, "agents")
+        if rows.ndim != 1 or rows.dtype.kind not in "iu":
+            raise InvalidArgument(
+                "agents are a list of numbers, or of ids",
+                field="agents",
+                value=f"{rows.dtype} {rows.shape}",
+                allowed="integers of shape (n,)",
+            )
+        rows = rows.astype(np.int64)
+        _check_live(rows, live)
+    if not len(rows):
+        raise InvalidArgument("a call is about one agent or more", field="agents", value=0, allowed="1 or more")
+    if agents is not None and len(rows) > 1 and not (rows[1:] > rows[:-1]).all():
+        unique, first = np.unique(rows, return_index=True)
+        if len(unique) < len(rows):
+            at = int(np.setdiff1d(np.arange(len(rows)), first)[0])
+            raise InvalidArgument("an agent is named twice", field="agents", index=(at,), value=int(rows[at]))
+    return rows
+
+
+def reset_array(reset: Any, agents: int) -> NDArray[np.uint8]:
+    """A reset mask of shape (agents,) as it travels.
+
+    Raises
+    ------
+    InvalidArgument
+    """
+    mask = _to_array(reset, "reset")
+    if mask.shape != (agents,) or mask.dtype.kind not in "biu" or ((mask != 0) & (mask != 1)).any():
+        raise InvalidArgument(
+            "a reset mask says true or false for each agent of the call",
+            field="reset",
+            value=f"{mask.dtype} {mask.shape}",
+            allowed=f"bool of shape ({agents},)",
+        )
+    return mask.astype(np.uint8)
+
+
+def executed_array(executed: Any, info: ModelInfo, agents: int) -> NDArray[np.int32]:
+    """Executed actions of shape (agents, factors): what the environment did, -1 where it is not told.
+
+    Raises
+    ------
+    InvalidArgument
+    """
+    actions = _to_array(executed, "executed_actions")
+    if actions.ndim == 1 and actions.dtype.kind in "iu" and len(info.control_fac_idx) == 1:
+        whole = np.zeros((len(actions), info.num_factors), np.int64)
+        whole[actions < 0] = -1
+        whole[:, info.control_fac_idx[0]] = actions
+        actions = whole
+    if actions.shape != (agents, info.num_factors) or actions.dtype.kind not in "iu":
+        raise InvalidArgument(
+            "executed actions are one action per agent and factor",
+            field="executed_actions",
+            value=f"{actions.dtype} {actions.shape}",
+            allowed=f"integers of shape ({agents}, {info.num_factors})",
+        )
+    wrong = (actions < -1) | (actions >= np.asarray(info.num_controls))
+    if wrong.any():
+        agent, factor = (int(i) for i in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
+        raise InvalidArgument(
+            "this factor has no such action",
+            field="executed_actions",
+            index=(agent, factor),
+            value=int(actions[agent, factor]),
+            allowed=f"0..{info.num_controls[factor] - 1}, or -1 where it is not told",
+        )
+    return actions.astype(np.int32)
+
+
+def _to_array(value: Any, field: str) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"cannot be made into an array ({error})", field=field) from None
+
+
+def _by_id(ids: list[str] | tuple[str, ...], numbers: Mapping[str, int] | None) -> NDArray[np.int64]:
+    rows = np.empty(len(ids), np.int64)
+    for i, name in enumerate(ids):
+        number = None if numbers is None else numbers.get(name)
+        if number is None:
+            why = "this population has no ids, only numbers" if numbers is None else "no live agent has this id"
+            raise UnknownAgent(why, field="agents", index=(i,), value=name)
+        rows[i] = number
+    return rows
+
+
+def _check_live(rows: NDArray[np.int64], live: NDArray[np.int64]) -> None:
+    places = np.searchsorted(live, rows)
+    found = live[np.minimum(places, len(live) - 1)] if len(live) else np.full(len(rows), -1)
+    if (found != rows).any():
+        at = int(np.argmax(found != rows))
+        raise UnknownAgent(
+            "no live agent has this number",
+            field="agents",
+            index=(at,),
+            value=int(rows[at]),
+            allowed=f"{len(live)} agents",
+        )

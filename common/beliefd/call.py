@@ -1,0 +1,237 @@
+"""A step or read over any number of agents, as the chunks that travel, and their answers as one result."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from beliefd.step import Reading, Step
+from beliefd_proto import Applied, Arrays, Command, Message, ModelInfo, Want
+from beliefd_proto import messages as m
+from beliefd_proto.errors import BeliefdError, InvalidArgument
+
+_WANT = {"beliefs": Want.BELIEFS, "q_pi": Want.Q_PI, "neg_efe": Want.NEG_EFE, "vfe": Want.VFE}
+_WANT_READ = {**_WANT, "observations": Want.OBSERVATION}
+
+
+def want_bits(want: Iterable[str], read: bool = False) -> Want:
+    """The outputs named in `want` as bits.
+
+    Raises
+    ------
+    InvalidArgument
+        For a name that is no output.
+    """
+    known = _WANT_READ if read else _WANT
+    bits = Want.NOTHING
+    for i, name in enumerate((want,) if isinstance(want, str) else want):
+        if name not in known:
+            raise InvalidArgument(
+                "there is no such output", field="want", index=(i,), value=name, allowed=", ".join(sorted(known))
+            )
+        bits |= known[name]
+    return bits
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Agents `start` to `stop` of a call, and the answer once it is there."""
+
+    start: int
+    stop: int
+    header: m.AgentRequest
+    arrays: Arrays
+    future: Future[Message] | None = None
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of the user. `rows` are the agents, `ticks` the tick that the call commits for each (steps only)."""
+
+    command: Command
+    info: ModelInfo
+    rows: NDArray[np.int64]
+    ticks: NDArray[np.int64] | None
+    chunks: list[Chunk]
+
+    def errors(self) -> Iterator[tuple[Chunk, BeliefdError]]:
+        """What went wrong, of chunks whose answer is there."""
+        for chunk in self.chunks:
+            error = chunk.future.exception() if chunk.future is not None else None
+            if isinstance(error, BeliefdError):
+                yield chunk, error
+            elif error is not None:
+                raise error
+
+    def error(self) -> BeliefdError | None:
+        """The first error, telling of the whole call: `applied` over all its agents, and `partial` results."""
+        failed = {chunk.start: error for chunk, error in self.errors()}
+        if not failed:
+            return None
+        first = next(iter(failed.values()))
+        if self.command is Command.STEP:
+            applied = np.full(len(self.rows), Applied.YES, np.uint8)
+            for chunk in self.chunks:
+                error = failed.get(chunk.start)
+                if error is not None:
+                    told = Applied.UNKNOWN if error.applied is None else error.applied
+                    applied[chunk.start : chunk.stop] = told
+            arrays = self._gathered({start: error.partial or {} for start, error in failed.items()})
+            first.applied = applied
+            first.partial = self._step(arrays) if "actions" in arrays else None
+        return first
+
+    def step(self) -> Step:
+        return self._step(self._gathered({}))
+
+    def reading(self) -> Reading:
+        arrays = self._gathered({})
+        return Reading(
+            tick=arrays["tick"],
+            actions=arrays["actions"].astype(np.int32),
+            observations=arrays.get("observations"),
+            **self._outputs(arrays),
+        )
+
+    def _step(self, arrays: Arrays) -> Step:
+        assert self.ticks is not None
+        return Step(
+            actions=arrays["actions"].astype(np.int32),
+            tick=self.ticks,
+            control_fac_idx=self.info.control_fac_idx,
+            **self._outputs(arrays),
+        )
+
+    def _outputs(self, arrays: Arrays) -> dict[str, Any]:
+        beliefs = arrays.get("beliefs")
+        cuts = np.cumsum(self.info.num_states)[:-1]
+        return {
+            "beliefs": None if beliefs is None else np.split(beliefs, cuts, axis=1),
+            "q_pi": arrays.get("q_pi"),
+            "neg_efe": arrays.get("neg_efe"),
+            "vfe": arrays.get("vfe"),
+        }
+
+    def _gathered(self, failed: Mapping[int, Arrays]) -> Arrays:
+        """The arrays of all answers as one; zeros where a chunk has none."""
+        parts = [(chunk, failed[chunk.start] if chunk.start in failed else _arrays(chunk)) for chunk in self.chunks]
+        if len(parts) == 1:
+            return parts[0][1]
+        names = {name: a for _, arrays in parts for name, a in arrays.items() if name != "applied"}
+        gathered: Arrays = {}
+        for name, like in names.items():
+            whole = np.zeros((len(self.rows), *like.shape[1:]), like.dtype)
+            for chunk, arrays in parts:
+                if name in arrays:
+                    whole[chunk.start : chunk.stop] = arrays[name]
+            gathered[name] = whole
+        return gathered
+
+
+def step_call(
+    population: str,
+    info: ModelInfo,
+    limits: m.Limits,
+    rows: NDArray[np.int64],
+    ticks: NDArray[np.int64],
+    inputs: Mapping[str, NDArray[Any]],
+    want: Want,
+) -> Call:
+    """Cut a step into chunks. `inputs` are the arrays with a row per agent; every chunk gets an id of its own."""
+    size = _chunk_agents(info, limits, want, sum(a[:1].nbytes for a in inputs.values()))
+    chunks = []
+    for start in range(0, len(rows), size):
+        stop = min(start + size, len(rows))
+        arrays: Arrays = {}
+        first = _first(rows[start:stop], arrays)
+        tick: int | None = int(ticks[start])
+        if (ticks[start:stop] != tick).any():
+            arrays["ticks"], tick = ticks[start:stop], None
+        arrays.update({name: a[start:stop] for name, a in inputs.items()})
+        header = m.Step(
+            id=secrets.token_bytes(16),
+            deadline_ms=0,
+            population=population,
+            count=stop - start,
+            first=first,
+            want=int(want),
+            tick=tick,
+        )
+        chunks.append(Chunk(start, stop, header, arrays))
+    return Call(Command.STEP, info, rows, ticks, chunks)
+
+
+def read_call(population: str, info: ModelInfo, limits: m.Limits, rows: NDArray[np.int64], want: Want) -> Call:
+    """Cut a read into chunks."""
+    size = _chunk_agents(info, limits, want, 0)
+    chunks = []
+    for start in range(0, len(rows), size):
+        stop = min(start + size, len(rows))
+        arrays: Arrays = {}
+        first = _first(rows[start:stop], arrays)
+        header = m.Read(
+            id=secrets.token_bytes(16),
+            deadline_ms=0,
+            population=population,
+            count=stop - start,
+            first=first,
+            want=int(want),
+        )
+        chunks.append(Chunk(start, stop, header, arrays))
+    return Call(Command.READ, info, rows, None, chunks)
+
+
+def _chunk_agents(info: ModelInfo, limits: m.Limits, want: Want, input_row_bytes: int) -> int:
+    row_bytes = max(info.answer_row_bytes(want), input_row_bytes, 1)
+    return max(min(limits.chunk_agents, limits.frame_bytes // row_bytes), 1)
+
+
+def _first(rows: NDArray[np.int64], arrays: Arrays) -> int | None:
+    """The first of neighbouring agents; else None, with the agents added to `arrays`."""
+    first = int(rows[0])
+    if int(rows[-1]) - first == len(rows) - 1 and (len(rows) < 3 or bool((np.diff(rows) == 1).all())):
+        return first
+    arrays["agents"] = rows.astype(np.uint32)
+    return None
+
+
+def _arrays(chunk: Chunk) -> Arrays:
+    assert chunk.future is not None
+    return chunk.future.result().arrays
+
+
+def deadline_after(timeout_s: Any) -> float:
+    """When a call that may take `timeout_s` seconds from now ends, on the monotonic clock.
+
+    Raises
+    ------
+    InvalidArgument
+    """
+    if not isinstance(timeout_s, int | float | np.integer | np.floating) or not 0 < timeout_s <= 86_400:
+        raise InvalidArgument("not a time to wait", field="timeout_s", value=timeout_s, allowed="0 < s <= 86400")
+    return time.monotonic() + float(timeout_s)
+
+
+def checked_header(kind: type[Any], **fields: Any) -> Any:
+    """A header with a fresh id, its fields checked as the broker will check them.
+
+    Raises
+    ------
+    InvalidArgument
+    """
+    fields = {name: int(value) if isinstance(value, np.integer) else value for name, value in fields.items()}
+    header = kind(id=secrets.token_bytes(16), deadline_ms=0, **fields)
+    try:
+        msgspec.msgpack.decode(msgspec.msgpack.encode(header), type=kind)
+    except (msgspec.ValidationError, TypeError, OverflowError) as error:
+        field = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else kind.__name__.lower()
+        raise InvalidArgument(str(error), field=field, value=fields.get(field)) from None
+    return header

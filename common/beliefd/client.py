@@ -1,0 +1,316 @@
+"""The synchronous client: a socket and a clock around `beliefd.session`."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import zmq
+
+from beliefd.call import checked_header, deadline_after
+from beliefd.model import Model
+from beliefd.population import Population
+from beliefd.session import Pending, Session
+from beliefd_proto import Arrays, Command, Message
+from beliefd_proto import messages as m
+from beliefd_proto.errors import Disconnected, InvalidArgument
+
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:5757"
+DEFAULT_TIMEOUT_S = 10.0
+
+
+def connect(endpoint: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> Client:
+    """Connect to a broker.
+
+    Parameters
+    ----------
+    endpoint : str, optional
+        ``tcp://HOST:PORT`` or ``ipc://PATH``. By default ``BELIEFD_ENDPOINT``, else ``tcp://127.0.0.1:5757``.
+    timeout_s : float
+        How long to wait for the broker, in seconds.
+
+    Returns
+    -------
+    Client
+        Use it in a ``with`` statement, or call its `close`.
+
+    Raises
+    ------
+    Disconnected
+        No broker answered in time.
+    VersionMismatch
+        The broker speaks another version of the protocol.
+    InvalidArgument
+        The endpoint has a form that cannot be connected to.
+    """
+    client = Client(endpoint or os.environ.get("BELIEFD_ENDPOINT") or DEFAULT_ENDPOINT)
+    try:
+        client.wait_connected(timeout_s)
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+class Client:
+    """A connection to a broker. Safe to use from several threads.
+
+    Whoever waits for an answer drives the socket; while somebody does, the others wait for their answer only. Futures
+    from `Population.submit` are driven by a thread of the client's own, which starts with the first of them. Their
+    callbacks run on whichever thread drives, and may use the client; while one of them waits, others run on its thread.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self._session = Session(client=f"beliefd-python pid {os.getpid()}")
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.SNDHWM, 0)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+        try:
+            self._socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            self._socket.close()
+            raise InvalidArgument(
+                f"cannot connect to this: {error}",
+                field="endpoint",
+                value=endpoint,
+                allowed="tcp://HOST:PORT, ipc://PATH",
+            ) from None
+        self._wake_fd, self._wake_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._wake_fd, zmq.POLLIN)
+        # Guards the session and `_driver`. The socket and `_ended` belong to the thread `_driver`, lock or no lock.
+        self._turn = threading.Condition()
+        self._driver: int | None = None
+        self._ended: deque[Pending] = deque()
+        self._closed = False
+        self._pump: threading.Thread | None = None
+
+    def create_population(
+        self,
+        name: str,
+        model: Model,
+        agents: int | None = None,
+        *,
+        seed: int = 0,
+        exist_ok: bool = False,
+        durability: str = "process",
+        agent_ids: Sequence[str] | None = None,
+        timeout_s: float = 60.0,
+    ) -> Population:
+        """Make a population of agents that share a model.
+
+        Parameters
+        ----------
+        name : str
+            1 to 128 of letters, digits, dot, underscore and hyphen.
+        model : Model
+        agents : int, optional
+            How many; the length of `agent_ids` where that is given.
+        seed : int
+            Of all stochastic draws of the population, 0 .. 2**63 - 1.
+        exist_ok : bool
+            Attach to a population of this name and this model if there is one.
+        durability : str
+            ``"process"``: what was acknowledged survives the death of any process.
+        agent_ids : sequence of str, optional
+            The caller's own names of the agents, each once.
+
+        Raises
+        ------
+        PopulationExists
+            The name is taken; with `exist_ok`, by a population of another model.
+        DiskFull
+            The data folder has no room for it; the message says how many bytes it takes.
+        """
+        if agents is None and agent_ids is None:
+            raise InvalidArgument("say how many agents, or their ids", field="agents", allowed="1 or more")
+        count = len(agent_ids) if agents is None and agent_ids is not None else agents
+        header = checked_header(
+            m.Create,
+            name=name,
+            spec=msgspec.msgpack.encode(model.spec()),
+            hash=model.hash,
+            agents=count,
+            seed=seed,
+            durability=durability,
+            exist_ok=exist_ok,
+            agent_ids=None if agent_ids is None else tuple(agent_ids),
+        )
+        answer = self.request(Command.CREATE, header, model.tensors(), timeout_s)
+        return Population(self, answer)
+
+    def population(self, name: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> Population:
+        """Find a population by its name.
+
+        Raises
+        ------
+        UnknownPopulation
+        """
+        return Population(self, self.request(Command.ATTACH, checked_header(m.Attach, name=name), {}, timeout_s))
+
+    def populations(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> list[m.PopulationInfo]:
+        """All populations that the broker serves."""
+        answer = self.request(Command.LIST, checked_header(m.List), {}, timeout_s).header
+        assert isinstance(answer, m.Populations)
+        return list(answer.populations)
+
+    def status(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> m.StatusReport:
+        """What the broker says of itself, its workers and its populations."""
+        answer = self.request(Command.STATUS, checked_header(m.Status), {}, timeout_s).header
+        assert isinstance(answer, m.StatusReport)
+        return answer
+
+    def close(self) -> None:
+        """End what has no answer yet with `Disconnected`, and let go of the socket."""
+        with self._turn:
+            if self._closed:
+                return
+            self._closed = True
+            self._session.close("the client was closed")
+            self._ended.extend(self._session.take_ended())
+            self._wake()
+            self._turn.notify_all()
+            while self._driver not in (None, threading.get_ident()):
+                self._turn.wait()
+        self._resolve_ended()
+        if self._pump is not None and self._pump is not threading.current_thread():
+            self._pump.join()
+        self._socket.close()
+        os.close(self._wake_fd)
+        os.close(self._wake_write_fd)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # What populations build on.
+
+    @property
+    def limits(self) -> m.Limits:
+        """What the broker accepts."""
+        return self._session.limits
+
+    def request(self, command: Command, header: m.Request, arrays: Arrays, timeout_s: float) -> Message:
+        """Send a request and wait for its answer."""
+        future = self.send(command, header, arrays, deadline_after(timeout_s))
+        self.drive(future.done)
+        return future.result()
+
+    def send(self, command: Command, header: m.Request, arrays: Arrays, deadline_s: float) -> Future[Message]:
+        """Hand a request to the session. Somebody has to drive."""
+        frame_bytes = max((a.nbytes for a in arrays.values()), default=0)
+        if isinstance(header, m.Create | m.AddAgents) and header.agent_ids is not None:
+            frame_bytes = max(frame_bytes, sum(len(name.encode()) + 5 for name in header.agent_ids))
+        if frame_bytes > self.limits.frame_bytes:
+            raise InvalidArgument(
+                "one array, or the list of ids, is larger than the broker takes in a frame",
+                field="arrays",
+                value=f"{frame_bytes} bytes",
+                allowed=f"{self.limits.frame_bytes} bytes",
+            )
+        with self._turn:
+            if self._closed:
+                raise Disconnected("the client is closed", field="client")
+            future = self._session.submit(command, header, arrays, deadline_s)
+            if self._driver is not None:
+                self._wake()
+        return future
+
+    def drive_in_background(self) -> None:
+        """Have a thread of the client's own drive from now on whenever something is open."""
+        with self._turn:
+            if self._pump is None and not self._closed:
+                self._pump = threading.Thread(target=self._pump_loop, name="beliefd-client", daemon=True)
+                self._pump.start()
+            self._turn.notify_all()
+
+    def wait_connected(self, timeout_s: float) -> None:
+        """Wait until the broker has welcomed this client."""
+        self.request(Command.LIST, checked_header(m.List), {}, timeout_s)
+
+    def drive(self, done: Callable[[], bool]) -> None:
+        """Move messages until `done`, or wait for the thread that moves them."""
+        me = threading.get_ident()
+        while True:
+            with self._turn:
+                while self._driver not in (None, me) and not done():
+                    self._turn.wait()
+                if done() or self._closed:
+                    return
+                # Callbacks run on the driving thread: where one of them waits for an answer, this thread is `outer`.
+                outer, self._driver = self._driver, me
+            try:
+                self._exchange_once()
+            finally:
+                with self._turn:
+                    self._driver = outer
+                    self._turn.notify_all()
+
+    def _exchange_once(self) -> None:
+        """Send what has to be sent, wait for something, take what arrived. For the driving thread only."""
+        if not self._ended:
+            self._exchange()
+        self._resolve_ended()
+
+    def _resolve_ended(self) -> None:
+        # One by one off the queue: a callback that drives resolves the others, which it may be waiting for.
+        while self._ended:
+            self._ended.popleft().resolve()
+
+    def _exchange(self) -> None:
+        now_s = time.monotonic()
+        with self._turn:
+            outgoing = self._session.take_outgoing(now_s)
+            wait_s = max(self._session.next_wakeup_s(now_s) - now_s, 0.0)
+        for frames in outgoing:
+            self._socket.send_multipart(frames, zmq.DONTWAIT)
+        if self._poller.poll(math.ceil(wait_s * 1000)):
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake_fd, 4096)
+        arrived = list(iter(self._receive, None))
+        now_s = time.monotonic()
+        with self._turn:
+            for frames in arrived:
+                self._session.receive(frames, now_s)
+            self._session.tick(now_s)
+            self._ended.extend(self._session.take_ended())
+
+    def _receive(self) -> list[Any] | None:
+        # Asking first: the exception of an empty socket costs more than a small message.
+        if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            return None
+        return list(self._socket.recv_multipart(zmq.DONTWAIT))
+
+    def _pump_loop(self) -> None:
+        while True:
+            with self._turn:
+                while self._idle() and not self._closed:
+                    self._turn.wait()
+                if self._closed:
+                    return
+            self.drive(self._idle)
+
+    def _idle(self) -> bool:
+        """Whether nobody waits for anything: a callback that raised may have left some of what ended unresolved."""
+        return self._session.idle and not self._ended
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._wake_write_fd, b"\0")

@@ -1,0 +1,138 @@
+"""Posterior over policies, and the selection of an action from it.
+
+q_pi = softmax(gamma G + ln E); see Da Costa et al. (2020), J. Math. Psychol. 99, section 5. An action is that of
+the best policy, or the best sum of policies by first action, or a draw from either.
+
+Ties: values within a relative tolerance of the best count as equal to it, and the first of them is taken. A strict
+maximum would be decided by rounding wherever policies tie.
+
+In all of this `choice` is int32 (LANES,), `agents` and `ticks` int64 (LANES,), and `tolerance` the row with what counts
+as a tie.
+"""
+
+# Numba types these functions by their arguments.
+# mypy: disable-error-code="no-untyped-def"
+
+import numpy as np
+
+from beliefd.engine import plan
+from beliefd.engine.jit import inline
+from beliefd.engine.plan import LANES
+from beliefd.engine.random import PURPOSE_ACTION, uniform
+from beliefd.engine.tile import fill, maximum_of_rows, softmax
+from beliefd.engine.vectormath import exp, log_floor
+
+_WHOLE_POLICIES = np.int64(0)
+"""Stands for the factor in a draw of whole policies."""
+
+
+@inline
+def score_policies(ints, reals, work, tolerance):
+    """Turn the score rows from G into gamma G + ln E, and set the tolerance row."""
+    one = work.dtype.type(1)
+    gamma, relative = reals[ints[plan.GAMMA]], reals[ints[plan.TOLERANCE]]
+    first, count = ints[plan.SCORE_ROW], ints[plan.NUM_POLICIES]
+    for p in range(count):
+        log_e = reals[ints[plan.LOG_E] + p]
+        for lane in range(LANES):
+            work[first + p, lane] = gamma * work[first + p, lane] + log_e
+    maximum_of_rows(work, first, count, tolerance)
+    for lane in range(LANES):
+        work[tolerance, lane] = relative * max(one, abs(work[tolerance, lane]))
+
+
+@inline
+def choose_best_policies(ints, work, tolerance, choice):
+    """Choose the first of the best policies from the score rows before their softmax."""
+    _choose_best(work, ints[plan.SCORE_ROW], ints[plan.NUM_POLICIES], tolerance, ints[plan.SPARE_ROW], choice)
+
+
+@inline
+def infer_policies(ints, work):
+    """Turn the score rows into q_pi."""
+    softmax(work, ints[plan.SCORE_ROW], ints[plan.SCORE_ROW], ints[plan.NUM_POLICIES], ints[plan.SPARE_ROW])
+
+
+@inline
+def draw_policies(ints, reals, work, choice, seed, agents, ticks):
+    """Choose policies by a draw from q_pi to the power alpha. The score rows lose their content."""
+    first, count = ints[plan.SCORE_ROW], ints[plan.NUM_POLICIES]
+    for row in range(first, first + count):
+        for lane in range(LANES):
+            work[row, lane] = log_floor(work[row, lane])
+    _choose_drawn(ints, reals, work, first, count, choice, seed, agents, ticks, _WHOLE_POLICIES)
+
+
+@inline
+def take_first_actions(ints, choice, actions):
+    """Set `actions`, int32 (factors, LANES), to the first actions of the chosen policies."""
+    factors, first = ints[plan.NUM_FACTORS], ints[plan.FIRST_ACTIONS]
+    for f in range(factors):
+        for lane in range(LANES):
+            actions[f, lane] = ints[first + choice[lane] * factors + f]
+
+
+@inline
+def choose_marginal_actions(ints, reals, work, tolerance, choice, actions, seed, agents, ticks):
+    """Set `actions` factor by factor from the probability, under q_pi, of each first action of that factor."""
+    factors = ints[plan.NUM_FACTORS]
+    first, score = ints[plan.MARGINAL_ROW], ints[plan.SCORE_ROW]
+    for f in range(factors):
+        if not ints[ints[plan.CONTROLLED] + f]:
+            for lane in range(LANES):
+                actions[f, lane] = 0
+            continue
+        count = ints[ints[plan.NUM_CONTROLS] + f]
+        for row in range(first, first + count):
+            fill(work, row, work.dtype.type(0))
+        for p in range(ints[plan.NUM_POLICIES]):
+            row = first + ints[ints[plan.FIRST_ACTIONS] + p * factors + f]
+            for lane in range(LANES):
+                work[row, lane] += work[score + p, lane]
+        for row in range(first, first + count):
+            for lane in range(LANES):
+                work[row, lane] = log_floor(work[row, lane])
+        if ints[plan.STOCHASTIC]:
+            _choose_drawn(ints, reals, work, first, count, choice, seed, agents, ticks, f)
+        else:
+            _choose_best(work, first, count, tolerance, ints[plan.SPARE_ROW], choice)
+        for lane in range(LANES):
+            actions[f, lane] = choice[lane]
+
+
+@inline
+def _choose_best(work, first, count, tolerance, spare, choice):
+    maximum_of_rows(work, first, count, spare)
+    for lane in range(LANES):
+        work[spare, lane] -= work[tolerance, lane]
+    # Downwards, so that the first of them is the last to be written.
+    for i in range(count - 1, -1, -1):
+        for lane in range(LANES):
+            if work[first + i, lane] >= work[spare, lane]:
+                choice[lane] = i
+
+
+@inline
+def _choose_drawn(ints, reals, work, first, count, choice, seed, agents, ticks, factor):
+    """Draw an index with weight exp(alpha times row); the rows lose their content."""
+    alpha, largest = reals[ints[plan.ALPHA]], ints[plan.SPARE_ROW]
+    maximum_of_rows(work, first, count, largest)
+    for row in range(first, first + count):
+        for lane in range(LANES):
+            work[row, lane] = exp(alpha * (work[row, lane] - work[largest, lane]))
+    for lane in range(LANES):
+        total = 0.0
+        for row in range(first, first + count):
+            total += np.float64(work[row, lane])
+        target = uniform(seed, agents[lane], ticks[lane], PURPOSE_ACTION, factor) * total
+        running = 0.0
+        # Where rounding keeps the sum at or under the target, the last index with any weight is the one.
+        chosen = 0
+        for i in range(count):
+            weight = np.float64(work[first + i, lane])
+            if weight > 0.0:
+                chosen = i
+            running += weight
+            if running > target:
+                break
+        choice[lane] = chosen

@@ -1,0 +1,246 @@
+"""The one way to step and read agents, for a worker and for `Engine` alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beliefd.engine import jit, kernels
+from beliefd.engine.plan import LANES
+from beliefd.engine.planner import CompiledModel
+from beliefd.engine.store import Store
+from beliefd.observations import Observations
+from beliefd_proto.commands import StepStatus, Want
+
+# Plain integers: the operators of an enum cost more than a small batch's bookkeeping.
+_BELIEFS, _Q_PI, _NEG_EFE, _VFE, _OBSERVATION = (
+    int(bit) for bit in (Want.BELIEFS, Want.Q_PI, Want.NEG_EFE, Want.VFE, Want.OBSERVATION)
+)
+
+Reals = NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepInputs:
+    """One call, checked by the caller: observations in range, no agent twice, every row in the store.
+
+    Attributes
+    ----------
+    rows : ndarray of int64, shape (n,)
+        Agent numbers, in any order.
+    ticks : ndarray of int64, shape (n,)
+        The tick that the call wants to commit, per agent; 1 or above.
+    request_ids : ndarray of uint64, shape (n, 2)
+    observations : Observations
+    reset : ndarray of uint8, shape (n,), or None
+        Nonzero: the agent starts from D.
+    executed_actions : ndarray of int32, shape (n, factors), or None
+        What the agent's last action really was. A negative entry: not told for that factor, so the action stands that
+        the agent selected.
+    want : int
+        Bits of `Want`.
+    """
+
+    rows: NDArray[np.int64]
+    ticks: NDArray[np.int64]
+    request_ids: NDArray[np.uint64]
+    observations: Observations
+    reset: NDArray[np.uint8] | None = None
+    executed_actions: NDArray[np.int32] | None = None
+    want: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepOutputs:
+    """What a step gives, in the order of the call. An agent in conflict has action -1 and zeros.
+
+    Attributes
+    ----------
+    status : ndarray of uint8, shape (n,)
+        `StepStatus` per agent.
+    actions : ndarray of int32, shape (n, factors)
+    vfe : ndarray, shape (n,), or None
+    beliefs : ndarray, shape (n, sum of num_states), or None
+        Factor after factor.
+    q_pi, neg_efe : ndarray, shape (n, policies), or None
+    """
+
+    status: NDArray[np.uint8]
+    actions: NDArray[np.int32]
+    vfe: Reals | None
+    beliefs: Reals | None
+    q_pi: Reals | None
+    neg_efe: Reals | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadOutputs:
+    """The committed state of agents, in the order of the call; see `beliefd.step.Reading` for agents at tick 0.
+
+    Attributes
+    ----------
+    ticks : ndarray of int64, shape (n,)
+    actions : ndarray of int32, shape (n, factors)
+    observations : ndarray of int32, shape (n, modalities), or None
+    vfe, beliefs, q_pi, neg_efe
+        As in `StepOutputs`.
+    """
+
+    ticks: NDArray[np.int64]
+    actions: NDArray[np.int32]
+    observations: NDArray[np.int32] | None
+    vfe: Reals | None
+    beliefs: Reals | None
+    q_pi: Reals | None
+    neg_efe: Reals | None
+
+
+class LoadedPopulation:
+    """A population that this process can step: plan, records and scratch.
+
+    One call at a time: the scratch is shared by all calls. Several of these may serve one store from several threads as
+    long as no agent is in two calls at once.
+
+    Parameters
+    ----------
+    compiled : CompiledModel
+    store : Store
+        With the layout of the model.
+    seed : int
+        0 .. 2^63 - 1.
+    """
+
+    def __init__(self, compiled: CompiledModel, store: Store, seed: int) -> None:
+        self.compiled = compiled
+        self.info = compiled.info
+        self.store = store
+        self.seed = seed
+        jit.prepare(self.info.dtype)
+        self._dtype = np.dtype(self.info.dtype)
+        factors, modalities = self.info.num_factors, self.info.num_modalities
+        self._work = np.zeros((compiled.scratch_rows, LANES), dtype=self._dtype)
+        self._lanes = np.zeros((kernels.LANE_ROWS, LANES), dtype=np.int64)
+        self._marks = np.zeros((kernels.MARK_ROWS + modalities + 2 * factors, LANES), dtype=np.int32)
+        self._total_obs = sum(self.info.num_obs)
+        self._no_reset = np.zeros(0, dtype=np.uint8)
+        self._no_actions = np.zeros((0, factors), dtype=np.int32)
+        self._no_vector = np.zeros(0, dtype=self._dtype)
+        self._no_matrix = np.zeros((0, 1), dtype=self._dtype)
+
+    def step(self, inputs: StepInputs) -> StepOutputs:
+        """Step agents. All of the call is computed before any of it is committed."""
+        compiled, store = self.compiled, self.store
+        rows, ticks = _aligned(inputs.rows), _aligned(inputs.ticks)
+        n = len(rows)
+        request_ids = _aligned(inputs.request_ids).view(np.int64)
+        status = np.empty(n, dtype=np.uint8)
+        actions = np.empty((n, self.info.num_factors), dtype=np.int32)
+        picked = np.empty(n, dtype=np.int64)
+        results = self._results(n, inputs.want)
+        count = kernels.admit(
+            compiled.ints, store.int32, store.int64, rows, ticks, request_ids, status, actions, picked
+        )
+        if count:
+            reset, executed = inputs.reset, inputs.executed_actions
+            kernels.advance(
+                compiled.ints,
+                compiled.reals,
+                self._work,
+                self._lanes,
+                self._marks,
+                store.int32,
+                store.int64,
+                store.real,
+                self.seed,
+                picked,
+                count,
+                rows,
+                ticks,
+                request_ids,
+                _aligned(inputs.observations.indices),
+                self._packed(inputs.observations),
+                self._no_reset if reset is None else _aligned(reset),
+                self._no_actions if executed is None else _aligned(executed),
+                actions,
+                *results,
+            )
+            kernels.publish(store.int64, rows, ticks, picked, count)
+        if count < n:
+            self._report(
+                rows, np.flatnonzero(status == StepStatus.RECORDED), np.empty_like(ticks), actions, None, results
+            )
+        return StepOutputs(status, actions, *self._wanted(results, inputs.want))
+
+    def read(self, rows: NDArray[np.int64], want: int = 0) -> ReadOutputs:
+        """Read agents; nothing is changed. `rows` are agent numbers, int64 (n,)."""
+        rows = _aligned(rows)
+        n = len(rows)
+        ticks = np.empty(n, dtype=np.int64)
+        actions = np.empty((n, self.info.num_factors), dtype=np.int32)
+        observations = np.empty((n, self.info.num_modalities), dtype=np.int32) if want & _OBSERVATION else None
+        results = self._results(n, want)
+        self._report(rows, np.arange(n), ticks, actions, observations, results)
+        return ReadOutputs(ticks, actions, observations, *self._wanted(results, want))
+
+    def _report(
+        self,
+        rows: NDArray[np.int64],
+        picked: NDArray[np.int64],
+        ticks: NDArray[np.int64],
+        actions: NDArray[np.int32],
+        observations: NDArray[np.int32] | None,
+        results: tuple[Reals, Reals, Reals, Reals],
+    ) -> None:
+        kernels.report(
+            self.compiled.ints,
+            self.compiled.reals,
+            self._work,
+            self._lanes,
+            self.store.int32,
+            self.store.int64,
+            self.store.real,
+            picked,
+            rows,
+            ticks,
+            actions,
+            self._no_actions if observations is None else observations,
+            *results,
+        )
+
+    def _results(self, n: int, want: int) -> tuple[Reals, Reals, Reals, Reals]:
+        """Make the arrays of vfe, beliefs, q_pi and neg_efe; without rows where not wanted."""
+        if not want:
+            return self._no_vector, self._no_matrix, self._no_matrix, self._no_matrix
+        policies = self.info.num_policies
+        return (
+            np.zeros(n, dtype=self._dtype) if want & _VFE else self._no_vector,
+            np.zeros((n, sum(self.info.num_states)), dtype=self._dtype) if want & _BELIEFS else self._no_matrix,
+            np.zeros((n, policies), dtype=self._dtype) if want & _Q_PI else self._no_matrix,
+            np.zeros((n, policies), dtype=self._dtype) if want & _NEG_EFE else self._no_matrix,
+        )
+
+    @staticmethod
+    def _wanted(results: tuple[Reals, Reals, Reals, Reals], want: int) -> tuple[Reals | None, ...]:
+        flags = (_VFE, _BELIEFS, _Q_PI, _NEG_EFE)
+        return tuple(result if want & flag else None for result, flag in zip(results, flags, strict=True))
+
+    def _packed(self, observations: Observations) -> Reals:
+        """Put the distributions side by side, modality after modality; no rows where there is none."""
+        if all(entry is None for entry in observations.distributions):
+            return self._no_matrix
+        packed = np.zeros((len(observations.indices), self._total_obs), dtype=self._dtype)
+        start = 0
+        for entry, num_obs in zip(observations.distributions, self.info.num_obs, strict=True):
+            if entry is not None:
+                packed[:, start : start + num_obs] = entry
+            start += num_obs
+        return packed
+
+
+def _aligned(array: NDArray[Any]) -> NDArray[Any]:
+    """Give kernels the one form that they are compiled for: a view into a message may start at any byte."""
+    flags = array.flags
+    return array if flags.aligned and flags.c_contiguous else np.array(array, order="C")

@@ -1,0 +1,363 @@
+"""The entry points: what Python calls, once per batch.
+
+A batch goes through `admit` (which agents may step), `advance` (infer, plan, act, and write the idle slots) and
+`publish` (write the commit words). They are separate calls on purpose: what `advance` wrote is in memory before
+`publish` writes a commit word, whatever a compiler may reorder within one function.
+
+The first arguments are a plan, the scratch, and the records seen as three types (see `store`). An input that a call
+does not have, and an output that it does not want, is an array without rows. `picked` holds positions in the call.
+"""
+
+# Numba types these functions by their arguments.
+# mypy: disable-error-code="no-untyped-def"
+
+from beliefd.engine import plan
+from beliefd.engine.action import (
+    choose_best_policies,
+    choose_marginal_actions,
+    draw_policies,
+    infer_policies,
+    score_policies,
+    take_first_actions,
+)
+from beliefd.engine.jit import inline, kernel
+from beliefd.engine.layout import FLAG_EXECUTED, FLAG_RESET
+from beliefd.engine.perception import free_energy, infer_states, observe, predict_prior
+from beliefd.engine.plan import LANES
+from beliefd.engine.policy import evaluate_policies
+from beliefd.engine.tile import multiply_joints
+
+APPLIED, RECORDED, TICK_TAKEN, STALE_TICK, TICK_GAP = range(5)
+
+LANE_ROWS = 5
+"""Rows of the int64 lane array; see _ITEM and the names after it."""
+
+MARK_ROWS = 2
+"""Rows of the int32 lane array before observations, previous actions and new actions; see _FRESH and _CHOICE."""
+
+_ITEM, _RECORD, _TICK, _READ_SLOT, _WRITE_SLOT = range(LANE_ROWS)  # position in the call; slots as byte offsets
+_FRESH, _CHOICE = range(MARK_ROWS)  # whether the prior is D
+_INT32_BYTES = 4
+_INT64_BYTES = 8
+
+
+@inline
+def _slot(ints, tick):
+    return ints[plan.SLOT_START] + (tick & 1) * ints[plan.SLOT_BYTES]
+
+
+@kernel(
+    "const int64[:]",
+    "const int32[:, :]",
+    "const int64[:, :]",
+    "const int64[:]",
+    "const int64[:]",
+    "const int64[:, :]",
+    "uint8[:]",
+    "int32[:, :]",
+    "int64[:]",
+)
+def admit(ints, int32s, int64s, rows, ticks, request_ids, status, actions, picked):
+    """Decide each agent's status by its committed tick, and pick those to apply.
+
+    The actions of the others are set: to the recorded ones, or to -1.
+
+    Returns
+    -------
+    int64
+        How many are picked.
+    """
+    count = 0
+    for i in range(len(rows)):
+        record = rows[i]
+        committed = int64s[record, 0]
+        if ticks[i] == committed + 1:
+            status[i] = APPLIED
+            picked[count] = i
+            count += 1
+            continue
+        slot = _slot(ints, committed)
+        request = (slot + ints[plan.REQUEST_ID_AT]) // _INT64_BYTES
+        if ticks[i] > committed:
+            status[i] = TICK_GAP
+        elif ticks[i] < committed or ticks[i] < 1:
+            status[i] = STALE_TICK
+        elif int64s[record, request] == request_ids[i, 0] and int64s[record, request + 1] == request_ids[i, 1]:
+            status[i] = RECORDED
+        else:
+            status[i] = TICK_TAKEN
+        for f in range(ints[plan.NUM_FACTORS]):
+            recorded = int32s[record, (slot + ints[plan.ACTION_AT]) // _INT32_BYTES + f]
+            actions[i, f] = recorded if status[i] == RECORDED else -1
+    return count
+
+
+@kernel("int64[:, :]", "const int64[:]", "const int64[:]", "const int64[:]", "int64")
+def publish(int64s, rows, ticks, picked, count):
+    """Commit: from here on the slots that `advance` wrote are the state."""
+    for i in range(count):
+        int64s[rows[picked[i]], 0] = ticks[picked[i]]
+
+
+@kernel(
+    "const int64[:]",
+    "const real[:]",
+    "real[:, :]",
+    "int64[:, :]",
+    "int32[:, :]",
+    "int32[:, :]",
+    "int64[:, :]",
+    "real[:, :]",
+    "int64",
+    "const int64[:]",
+    "int64",
+    "const int64[:]",
+    "const int64[:]",
+    "const int64[:, :]",
+    "const int32[:, :]",
+    "const real[:, :]",
+    "const uint8[:]",
+    "const int32[:, :]",
+    "int32[:, :]",
+    "real[:]",
+    "real[:, :]",
+    "real[:, :]",
+    "real[:, :]",
+)
+def advance(
+    ints,
+    reals,
+    work,
+    lanes,
+    marks,
+    int32s,
+    int64s,
+    records,
+    seed,
+    picked,
+    count,
+    rows,
+    ticks,
+    request_ids,
+    indices,
+    distributions,
+    reset,
+    executed,
+    actions,
+    vfe,
+    beliefs,
+    q_pi,
+    neg_efe,
+):
+    """Step the picked agents: each leaves its new state in its idle slot and its results in the outputs."""
+    observed = marks[MARK_ROWS : MARK_ROWS + ints[plan.NUM_MODALITIES]]
+    previous = marks[
+        MARK_ROWS + ints[plan.NUM_MODALITIES] : MARK_ROWS + ints[plan.NUM_MODALITIES] + ints[plan.NUM_FACTORS]
+    ]
+    chosen = marks[MARK_ROWS + ints[plan.NUM_MODALITIES] + ints[plan.NUM_FACTORS] :]
+    free_energy_row = ints[plan.MESSAGE_ROW]  # free after inference
+    for start in range(0, count, LANES):
+        used = min(LANES, count - start)
+        _place_agents(ints, lanes, picked, start, used, rows, ticks)
+        _gather(ints, work, lanes, marks, int32s, records, indices, reset, executed)
+        predict_prior(ints, reals, work, marks[_FRESH], previous)
+        observe(ints, reals, work, observed, distributions, lanes[_ITEM])
+        infer_states(ints, work)
+        free_energy(ints, work, free_energy_row)
+        _write_beliefs(ints, work, lanes, used, records, free_energy_row, vfe, beliefs)
+        _plan_and_act(ints, reals, work, lanes, marks[_CHOICE], chosen, seed, used, q_pi, neg_efe)
+        _write_slots(ints, lanes, marks, used, int32s, int64s, request_ids, chosen, reset, executed, actions)
+
+
+@inline
+def _place_agents(ints, lanes, picked, start, used, rows, ticks):
+    """Put the next agents into the lanes. Those beyond `used` repeat the first agent, and are never written."""
+    for lane in range(LANES):
+        item = picked[start + lane if lane < used else start]
+        tick = ticks[item]
+        lanes[_ITEM, lane] = item
+        lanes[_RECORD, lane] = rows[item]
+        lanes[_TICK, lane] = tick
+        lanes[_READ_SLOT, lane] = _slot(ints, tick - 1)
+        lanes[_WRITE_SLOT, lane] = _slot(ints, tick)
+
+
+@inline
+def _gather(ints, work, lanes, marks, int32s, records, indices, reset, executed):
+    """Bring previous beliefs into block 0, and observations and previous actions into the marks."""
+    real_bytes = work.itemsize
+    for lane in range(LANES):
+        item, record, slot = lanes[_ITEM, lane], lanes[_RECORD, lane], lanes[_READ_SLOT, lane]
+        starts_over = len(reset) > 0 and reset[item] != 0
+        marks[_FRESH, lane] = lanes[_TICK, lane] == 1 or starts_over
+        for m in range(ints[plan.NUM_MODALITIES]):
+            marks[MARK_ROWS + m, lane] = indices[item, m]
+        action_at = (slot + ints[plan.ACTION_AT]) // _INT32_BYTES
+        for f in range(ints[plan.NUM_FACTORS]):
+            told = len(executed) > 0 and executed[item, f] >= 0
+            action = executed[item, f] if told else int32s[record, action_at + f]
+            marks[MARK_ROWS + ints[plan.NUM_MODALITIES] + f, lane] = action
+        beliefs_at = (slot + ints[plan.BELIEFS_AT]) // real_bytes
+        for s in range(ints[plan.TOTAL_STATES]):
+            work[s, lane] = records[record, beliefs_at + s]
+
+
+@inline
+def _was_told(ints, executed, item):
+    """Whether the call says of any factor what this agent's last action really was."""
+    if len(executed) == 0:
+        return False
+    highest = executed[item, 0]
+    for f in range(1, ints[plan.NUM_FACTORS]):
+        highest = max(highest, executed[item, f])
+    return highest >= 0
+
+
+@inline
+def _write_beliefs(ints, work, lanes, used, records, free_energy_row, vfe, beliefs):
+    real_bytes = work.itemsize
+    for lane in range(used):
+        item, record, slot = lanes[_ITEM, lane], lanes[_RECORD, lane], lanes[_WRITE_SLOT, lane]
+        records[record, (slot + ints[plan.VFE_AT]) // real_bytes] = work[free_energy_row, lane]
+        if len(vfe) > 0:
+            vfe[item] = work[free_energy_row, lane]
+        beliefs_at = (slot + ints[plan.BELIEFS_AT]) // real_bytes
+        for s in range(ints[plan.TOTAL_STATES]):
+            records[record, beliefs_at + s] = work[s, lane]
+        if len(beliefs) > 0:
+            for s in range(ints[plan.TOTAL_STATES]):
+                beliefs[item, s] = work[s, lane]
+
+
+@inline
+def _plan_and_act(ints, reals, work, lanes, choice, chosen, seed, used, q_pi, neg_efe):
+    """Evaluate policies and set `chosen`, int32 (factors, LANES), to the actions."""
+    tolerance = ints[plan.BASE_ROW]  # free after inference
+    evaluate_policies(ints, reals, work)
+    _write_scores(ints, work, lanes, used, neg_efe)
+    score_policies(ints, reals, work, tolerance)
+    by_maximum = ints[plan.MARGINAL] == 0 and ints[plan.STOCHASTIC] == 0
+    if by_maximum:
+        choose_best_policies(ints, work, tolerance, choice)
+    if not by_maximum or len(q_pi) > 0:
+        infer_policies(ints, work)
+        _write_scores(ints, work, lanes, used, q_pi)
+    if ints[plan.MARGINAL]:
+        choose_marginal_actions(ints, reals, work, tolerance, choice, chosen, seed, lanes[_RECORD], lanes[_TICK])
+        return
+    if ints[plan.STOCHASTIC]:
+        draw_policies(ints, reals, work, choice, seed, lanes[_RECORD], lanes[_TICK])
+    take_first_actions(ints, choice, chosen)
+
+
+@inline
+def _write_scores(ints, work, lanes, used, scores):
+    if len(scores) > 0:
+        for lane in range(used):
+            for p in range(ints[plan.NUM_POLICIES]):
+                scores[lanes[_ITEM, lane], p] = work[ints[plan.SCORE_ROW] + p, lane]
+
+
+@inline
+def _write_slots(ints, lanes, marks, used, int32s, int64s, request_ids, chosen, reset, executed, actions):
+    for lane in range(used):
+        item, record, slot = lanes[_ITEM, lane], lanes[_RECORD, lane], lanes[_WRITE_SLOT, lane]
+        int64s[record, slot // _INT64_BYTES] = lanes[_TICK, lane]
+        request_at = (slot + ints[plan.REQUEST_ID_AT]) // _INT64_BYTES
+        int64s[record, request_at] = request_ids[item, 0]
+        int64s[record, request_at + 1] = request_ids[item, 1]
+        flags = FLAG_RESET if len(reset) > 0 and reset[item] != 0 else 0
+        if _was_told(ints, executed, item):
+            flags |= FLAG_EXECUTED
+        int32s[record, (slot + ints[plan.FLAGS_AT]) // _INT32_BYTES] = flags
+        observation_at = (slot + ints[plan.OBSERVATION_AT]) // _INT32_BYTES
+        for m in range(ints[plan.NUM_MODALITIES]):
+            int32s[record, observation_at + m] = marks[MARK_ROWS + m, lane]
+        action_at = (slot + ints[plan.ACTION_AT]) // _INT32_BYTES
+        for f in range(ints[plan.NUM_FACTORS]):
+            int32s[record, action_at + f] = chosen[f, lane]
+            actions[item, f] = chosen[f, lane]
+
+
+@kernel(
+    "const int64[:]",
+    "const real[:]",
+    "real[:, :]",
+    "int64[:, :]",
+    "const int32[:, :]",
+    "const int64[:, :]",
+    "const real[:, :]",
+    "const int64[:]",
+    "const int64[:]",
+    "int64[:]",
+    "int32[:, :]",
+    "int32[:, :]",
+    "real[:]",
+    "real[:, :]",
+    "real[:, :]",
+    "real[:, :]",
+)
+def report(
+    ints,
+    reals,
+    work,
+    lanes,
+    int32s,
+    int64s,
+    records,
+    picked,
+    rows,
+    ticks,
+    actions,
+    observations,
+    vfe,
+    beliefs,
+    q_pi,
+    neg_efe,
+):
+    """Read the committed slots of the picked agents; what policies are worth is computed again from the beliefs.
+
+    It is the same arithmetic on the same beliefs as in the step, so the same bits.
+    """
+    real_bytes = work.itemsize
+    for start in range(0, len(picked), LANES):
+        used = min(LANES, len(picked) - start)
+        for lane in range(LANES):
+            item = picked[start + lane if lane < used else start]
+            record = rows[item]
+            tick = int64s[record, 0]
+            slot = _slot(ints, tick)
+            lanes[_ITEM, lane] = item
+            lanes[_RECORD, lane] = record
+            lanes[_TICK, lane] = tick
+            lanes[_READ_SLOT, lane] = slot
+            beliefs_at = (slot + ints[plan.BELIEFS_AT]) // real_bytes
+            for s in range(ints[plan.TOTAL_STATES]):
+                work[s, lane] = records[record, beliefs_at + s] if tick > 0 else reals[ints[plan.D] + s]
+        _read_slots(ints, work, lanes, used, int32s, records, ticks, actions, observations, vfe, beliefs)
+        if len(q_pi) > 0 or len(neg_efe) > 0:
+            multiply_joints(ints, work, plan.NOW, ints[plan.ALL_JOINTS])
+            evaluate_policies(ints, reals, work)
+            _write_scores(ints, work, lanes, used, neg_efe)
+            score_policies(ints, reals, work, ints[plan.BASE_ROW])
+            infer_policies(ints, work)
+            _write_scores(ints, work, lanes, used, q_pi)
+
+
+@inline
+def _read_slots(ints, work, lanes, used, int32s, records, ticks, actions, observations, vfe, beliefs):
+    for lane in range(used):
+        item, record, slot = lanes[_ITEM, lane], lanes[_RECORD, lane], lanes[_READ_SLOT, lane]
+        stepped = lanes[_TICK, lane] > 0
+        ticks[item] = lanes[_TICK, lane]
+        for f in range(ints[plan.NUM_FACTORS]):
+            actions[item, f] = int32s[record, (slot + ints[plan.ACTION_AT]) // _INT32_BYTES + f] if stepped else -1
+        if len(observations) > 0:
+            for m in range(ints[plan.NUM_MODALITIES]):
+                seen = int32s[record, (slot + ints[plan.OBSERVATION_AT]) // _INT32_BYTES + m]
+                observations[item, m] = seen if stepped else -1
+        if len(vfe) > 0:
+            vfe[item] = records[record, (slot + ints[plan.VFE_AT]) // work.itemsize]
+        if len(beliefs) > 0:
+            for s in range(ints[plan.TOTAL_STATES]):
+                beliefs[item, s] = work[s, lane]

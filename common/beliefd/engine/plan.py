@@ -1,0 +1,153 @@
+"""A model as the kernels see it: two flat arrays, and the names of what stands in them.
+
+The arrays are read-only and can be mapped from one file by all processes, and one compiled kernel serves every model. A
+kernel reads a size as ``ints[plan.NUM_FACTORS]``; an entry of an integer section as
+``ints[ints[plan.NUM_STATES] + f]``; one of a real section as ``reals[ints[plan.D] + s]``. Sections of more than one
+index say so in their comment, the last index fastest. `beliefd.engine.planner` fills them.
+
+(Flat arrays and names, not a tuple of slices: a tuple of slices costs a kernel ten times the compilation and atomic
+reference counts in its loops.)
+
+Words used below:
+
+joint
+    The distinct sets of factors that a modality or a transition depends on, each computed once. A joint of one factor
+    is that factor's beliefs; a joint of several is their product, its states flattened with the last factor fastest.
+    Joint f is factor f alone; in a mask of joints, bit i is joint NUM_FACTORS + i.
+block
+    The scratch rows of beliefs and joints at one time: block 0 holds the beliefs of now, block d + 1 those predicted
+    after d + 1 actions of a policy.
+node
+    An action in the tree of policies: policies with the same first actions share them. Depth-first order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LANES = 64
+"""Agents per tile. Every row of scratch has this many columns, and every innermost loop runs over all of them."""
+
+NOW = np.int64(0)
+"""The row at which block 0 begins. Typed, for a literal 0 would have helpers compiled a second time."""
+
+NODE_HEADER = 6
+"""Integers of a node before its actions: depth, masks of factors, joints and modalities to compute, leaf start, end."""
+
+# Integers.
+(
+    NUM_FACTORS,
+    NUM_MODALITIES,
+    NUM_JOINTS,
+    NUM_POLICIES,
+    NUM_NODES,
+    NUM_ITER,
+    TOTAL_STATES,
+    USE_STATES_INFO_GAIN,
+    STOCHASTIC,
+    MARGINAL,
+    TRANSITION_JOINTS,  # mask of the joints of several factors that transitions need
+    ALL_JOINTS,  # mask of the joints of several factors
+    BLOCK_ROWS,
+    # The first scratch row of each region.
+    BASE_ROW,  # ln prior plus what single-factor modalities say, per state
+    MESSAGE_ROW,  # unnormalised ln posterior, per state
+    LIKELIHOOD_ROW,  # summed ln likelihoods of the joints of several factors
+    VALUE_ROW,  # a modality's part of G, per depth and modality
+    NEG_EFE_ROW,  # G summed down to each depth; the first is zero
+    OBSERVATION_ROW,  # predicted probabilities of one modality's observations
+    SPARE_ROW,  # three rows for whoever needs them
+    MARGINAL_ROW,  # probabilities of one factor's actions
+    SCORE_ROW,  # per policy
+    # Of a record, in bytes; see layout.
+    SLOT_START,
+    SLOT_BYTES,
+    REQUEST_ID_AT,
+    FLAGS_AT,
+    VFE_AT,
+    OBSERVATION_AT,
+    ACTION_AT,
+    BELIEFS_AT,
+) = range(30)
+
+# Integer sections. Per factor:
+(
+    NUM_STATES,
+    STATE_START,  # of the factor's first state among all states
+    NUM_CONTROLS,
+    CONTROLLED,
+    COUPLED,  # whether a modality of several factors informs it
+    B_JOINT,
+    B_START,  # which of B_ROWS is that of action 0 and next state 0; next state fastest
+    # Per modality:
+    NUM_OBS,
+    OBS_START,  # of the modality's first observation among all observations, and its row among A_ROWS
+    A_JOINT,
+    LOG_A_START,
+    LINEAR_START,
+    # Per joint:
+    JOINT_ROW,  # in its block
+    JOINT_SIZE,
+    JOINT_ARITY,
+    JOINT_LIKELIHOOD,  # among the likelihood rows; -1 where no modality of several factors has this joint
+    JOINT_INDEX_START,
+    JOINT_INDEX,  # (state of the joint, factor of the joint): a state among all states
+    # Sparse rows: row i has the entries ROWS[i] .. ROWS[i + 1] of COLUMNS and VALUES.
+    A_ROWS,
+    A_COLUMNS,
+    B_ROWS,
+    B_COLUMNS,
+    NODES,  # (node, NODE_HEADER + factor)
+    LEAF_POLICIES,
+    FIRST_ACTIONS,  # (policy, factor)
+) = range(BELIEFS_AT + 1, BELIEFS_AT + 26)
+
+# Real sections; the first three have one entry.
+(
+    GAMMA,
+    ALPHA,
+    TOLERANCE,  # relative, for ties
+    D,
+    LOG_A,  # per modality (observation, state of the joint)
+    A_VALUES,
+    B_VALUES,
+    LINEAR,  # per modality and state of its joint: the part of G that is linear in beliefs
+    LOG_E,
+) = range(FIRST_ACTIONS + 1, FIRST_ACTIONS + 10)
+
+_INT_SECTIONS = range(NUM_STATES, GAMMA)
+_REAL_SECTIONS = range(GAMMA, LOG_E + 1)
+
+
+def pack(fields: Mapping[int, Any], dtype: str) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+    """Write a plan.
+
+    Parameters
+    ----------
+    fields : mapping
+        A number for each integer above, and an array_like for each section.
+    dtype : {"float32", "float64"}
+        Of the real sections.
+
+    Returns
+    -------
+    ints : ndarray of int64, read-only
+    reals : ndarray of `dtype`, read-only
+    """
+    header = np.zeros(LOG_E + 1, dtype=np.int64)
+    header[:NUM_STATES] = [fields[name] for name in range(NUM_STATES)]
+    int_sections = [np.asarray(fields[name], dtype=np.int64).reshape(-1) for name in _INT_SECTIONS]
+    real_sections = [np.asarray(fields[name], dtype=dtype).reshape(-1) for name in _REAL_SECTIONS]
+    for names, sections, start in ((_INT_SECTIONS, int_sections, len(header)), (_REAL_SECTIONS, real_sections, 0)):
+        for name, section in zip(names, sections, strict=True):
+            header[name] = start
+            start += len(section)
+    ints = np.concatenate([header, *int_sections])
+    reals = np.concatenate(real_sections)
+    ints.flags.writeable = False
+    reals.flags.writeable = False
+    return ints, reals

@@ -1,0 +1,255 @@
+"""Compiles a model into a plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beliefd.engine import plan
+from beliefd.engine.layout import RecordLayout
+from beliefd.engine.plan import NODE_HEADER
+from beliefd.engine.policytree import policy_tree
+from beliefd.engine.vectormath import FLOOR
+from beliefd.model import Model
+from beliefd_proto.model_info import ModelInfo
+
+_TIE_TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledModel:
+    """A model's plan with what else its users need.
+
+    Attributes
+    ----------
+    ints, reals : ndarray, read-only
+        See `beliefd.engine.plan`.
+    info : ModelInfo
+    layout : RecordLayout
+    scratch_rows : int
+        Rows of scratch that a tile takes.
+    """
+
+    ints: NDArray[np.int64]
+    reals: NDArray[np.floating]
+    info: ModelInfo
+    layout: RecordLayout
+    scratch_rows: int
+
+
+def compile_model(model: Model) -> CompiledModel:
+    """Write the plan of a model. Takes time and memory in proportion to the model; the result can be kept in a file."""
+    layout = RecordLayout.of(model.info)
+    joints = _Joints(model)
+    fields: dict[int, Any] = {}
+    for part in (
+        _sizes(model),
+        _record(layout),
+        joints.fields(),
+        _likelihoods(model, joints),
+        _transitions(model, joints),
+        _policies(model, joints),
+    ):
+        fields.update(part)
+    scratch_rows = _place_scratch(fields, model, joints)
+    ints, reals = plan.pack(fields, model.dtype)
+    return CompiledModel(ints, reals, model.info, layout, scratch_rows)
+
+
+class _Joints:
+    """The distinct sets of factors that modalities and transitions depend on; sets of one factor come first."""
+
+    def __init__(self, model: Model) -> None:
+        singles = [(f,) for f in range(len(model.num_states))]
+        self.A = [tuple(sorted(factors)) for factors in model.A_dependencies]
+        self.B = [tuple(sorted(factors)) for factors in model.B_dependencies]
+        self.members = list(dict.fromkeys([*singles, *self.A, *self.B]))
+        self.number = {factors: j for j, factors in enumerate(self.members)}
+        self.num_states = model.num_states
+        self.state_start = _starts(model.num_states)
+        self.sizes = [int(np.prod([model.num_states[f] for f in factors])) for factors in self.members]
+        self.rows = list(self.state_start)
+        self.end = sum(model.num_states)
+        self.likelihood = [-1] * len(self.members)
+        self.likelihood_rows = 0
+        for j, factors in enumerate(self.members[len(singles) :], start=len(singles)):
+            self.rows.append(self.end)
+            self.end += self.sizes[j]
+            if factors in self.A:
+                self.likelihood[j] = self.likelihood_rows
+                self.likelihood_rows += self.sizes[j]
+
+    def mask(self, sets: list[tuple[int, ...]], *, touching: int = -1) -> int:
+        """Mask the joints of several factors among `sets` that have a factor in the mask `touching`."""
+        chosen = {factors for factors in sets if len(factors) > 1 and any(touching >> f & 1 for f in factors)}
+        return sum(1 << (self.number[factors] - len(self.num_states)) for factors in chosen)
+
+    def fields(self) -> dict[int, Any]:
+        index = []
+        for factors in self.members:
+            states = np.indices([self.num_states[f] for f in factors]).reshape(len(factors), -1)
+            index.append((states + np.array([[self.state_start[f]] for f in factors])).T.reshape(-1))
+        informs = [factors for factors in self.A if len(factors) > 1]
+        return {
+            plan.NUM_JOINTS: len(self.members),
+            plan.TRANSITION_JOINTS: _signed(self.mask(self.B)),
+            plan.ALL_JOINTS: _signed(self.mask(self.members)),
+            plan.BLOCK_ROWS: self.end,
+            plan.JOINT_ROW: self.rows,
+            plan.JOINT_SIZE: self.sizes,
+            plan.JOINT_ARITY: [len(factors) for factors in self.members],
+            plan.JOINT_LIKELIHOOD: self.likelihood,
+            plan.JOINT_INDEX_START: _starts([len(entry) for entry in index]),
+            plan.JOINT_INDEX: np.concatenate(index),
+            plan.COUPLED: [any(f in factors for factors in informs) for f in range(len(self.num_states))],
+        }
+
+
+def _sizes(model: Model) -> dict[int, Any]:
+    factors = range(len(model.num_states))
+    coupled = any(len(row) > 1 for row in model.A_dependencies)
+    return {
+        plan.NUM_FACTORS: len(model.num_states),
+        plan.NUM_MODALITIES: len(model.num_obs),
+        plan.NUM_POLICIES: len(model.policies),
+        # Without a modality of several factors every sweep gives what the first gave: the exact posterior.
+        plan.NUM_ITER: model.num_iter if coupled else 1,
+        plan.TOTAL_STATES: sum(model.num_states),
+        plan.USE_STATES_INFO_GAIN: model.use_states_info_gain,
+        plan.STOCHASTIC: model.action_selection == "stochastic",
+        plan.MARGINAL: model.sampling_mode == "marginal",
+        plan.NUM_STATES: model.num_states,
+        plan.STATE_START: _starts(model.num_states),
+        plan.NUM_CONTROLS: model.num_controls,
+        plan.CONTROLLED: [f in model.control_fac_idx for f in factors],
+        plan.NUM_OBS: model.num_obs,
+        plan.OBS_START: _starts(model.num_obs),
+        plan.GAMMA: model.gamma,
+        plan.ALPHA: model.alpha,
+        plan.TOLERANCE: _TIE_TOLERANCE[model.dtype],
+        plan.D: np.concatenate(model.D),
+        plan.LOG_E: _log_floor(model.E),
+    }
+
+
+def _record(layout: RecordLayout) -> dict[int, Any]:
+    return {
+        plan.SLOT_START: layout.slot_start,
+        plan.SLOT_BYTES: layout.slot_bytes,
+        plan.REQUEST_ID_AT: layout.request_id,
+        plan.FLAGS_AT: layout.flags,
+        plan.VFE_AT: layout.vfe,
+        plan.OBSERVATION_AT: layout.observation,
+        plan.ACTION_AT: layout.action,
+        plan.BELIEFS_AT: layout.beliefs,
+    }
+
+
+def _likelihoods(model: Model, joints: _Joints) -> dict[int, Any]:
+    matrices = []
+    for tensor, factors in zip(model.A, model.A_dependencies, strict=True):
+        axes = [0, *(1 + position for position in np.argsort(factors))]
+        matrices.append(tensor.transpose(axes).reshape(len(tensor), -1))
+    linear = []
+    for matrix, preference in zip(matrices, model.C, strict=True):
+        weight = np.zeros(matrix.shape[1])
+        if model.use_utility:
+            weight += preference @ matrix
+        if model.use_states_info_gain:
+            weight += (matrix * _log_floor(matrix)).sum(axis=0)
+        linear.append(weight)
+    rows, columns, values = _sparse(matrices)
+    return {
+        plan.A_JOINT: [joints.number[factors] for factors in joints.A],
+        plan.LOG_A_START: _starts([matrix.size for matrix in matrices]),
+        plan.LOG_A: np.concatenate([_log_floor(matrix).reshape(-1) for matrix in matrices]),
+        plan.LINEAR_START: _starts([len(weight) for weight in linear]),
+        plan.LINEAR: np.concatenate(linear),
+        plan.A_ROWS: rows,
+        plan.A_COLUMNS: columns,
+        plan.A_VALUES: values,
+    }
+
+
+def _transitions(model: Model, joints: _Joints) -> dict[int, Any]:
+    matrices = []
+    for tensor, factors in zip(model.B, model.B_dependencies, strict=True):
+        axes = [len(factors) + 1, 0, *(1 + position for position in np.argsort(factors))]
+        matrices.append(tensor.transpose(axes).reshape(tensor.shape[-1] * tensor.shape[0], -1))
+    rows, columns, values = _sparse(matrices)
+    return {
+        plan.B_JOINT: [joints.number[factors] for factors in joints.B],
+        plan.B_START: _starts([len(matrix) for matrix in matrices]),
+        plan.B_ROWS: rows,
+        plan.B_COLUMNS: columns,
+        plan.B_VALUES: values,
+    }
+
+
+def _policies(model: Model, joints: _Joints) -> dict[int, Any]:
+    tree = policy_tree(model.policies, model.B_dependencies)
+    nodes = np.zeros((len(tree.depths), NODE_HEADER + len(model.num_states)), dtype=np.int64)
+    nodes[:, 0] = tree.depths
+    nodes[:, 1] = tree.stale
+    for mask in np.unique(tree.stale):
+        modalities = sum(1 << m for m, factors in enumerate(joints.A) if any(int(mask) >> f & 1 for f in factors))
+        chosen = tree.stale == mask
+        nodes[chosen, 3] = modalities
+        # The last step's beliefs are seen by modalities only; no transition leads on from there.
+        last = tree.depths == model.policy_len - 1
+        nodes[chosen & last, 2] = _signed(joints.mask(joints.A, touching=int(mask)))
+        nodes[chosen & ~last, 2] = _signed(joints.mask(joints.members, touching=int(mask)))
+    nodes[:, 4:6] = tree.leaves
+    nodes[:, NODE_HEADER:] = tree.actions
+    return {
+        plan.NUM_NODES: len(nodes),
+        plan.NODES: nodes,
+        plan.LEAF_POLICIES: tree.leaf_policies,
+        plan.FIRST_ACTIONS: model.policies[:, 0],
+    }
+
+
+def _place_scratch(fields: dict[int, Any], model: Model, joints: _Joints) -> int:
+    total_states = sum(model.num_states)
+    row = (model.policy_len + 1) * joints.end
+    for name, rows in (
+        (plan.BASE_ROW, total_states),
+        (plan.MESSAGE_ROW, total_states),
+        (plan.LIKELIHOOD_ROW, joints.likelihood_rows),
+        (plan.VALUE_ROW, model.policy_len * len(model.num_obs)),
+        (plan.NEG_EFE_ROW, model.policy_len + 1),
+        (plan.OBSERVATION_ROW, max(model.num_obs)),
+        (plan.SPARE_ROW, 3),
+        (plan.MARGINAL_ROW, max(model.num_controls)),
+        (plan.SCORE_ROW, len(model.policies)),
+    ):
+        fields[name] = row
+        row += rows
+    return row
+
+
+def _sparse(matrices: Any) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Stack matrices by rows and keep their nonzero entries."""
+    counts, columns, values = [np.zeros(1, dtype=np.int64)], [], []
+    for matrix in matrices:
+        row, column = np.nonzero(matrix)
+        counts.append(np.bincount(row, minlength=len(matrix)))
+        columns.append(column)
+        values.append(matrix[row, column])
+    return np.cumsum(np.concatenate(counts)), np.concatenate(columns), np.concatenate(values)
+
+
+def _log_floor(array: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.log(np.maximum(array, FLOOR))
+
+
+def _starts(sizes: Any) -> list[int]:
+    return [0, *np.cumsum(sizes)[:-1].tolist()]
+
+
+def _signed(mask: int) -> int:
+    """Fit a mask of 64 bits into an int64; kernels test single bits, which the sign does not disturb."""
+    return mask - (1 << 64) if mask >> 63 else mask

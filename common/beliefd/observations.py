@@ -1,0 +1,207 @@
+"""Observations of a call in one canonical form, whatever form the caller chose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beliefd_proto.errors import InvalidObservation
+from beliefd_proto.model_info import ModelInfo, smallest_int
+
+MISSING = -1
+DISTRIBUTION = -2
+ROW_SUM_TOLERANCE = 1e-5
+
+_FIELD = "observations"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observations:
+    """The observations of n agents in M modalities.
+
+    Attributes
+    ----------
+    indices : ndarray of int32, shape (n, M), C-contiguous
+        The index of what was observed; -1 where it is missing, -2 where the modality came as a distribution.
+    distributions : tuple of length M
+        Per modality ``None``, or float32 or float64 of shape (n, num_obs[m]), C-contiguous: a probability per
+        outcome. A modality comes as a distribution for all agents of a call or for none.
+    """
+
+    indices: NDArray[np.int32]
+    distributions: tuple[NDArray[np.floating] | None, ...]
+
+    def select(self, rows: slice | NDArray[Any]) -> Observations:
+        """The observations of some agents: a slice, or an array of row numbers or booleans."""
+        return Observations(
+            np.ascontiguousarray(self.indices[rows]),
+            tuple(None if p is None else np.ascontiguousarray(p[rows]) for p in self.distributions),
+        )
+
+
+def canonical(observations: Any, info: ModelInfo, agents: int) -> Observations:
+    """Brings what a caller passes into canonical form and checks every entry.
+
+    Parameters
+    ----------
+    observations : array_like of int, or list or tuple
+        Integers of shape (n, M), or (n,) where the model has one modality: a row per agent, -1 for a missing
+        observation. Or a list or tuple with one entry per modality: integers (n,) as above, or floats
+        (n, num_obs[m]), a probability per outcome.
+
+        A list or tuple of length M counts as one entry per modality where M differs from n, or where any entry
+        is an array. A list of n rows for n = M is therefore read as rows while its entries are plain lists or
+        tuples. To be safe from that rule pass an array for rows, and arrays as the entries per modality.
+    info : ModelInfo
+        The model of the agents.
+    agents : int
+        n, the number of agents of the call.
+
+    Returns
+    -------
+    Observations
+        May share memory with `observations`.
+
+    Raises
+    ------
+    InvalidObservation
+        Wrong shape or type; an index outside 0..num_obs[m]-1 that is not -1; a distribution with an entry that is
+        negative or NaN, or a row that is not within 1e-5 of 1. ``index`` is (row of the call, modality).
+    """
+    if _is_per_modality(observations, info.num_modalities, agents):
+        return _from_modalities(observations, info, agents)
+    rows = _to_array(observations, None)
+    if rows.dtype.kind not in "iu":
+        raise InvalidObservation(
+            "indices must be integers; pass probabilities as a list with one float array per modality",
+            field=_FIELD,
+            value=str(rows.dtype),
+            allowed="an integer type",
+        )
+    if rows.ndim == 1 and info.num_modalities == 1:
+        rows = rows[:, np.newaxis]
+    _check_shape(rows, None, (agents, info.num_modalities))
+    for m, num_obs in enumerate(info.num_obs):
+        _check_column(rows[:, m], m, num_obs)
+    return Observations(np.ascontiguousarray(rows, dtype=np.int32), (None,) * info.num_modalities)
+
+
+def check(observations: Observations, info: ModelInfo) -> None:
+    """Checks canonical observations that came from elsewhere, such as a client's frames.
+
+    Raises
+    ------
+    InvalidObservation
+        As `canonical`; also where an index column and a distribution contradict each other.
+    """
+    indices = observations.indices
+    agents = len(indices)
+    _check_shape(indices, None, (agents, info.num_modalities))
+    if len(observations.distributions) != info.num_modalities:
+        raise InvalidObservation(
+            "wrong number of modalities",
+            field=_FIELD,
+            value=len(observations.distributions),
+            allowed=str(info.num_modalities),
+        )
+    for m, (num_obs, probabilities) in enumerate(zip(info.num_obs, observations.distributions, strict=True)):
+        column = indices[:, m]
+        if probabilities is None:
+            _check_column(column, m, num_obs)
+            continue
+        _check_shape(probabilities, m, (agents, num_obs))
+        _check_rows(probabilities, m)
+        if (column != DISTRIBUTION).any():
+            agent = int(np.argmax(column != DISTRIBUTION))
+            raise _invalid("an index and a distribution for one modality", agent, m, int(column[agent]), "-2")
+
+
+def wire_dtype(info: ModelInfo) -> np.dtype[np.signedinteger]:
+    """The smallest of int8, int16 and int32 that holds every index of every modality, and -1 and -2."""
+    return smallest_int(max(info.num_obs) - 1)
+
+
+def _is_per_modality(observations: Any, modalities: int, agents: int) -> bool:
+    if not isinstance(observations, (list, tuple)) or len(observations) != modalities:
+        return False
+    if any(_is_array(entry) for entry in observations):
+        return True
+    return modalities != agents and all(isinstance(entry, (list, tuple)) for entry in observations)
+
+
+def _is_array(entry: Any) -> bool:
+    # NumPy scalars have __array__ too; only what has an axis is an array here.
+    return hasattr(entry, "__array__") and getattr(entry, "ndim", 0) > 0
+
+
+def _from_modalities(observations: Any, info: ModelInfo, agents: int) -> Observations:
+    indices = np.full((agents, info.num_modalities), DISTRIBUTION, dtype=np.int32)
+    distributions: list[NDArray[np.floating] | None] = []
+    for m, num_obs in enumerate(info.num_obs):
+        entry = _to_array(observations[m], m)
+        if entry.dtype.kind == "f":
+            _check_shape(entry, m, (agents, num_obs))
+            dtype = np.float32 if entry.dtype.itemsize <= 4 else np.float64
+            probabilities: NDArray[np.floating] = np.ascontiguousarray(entry, dtype=dtype)
+            _check_rows(probabilities, m)
+            distributions.append(probabilities)
+        else:
+            _check_shape(entry, m, (agents,))
+            _check_column(entry, m, num_obs)
+            indices[:, m] = entry
+            distributions.append(None)
+    return Observations(indices, tuple(distributions))
+
+
+def _to_array(value: Any, modality: int | None) -> NDArray[Any]:
+    field = _field(modality)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidObservation(f"cannot be made into an array ({error})", field=field) from None
+    if array.dtype.kind not in "iuf":
+        raise InvalidObservation(
+            "wrong type", field=field, value=str(array.dtype), allowed="integers, or floats for a distribution"
+        )
+    return array
+
+
+def _field(modality: int | None) -> str:
+    return _FIELD if modality is None else f"{_FIELD}[{modality}]"
+
+
+def _check_shape(array: NDArray[Any], modality: int | None, expected: tuple[int, ...]) -> None:
+    if array.shape != expected:
+        raise InvalidObservation("wrong shape", field=_field(modality), value=array.shape, allowed=str(expected))
+
+
+def _check_column(column: NDArray[Any], modality: int, num_obs: int) -> None:
+    if column.size and (column.min() < MISSING or column.max() >= num_obs):
+        bad = (column < MISSING) | (column >= num_obs)
+        agent = int(np.argmax(bad))
+        allowed = f"0..{num_obs - 1}, or -1 for a missing one"
+        raise _invalid("no such observation", agent, modality, int(column[agent]), allowed)
+
+
+def _check_rows(probabilities: NDArray[np.floating], modality: int) -> None:
+    if not probabilities.size:
+        return
+    # Written so that NaN fails: every comparison with it is false.
+    if not probabilities.min() >= 0.0:
+        bad = ~(probabilities >= 0.0)
+        agent, outcome = (int(i) for i in np.argwhere(bad)[0])
+        value = float(probabilities[agent, outcome])
+        raise _invalid(f"not a probability at outcome {outcome}", agent, modality, value, "0..1")
+    sums = probabilities.sum(axis=1, dtype=np.float64)
+    bad_rows = ~(np.abs(sums - 1.0) <= ROW_SUM_TOLERANCE)
+    if bad_rows.any():
+        agent = int(np.argmax(bad_rows))
+        allowed = f"a sum within {ROW_SUM_TOLERANCE:g} of 1"
+        raise _invalid("the probabilities do not sum to 1", agent, modality, float(sums[agent]), allowed)
+
+
+def _invalid(problem: str, agent: int, modality: int, value: float, allowed: str) -> InvalidObservation:
+    return InvalidObservation(problem, field=_FIELD, index=(agent, modality), value=value, allowed=allowed)

@@ -1,0 +1,382 @@
+"""A population as its simulator holds it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from beliefd.agents import agent_rows, executed_array, reset_array
+from beliefd.call import Call, checked_header, deadline_after, read_call, step_call, want_bits
+from beliefd.model import Model
+from beliefd.observations import canonical
+from beliefd.step import Reading, Step
+from beliefd.wire import observation_arrays
+from beliefd_proto import Applied, Command, Message, ModelInfo
+from beliefd_proto import messages as m
+from beliefd_proto.errors import BeliefdError, InvalidArgument
+
+if TYPE_CHECKING:
+    from beliefd.client import Client
+
+DEFAULT_TIMEOUT_S = 10.0
+
+
+class Population:
+    """Agents that share a model. Made by `Client.create_population` and `Client.population`.
+
+    Attributes
+    ----------
+    name, uid : str
+    info : ModelInfo
+        Sizes of the model.
+    seed : int
+    agents : ndarray of int64, shape (n,)
+        The numbers of the live agents, ascending. Arrays over the whole population follow this order.
+    agent_ids : tuple of str, or None
+        The ids of `agents`, in the same order, where the population has ids.
+
+    Notes
+    -----
+    The handle knows the tick of every agent, and with it makes a step exactly once: a step that is sent again, by
+    whatever accident, is applied once. One simulator steps an agent; where two do, one of them gets `TickTaken` or
+    `StaleTick`, and its next step goes on from where the agent is.
+    """
+
+    def __init__(self, client: Client, attached: Message) -> None:
+        self._client = client
+        # Guards ticks, in-flight marks and membership: futures end on whichever thread drives the client.
+        self._lock = threading.Lock()
+        self._ticks = np.zeros(0, np.int64)
+        # A row here is to be read before the agent's next step: at first all, since somebody may have stepped it.
+        self._uncertain = np.zeros(0, np.bool_)
+        self._in_flight = np.zeros(0, np.bool_)
+        self._adopt(attached)
+
+    def __len__(self) -> int:
+        return len(self.agents)
+
+    def __repr__(self) -> str:
+        return f"<Population {self.name!r}: {len(self)} agents, model {self.info.hash[:12]}>"
+
+    def step(
+        self,
+        observations: ArrayLike | Sequence[ArrayLike],
+        *,
+        agents: ArrayLike | Sequence[str] | None = None,
+        reset: ArrayLike | None = None,
+        executed_actions: ArrayLike | None = None,
+        want: Iterable[str] = (),
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> Step:
+        """One tick of perception and action for n agents.
+
+        Parameters
+        ----------
+        observations : array_like
+            Integers (n, modalities), or (n,) for one modality; -1 where an observation is missing. Or a list with one
+            array per modality: integers (n,) are indices, floats (n, num_obs[m]) are probabilities.
+        agents : array_like of int, or sequence of str, optional
+            Which agents, each once, by number or by id; by default all of `agents`.
+        reset : array_like of bool, shape (n,), optional
+            Agents that start again from D before this observation. What they learned stays.
+        executed_actions : array_like of int, shape (n, factors) or (n,) for one controlled factor, optional
+            What the environment really did since the last step, in place of the actions that the agents chose; -1 where
+            the agent's own action stands.
+        want : iterable of str
+            Further outputs: ``"beliefs"``, ``"q_pi"``, ``"neg_efe"``, ``"vfe"``.
+        timeout_s : float
+            By when the call ends, in an answer or in an error.
+
+        Returns
+        -------
+        Step
+
+        Raises
+        ------
+        InvalidObservation, InvalidArgument, UnknownAgent
+            The input was refused; nothing changed.
+        TickTaken, StaleTick, TickGap
+            Somebody else steps some of these agents; ``applied`` tells which were stepped by this call.
+        DeadlineExceeded, Disconnected
+            ``applied`` tells per agent whether the step was made. Where it is unknown, `retry` settles it.
+        """
+        deadline_s = deadline_after(timeout_s)
+        call = self._prepare(observations, agents, reset, executed_actions, want, deadline_s)
+        with self._given_free(call):
+            self._send(call, deadline_s)
+            self._client.drive(lambda: _answered(call))
+        return self._finish(call)
+
+    def submit(
+        self,
+        observations: ArrayLike | Sequence[ArrayLike],
+        *,
+        agents: ArrayLike | Sequence[str] | None = None,
+        reset: ArrayLike | None = None,
+        executed_actions: ArrayLike | None = None,
+        want: Iterable[str] = (),
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> Future[Step]:
+        """`step` without waiting: for pipelining over populations, or over disjoint agents of one.
+
+        Input is checked before this returns, so what is wrong with it is raised here and not by the future.
+        """
+        deadline_s = deadline_after(timeout_s)
+        call = self._prepare(observations, agents, reset, executed_actions, want, deadline_s)
+        result: Future[Step] = Future()
+        result.set_running_or_notify_cancel()
+        remaining = [len(call.chunks)]
+
+        def answered(_: Future[Message]) -> None:
+            # The answer to one chunk may arrive on the driving thread while this thread still adds callbacks.
+            with self._lock:
+                remaining[0] -= 1
+                last = remaining[0] == 0
+            if last:
+                try:
+                    result.set_result(self._finish(call))
+                except BaseException as error:
+                    result.set_exception(error)
+
+        with self._given_free(call):
+            self._send(call, deadline_s, answered)
+        self._client.drive_in_background()
+        return result
+
+    def retry(self, error: BeliefdError, timeout_s: float = DEFAULT_TIMEOUT_S) -> Step:
+        """Settle a step whose outcome is unknown: send the same requests again, under the same ids.
+
+        Parameters
+        ----------
+        error : BeliefdError
+            As a step of this population raised it.
+
+        Returns
+        -------
+        Step
+            Of the whole call, as if it had succeeded at once.
+        """
+        call = error.call
+        if not isinstance(call, Call) or call.ticks is None or call.chunks[0].header.population != self.uid:
+            raise InvalidArgument("not an error of a step of this population", field="error", value=repr(error))
+        deadline_s = deadline_after(timeout_s)
+        failed = [chunk for chunk, _ in call.errors()]
+        self._mark_in_flight(call.rows)
+        with self._given_free(call):
+            for chunk in failed:
+                chunk.header = msgspec.structs.replace(chunk.header, attempt=chunk.header.attempt + 1)
+                chunk.future = self._client.send(call.command, chunk.header, chunk.arrays, deadline_s)
+            self._client.drive(lambda: _answered(call))
+        return self._finish(call)
+
+    def read(
+        self,
+        agents: ArrayLike | Sequence[str] | None = None,
+        *,
+        want: Iterable[str] = ("beliefs",),
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> Reading:
+        """The committed state of agents: what their last step left. Changes nothing.
+
+        Parameters
+        ----------
+        want : iterable of str
+            Beside tick and actions: ``"beliefs"``, ``"q_pi"``, ``"neg_efe"``, ``"vfe"``, ``"observations"``.
+        """
+        return self._read(self._rows(agents), want, deadline_after(timeout_s))
+
+    def _read(self, rows: NDArray[np.int64], want: Iterable[str], deadline_s: float) -> Reading:
+        call = read_call(self.uid, self.info, self._client.limits, rows, want_bits(want, read=True))
+        self._send(call, deadline_s)
+        self._client.drive(lambda: _answered(call))
+        if (error := call.error()) is not None:
+            raise error
+        return call.reading()
+
+    def parameters(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> dict[str, Any]:
+        """The model's parameters, which all agents share: ``A`` to ``D`` lists of arrays, ``E`` an array."""
+        model = self.model(timeout_s)
+        return {"A": list(model.A), "B": list(model.B), "C": list(model.C), "D": list(model.D), "E": model.E}
+
+    def model(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> Model:
+        """The model, as the server holds it."""
+        answer = self._request(Command.PARAMETERS, m.Parameters, timeout_s)
+        assert isinstance(answer.header, m.Values)
+        return Model.from_parts(msgspec.msgpack.decode(answer.header.spec), answer.arrays)
+
+    def add_agents(
+        self, count: int | None = None, *, agent_ids: Sequence[str] | None = None, timeout_s: float = 60.0
+    ) -> NDArray[np.int64]:
+        """Add agents while the population runs; returns their numbers. Numbers are never used twice."""
+        if count is None and agent_ids is None:
+            raise InvalidArgument("say how many agents, or their ids", field="count", allowed="1 or more")
+        answer = self._request(
+            Command.ADD_AGENTS,
+            m.AddAgents,
+            timeout_s,
+            count=len(agent_ids) if count is None and agent_ids is not None else count,
+            agent_ids=None if agent_ids is None else tuple(agent_ids),
+        )
+        assert isinstance(answer.header, m.Agents)
+        first, rows = answer.header.first, answer.header.first + answer.header.count
+        added = np.arange(first, rows)
+        with self._lock:
+            if not len(self.agents) or self.agents[-1] < first:  # else a refresh has seen them
+                ids = None if self.agent_ids is None else (*self.agent_ids, *(agent_ids or ()))
+                self._set_members(np.concatenate([self.agents, added]), ids, rows)
+        return added
+
+    def remove_agents(self, agents: ArrayLike | Sequence[str], timeout_s: float = 60.0) -> None:
+        """End agents, by number or by id."""
+        rows = self._rows(agents)
+        self._request(Command.REMOVE_AGENTS, m.RemoveAgents, timeout_s, arrays={"agents": rows.astype(np.uint32)})
+        with self._lock:
+            kept = ~np.isin(self.agents, rows)
+            ids = self.agent_ids
+            if ids is not None:
+                ids = tuple(name for name, stays in zip(ids, kept, strict=True) if stays)
+            self._set_members(self.agents[kept], ids, len(self._ticks))
+
+    def drop(self, timeout_s: float = 60.0) -> None:
+        """End the population and delete its files."""
+        self._request(Command.DROP, m.Drop, timeout_s)
+
+    def release(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """End a quarantine: the population takes steps again."""
+        self._request(Command.RELEASE, m.Release, timeout_s)
+
+    def refresh(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Learn anew which agents live, after another client added or removed some."""
+        header = checked_header(m.Attach, name=self.name)
+        self._adopt(self._client.request(Command.ATTACH, header, {}, timeout_s))
+
+    def _adopt(self, attached: Message) -> None:
+        header = attached.header
+        assert isinstance(header, m.Population)
+        ranges = attached.arrays["members"]
+        agents = np.concatenate([np.arange(a, b) for a, b in ranges] or [np.zeros(0, np.int64)])
+        with self._lock:
+            self.name = header.info.name
+            self.uid = header.info.uid
+            self.info: ModelInfo = header.info.model
+            self.seed = header.info.seed
+            self.durability = header.info.durability
+            self._set_members(agents, header.agent_ids, header.info.rows)
+
+    def _set_members(self, agents: NDArray[np.int64], agent_ids: tuple[str, ...] | None, rows: int) -> None:
+        """Take over who lives. The lock is held."""
+        grown = rows - len(self._ticks)
+        if grown > 0:
+            self._ticks = np.concatenate([self._ticks, np.zeros(grown, np.int64)])
+            self._uncertain = np.concatenate([self._uncertain, np.ones(grown, np.bool_)])
+            self._in_flight = np.concatenate([self._in_flight, np.zeros(grown, np.bool_)])
+        self._numbers = None if agent_ids is None else dict(zip(agent_ids, agents.tolist(), strict=True))
+        self.agent_ids = agent_ids
+        self.agents: NDArray[np.int64] = agents
+
+    def _rows(self, agents: Any) -> NDArray[np.int64]:
+        with self._lock:
+            live, numbers = self.agents, self._numbers
+        return agent_rows(agents, live, numbers)
+
+    def _prepare(
+        self,
+        observations: Any,
+        agents: Any,
+        reset: Any,
+        executed_actions: Any,
+        want: Iterable[str],
+        deadline_s: float,
+    ) -> Call:
+        """Check the whole input, learn uncertain ticks, and cut the call. Nothing is sent before all of it is valid."""
+        rows = self._rows(agents)
+        inputs = observation_arrays(canonical(observations, self.info, len(rows)), self.info)
+        if reset is not None:
+            inputs["reset"] = reset_array(reset, len(rows))
+        if executed_actions is not None:
+            inputs["executed_actions"] = executed_array(executed_actions, self.info, len(rows))
+        bits = want_bits(want)
+        self._mark_in_flight(rows)
+        try:
+            self._learn_ticks(rows, deadline_s)
+            with self._lock:
+                ticks = self._ticks[rows] + 1
+            return step_call(self.uid, self.info, self._client.limits, rows, ticks, inputs, bits)
+        except BaseException:
+            with self._lock:
+                self._in_flight[rows] = False
+            raise
+
+    def _mark_in_flight(self, rows: NDArray[np.int64]) -> None:
+        with self._lock:
+            taken = self._in_flight[rows]
+            if taken.any():
+                number = int(rows[int(np.argmax(taken))])
+                raise InvalidArgument(
+                    "this agent has a step without an answer; wait for it", field="agents", value=number
+                )
+            self._in_flight[rows] = True
+
+    @contextmanager
+    def _given_free(self, call: Call) -> Iterator[None]:
+        """Where a step cannot be sent or awaited, its agents take another one, from where they are found then."""
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self._in_flight[call.rows] = False
+                self._uncertain[call.rows] = True
+            raise
+
+    def _learn_ticks(self, rows: NDArray[np.int64], deadline_s: float) -> None:
+        with self._lock:
+            uncertain = rows[self._uncertain[rows]]
+        if not len(uncertain):
+            return
+        ticks = self._read(uncertain, (), deadline_s).tick
+        with self._lock:
+            self._ticks[uncertain] = ticks
+            self._uncertain[uncertain] = False
+
+    def _send(self, call: Call, deadline_s: float, answered: Callable[[Future[Message]], None] | None = None) -> None:
+        for chunk in call.chunks:
+            chunk.future = self._client.send(call.command, chunk.header, chunk.arrays, deadline_s)
+        if answered is not None:
+            for chunk in call.chunks:
+                assert chunk.future is not None
+                chunk.future.add_done_callback(answered)
+
+    def _finish(self, call: Call) -> Step:
+        """Take what a step did into the ticks, and return or raise its outcome."""
+        assert call.ticks is not None
+        error = call.error()
+        with self._lock:
+            self._in_flight[call.rows] = False
+            if error is None:
+                applied = np.full(len(call.rows), Applied.YES)
+            else:
+                applied = error.applied if error.applied is not None else np.full(len(call.rows), Applied.UNKNOWN)
+            done = applied == Applied.YES
+            # Not back: a step that is retried late may have been followed by others.
+            self._ticks[call.rows[done]] = np.maximum(self._ticks[call.rows[done]], call.ticks[done])
+            self._uncertain[call.rows[~done]] = True
+        if error is not None:
+            error.call = call
+            raise error
+        return call.step()
+
+    def _request(self, command: Command, kind: type[Any], timeout_s: float, **fields: Any) -> Message:
+        arrays = fields.pop("arrays", {})
+        header = checked_header(kind, population=self.uid, **fields)
+        return self._client.request(command, header, arrays, timeout_s)
+
+
+def _answered(call: Call) -> bool:
+    return all(chunk.future is not None and chunk.future.done() for chunk in call.chunks)

@@ -1,0 +1,281 @@
+"""A client's side of the protocol, without I/O: requests in, frames out; frames in, answers out.
+
+Rules
+-----
+1. A session says HELLO before anything else, and again whenever the broker no longer knows it: after a broker's
+   restart, or when the connection came back under another address.
+2. A request keeps its id for life. Sending it again is always safe: the server applies it at most once, and answers a
+   repeated one with what it recorded. So everything that was not answered is sent again after a new HELLO.
+3. When nothing has been heard for a while, PING asks which of the open requests the broker holds; those that it does
+   not hold are sent again. Nothing else is sent twice.
+4. At most `credits` requests are open at the broker; the others wait here. What the broker refuses as busy waits again,
+   for as long as the broker said.
+5. Every request ends by its deadline: in an answer, or in an error.
+
+The session knows no socket and no clock: `now_s` comes with every call. A shell sends what `take_outgoing` returns,
+hands in what arrives by `receive`, calls `tick` by `next_wakeup_s`, and resolves what `take_ended` returns.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from beliefd_proto import Applied, Arrays, Command, Message, decode, encode
+from beliefd_proto import messages as m
+from beliefd_proto.error_message import from_header, to_header
+from beliefd_proto.errors import BeliefdError, DeadlineExceeded, Disconnected, VersionMismatch
+
+SILENCE_S = 0.25
+"""How long the session waits for a word from the broker before it asks whether it is still known."""
+_MAX_SILENCE_S = 2.0
+_PATIENCE_MS = 50
+"""How long to wait where a busy broker does not say."""
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A request that has no answer yet.
+
+    `sent` counts how often its frames left and were not refused as busy; at `deadline_s` it ends at last. `order` is
+    that of submission.
+    """
+
+    command: Command
+    header: m.Request
+    arrays: Arrays
+    deadline_s: float
+    future: Future[Message] = field(default_factory=Future)
+    sent: int = 0
+    order: int = 0
+    outcome: Message | BeliefdError | None = None
+
+    def resolve(self) -> None:
+        """Hand the outcome to whoever waits. Not under a lock: callbacks of the caller run here."""
+        if not self.future.set_running_or_notify_cancel():
+            return
+        if isinstance(self.outcome, BeliefdError):
+            self.future.set_exception(self.outcome)
+        else:
+            assert self.outcome is not None
+            self.future.set_result(self.outcome)
+
+    def frames(self, now_s: float) -> list[Any]:
+        remaining_ms = max(round((self.deadline_s - now_s) * 1000), 0)
+        return encode(self.command, msgspec.structs.replace(self.header, deadline_ms=remaining_ms), self.arrays)
+
+
+class Session:
+    """State of one client: see the rules above."""
+
+    def __init__(self, client: str = "", session_id: bytes | None = None) -> None:
+        self.id = session_id or secrets.token_bytes(16)
+        self.limits = m.Limits()
+        self.epoch = 0
+        self._client = client
+        self._credits = 0
+        self._greeted = False
+        self._hello_sent_s = float("-inf")
+        self._heard_s = float("-inf")
+        self._asked_s = float("-inf")
+        self._silence_s = SILENCE_S
+        self._patient_until_s = float("-inf")
+        self._submitted = 0
+        self._waiting: deque[Pending] = deque()
+        self._open: dict[bytes, Pending] = {}
+        self._outgoing: list[list[Any]] = []
+        self._ended: list[Pending] = []
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is waiting or open."""
+        return not self._open and not self._waiting
+
+    def submit(self, command: Command, header: m.Request, arrays: Arrays, deadline_s: float) -> Future[Message]:
+        """Take a request. The future ends in the answer, or in an error of the tree."""
+        self._submitted += 1
+        pending = Pending(command, header, arrays, deadline_s, order=self._submitted)
+        self._waiting.append(pending)
+        return pending.future
+
+    def take_outgoing(self, now_s: float) -> list[list[Any]]:
+        """What has to be sent now."""
+        if not self._greeted:
+            if now_s >= self._hello_due_s:
+                self._hello_sent_s = now_s
+                self._outgoing = [self._hello(now_s)]
+        elif now_s >= self._patient_until_s:
+            while self._waiting and len(self._open) < self._credits:
+                pending = self._waiting.popleft()
+                self._open[pending.header.id] = pending
+                self._send(pending, now_s)
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    def take_ended(self) -> list[Pending]:
+        """The requests that ended since the last call, each to be resolved."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def receive(self, frames: Sequence[Any], now_s: float) -> None:
+        """Take one message of the broker.
+
+        What is not a message of this protocol is ignored: its request is asked for again by rule 3, and ends by its
+        deadline.
+        """
+        try:
+            message = decode(frames)
+        except VersionMismatch as error:
+            self._give_up(to_header(error, bytes(16)))
+            return
+        except BeliefdError:
+            return
+        self._heard_s = now_s
+        self._silence_s = SILENCE_S
+        header = message.header
+        if isinstance(header, m.Welcome):
+            self._welcome(header, now_s)
+        elif isinstance(header, m.Pong):
+            self._pong(header, now_s)
+        elif isinstance(header, m.Error) and header.code == "hello_required":
+            self._greeted = False
+            self._hello_sent_s = float("-inf")
+        elif isinstance(header, m.Error) and header.code == VersionMismatch.code:
+            self._give_up(header)
+        else:
+            self._answer(message, now_s)
+
+    def tick(self, now_s: float) -> None:
+        """Do what time brings about: end what is past its deadline, ask after a silence."""
+        for pending in [p for p in (*self._open.values(), *self._waiting) if p.deadline_s <= now_s]:
+            self._expire(pending)
+        if self._greeted and self._open and now_s >= self._ping_due_s:
+            self._asked_s = now_s
+            self._silence_s = min(self._silence_s * 2, _MAX_SILENCE_S)
+            ping = m.Ping(id=secrets.token_bytes(16), deadline_ms=1000, pending=tuple(self._open)[:4096])
+            self._outgoing.append(encode(Command.PING, ping))
+
+    def next_wakeup_s(self, now_s: float) -> float:
+        """When `tick` or `take_outgoing` has something to do if nothing arrives before."""
+        times = [p.deadline_s for p in (*self._open.values(), *self._waiting)]
+        if not self._greeted:
+            times.append(self._hello_due_s)
+        elif self._open:
+            times.append(self._ping_due_s)
+        if self._greeted and self._waiting and self._patient_until_s > now_s:
+            times.append(self._patient_until_s)
+        return min(times, default=now_s + 60.0)
+
+    # What `next_wakeup_s` says and what is then due are one sum each: two ways to write it may differ by a rounding.
+
+    @property
+    def _hello_due_s(self) -> float:
+        return self._hello_sent_s + self._silence_s
+
+    @property
+    def _ping_due_s(self) -> float:
+        return max(self._heard_s, self._asked_s) + self._silence_s
+
+    def close(self, reason: str) -> None:
+        """End everything that has no answer."""
+        for pending in (*self._open.values(), *self._waiting):
+            self._end(pending, _with_applied(Disconnected(reason, field="client"), pending))
+        self._open.clear()
+        self._waiting.clear()
+
+    def _hello(self, now_s: float) -> list[Any]:
+        header = m.Hello(
+            id=secrets.token_bytes(16),
+            deadline_ms=1000,
+            session=self.id,
+            versions=(m.PROTOCOL_VERSION,),
+            client=self._client,
+        )
+        return encode(Command.HELLO, header)
+
+    def _welcome(self, header: m.Welcome, now_s: float) -> None:
+        if self._greeted:
+            return  # the answer to a HELLO that was sent twice
+        self._greeted = True
+        self.epoch = header.epoch
+        self.limits = header.limits
+        self._credits = header.credits
+        for pending in self._open.values():
+            self._send(pending, now_s)
+
+    def _pong(self, header: m.Pong, now_s: float) -> None:
+        for unknown in header.unknown:
+            pending = self._open.get(unknown)
+            if pending is not None:
+                self._send(pending, now_s)
+
+    def _answer(self, message: Message, now_s: float) -> None:
+        header = message.header
+        pending = self._open.get(getattr(header, "id", b""))
+        if pending is None:
+            if isinstance(header, m.Error) and header.id == bytes(16):
+                self._refused(message)
+            return
+        if isinstance(header, m.Error) and header.attempt != pending.header.attempt:
+            return  # it ended an earlier attempt, which was over here already
+        if isinstance(header, m.Error) and header.code == "busy":
+            # Not an end: the broker asks for patience. What it refused waits here again.
+            self._open.pop(header.id)
+            self._waiting = deque(sorted((*self._waiting, pending), key=lambda waiting: waiting.order))
+            pending.sent -= 1
+            self._patient_until_s = now_s + (header.retry_after_ms or _PATIENCE_MS) / 1000
+            self._credits = max(min(self._credits, len(self._open)), 1)
+            return
+        self._credits = getattr(header, "credits", 0) or self._credits
+        del self._open[getattr(header, "id", b"")]
+        if isinstance(header, m.Error):
+            error = from_header(header, message.arrays)
+            error.partial = message.arrays
+            self._end(pending, _with_applied(error, pending))
+        else:
+            self._end(pending, message)
+
+    def _refused(self, message: Message) -> None:
+        """The broker could not read something that we sent, and cannot say what: with one request open it was that."""
+        if len(self._open) == 1 and isinstance(message.header, m.Error):
+            _, pending = self._open.popitem()
+            self._end(pending, _with_applied(from_header(message.header, {}), pending))
+
+    def _give_up(self, header: m.Error) -> None:
+        """No request will ever be answered: the broker speaks another version."""
+        for pending in (*self._open.values(), *self._waiting):
+            self._end(pending, _with_applied(from_header(header, {}), pending))
+        self._open.clear()
+        self._waiting.clear()
+
+    def _expire(self, pending: Pending) -> None:
+        if self._open.pop(pending.header.id, None) is None:
+            self._waiting.remove(pending)
+        if not self._greeted:
+            error: BeliefdError = Disconnected("the broker did not answer in time; is it running?", field="endpoint")
+        else:
+            error = DeadlineExceeded("no answer before the deadline", field="timeout_s")
+        self._end(pending, _with_applied(error, pending))
+
+    def _end(self, pending: Pending, outcome: Message | BeliefdError) -> None:
+        pending.outcome = outcome
+        self._ended.append(pending)
+
+    def _send(self, pending: Pending, now_s: float) -> None:
+        pending.sent += 1
+        self._outgoing.append(pending.frames(now_s))
+
+
+def _with_applied(error: BeliefdError, pending: Pending) -> BeliefdError:
+    """Say per agent what a step's error means for it, where the broker did not."""
+    if isinstance(pending.header, m.Step) and error.applied is None:
+        applied = Applied.UNKNOWN if pending.sent else Applied.NO
+        error.applied = np.full(pending.header.count, applied, np.uint8)
+    return error

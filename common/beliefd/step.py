@@ -1,0 +1,84 @@
+"""What a step gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beliefd_proto.errors import InvalidArgument
+
+
+@dataclass(frozen=True)
+class Step:
+    """The answer to one step of n agents, in the order of the call.
+
+    Attributes
+    ----------
+    actions : ndarray of int32, shape (n, factors)
+        The action per factor; 0 for a factor that the agent does not control.
+    tick : ndarray of int64, shape (n,)
+        The tick that the step committed, per agent; an agent's first step is tick 1.
+    control_fac_idx : tuple of int
+        The factors that the agents control.
+    beliefs : list of ndarray, or None
+        Posterior over hidden states after the observation, one array (n, num_states[f]) per factor.
+    q_pi : ndarray, shape (n, policies), or None
+        Posterior over policies.
+    neg_efe : ndarray, shape (n, policies), or None
+        Negative expected free energy of each policy, in nats.
+    vfe : ndarray, shape (n,), or None
+        Variational free energy of the beliefs, in nats.
+    """
+
+    actions: NDArray[np.int32]
+    tick: NDArray[np.int64]
+    control_fac_idx: tuple[int, ...]
+    beliefs: list[NDArray[np.floating]] | None = None
+    q_pi: NDArray[np.floating] | None = None
+    neg_efe: NDArray[np.floating] | None = None
+    vfe: NDArray[np.floating] | None = None
+
+    @cached_property
+    def control(self) -> NDArray[np.int32]:
+        """The action of the one controlled factor, shape (n,): what ``env.step`` takes.
+
+        Raises
+        ------
+        InvalidArgument
+            Where the model controls no factor, or more than one.
+        """
+        if len(self.control_fac_idx) != 1:
+            raise InvalidArgument(
+                "control is for models that control exactly one factor; use actions",
+                field="control_fac_idx",
+                value=self.control_fac_idx,
+            )
+        return np.ascontiguousarray(self.actions[:, self.control_fac_idx[0]])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What `read` gives back: the committed state of n agents, in the order of the call.
+
+    Attributes
+    ----------
+    tick : ndarray of int64, shape (n,)
+        The last committed tick; 0 for an agent that never stepped.
+    actions : ndarray of int32, shape (n, factors)
+        The action of that tick; -1 at tick 0.
+    beliefs, q_pi, neg_efe, vfe
+        As in `Step`. At tick 0 the beliefs are D and vfe is 0.
+    observations : ndarray of int32, shape (n, modalities), or None
+        The observation of that tick; -1 where it was missing, -2 where it was given as a distribution.
+    """
+
+    tick: NDArray[np.int64]
+    actions: NDArray[np.int32]
+    beliefs: list[NDArray[np.floating]] | None = None
+    q_pi: NDArray[np.floating] | None = None
+    neg_efe: NDArray[np.floating] | None = None
+    vfe: NDArray[np.floating] | None = None
+    observations: NDArray[np.int32] | None = None

@@ -1,0 +1,394 @@
+"""The headers of protocol version 1 as typed, frozen structs. README.md beside this package is the normative text.
+
+Every header travels as a MessagePack map in the second frame of a message. A field that is missing, unknown or of
+another type is refused by the decoder, so code behind it never checks a header's form again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+
+import msgspec
+
+from beliefd_proto.commands import Command
+from beliefd_proto.model_info import ModelInfo
+
+PROTOCOL_VERSION = 1
+
+RequestId = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")]
+Uid = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z")]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**32)]
+Tick = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=86_400_000)]
+Dimension = Annotated[int, msgspec.Meta(ge=0, le=2**32)]
+Shape = Annotated[tuple[Dimension, ...], msgspec.Meta(max_length=34)]
+Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class Array(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Names the raw frame that carries an array: the i-th `Array` of a header describes the i-th frame after it."""
+
+    name: str
+    dtype: str
+    shape: Shape
+
+
+class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What every header has."""
+
+    arrays: tuple[Array, ...] = ()
+
+
+class Request(Header, frozen=True, kw_only=True):
+    """What every request of a client has.
+
+    `id` is the same in every retry of a request. `deadline_ms` is what remains at the moment of sending. `attempt`
+    counts how often the caller has asked for the request again after it had ended in an error; errors repeat it.
+    """
+
+    id: RequestId
+    deadline_ms: Milliseconds
+    attempt: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
+
+
+class Hello(Request, frozen=True, kw_only=True):
+    session: RequestId
+    versions: tuple[int, ...]
+    client: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the broker accepts. A client checks against these before it sends."""
+
+    frame_bytes: int = 64 * 2**20
+    chunk_agents: int = 65_536
+    population_agents: int = 2**26
+    populations: int = 4096
+
+
+class Welcome(Header, frozen=True, kw_only=True):
+    id: RequestId
+    version: int
+    epoch: int
+    credits: int
+    limits: Limits
+    workers: int
+
+
+class Ping(Request, frozen=True, kw_only=True):
+    """Asks whether the broker still knows this session, and which of `pending` it does not hold."""
+
+    pending: Annotated[tuple[RequestId, ...], msgspec.Meta(max_length=4096)] = ()
+
+
+class Pong(Header, frozen=True, kw_only=True):
+    id: RequestId
+    epoch: int
+    unknown: tuple[RequestId, ...] = ()
+
+
+class Create(Request, frozen=True, kw_only=True):
+    """Makes a population. The arrays are the model's tensors, `spec` the rest of the model, in MessagePack."""
+
+    name: Name
+    spec: bytes
+    hash: str
+    agents: Count
+    seed: Seed
+    durability: str = "process"
+    exist_ok: bool = False
+    agent_ids: tuple[str, ...] | None = None
+
+
+class Attach(Request, frozen=True, kw_only=True):
+    name: Name
+
+
+class List(Request, frozen=True, kw_only=True):
+    pass
+
+
+class Drop(Request, frozen=True, kw_only=True):
+    population: Uid
+
+
+class AddAgents(Request, frozen=True, kw_only=True):
+    population: Uid
+    count: Count
+    agent_ids: tuple[str, ...] | None = None
+
+
+class RemoveAgents(Request, frozen=True, kw_only=True):
+    """The array `agents` (uint32) names the agents that end."""
+
+    population: Uid
+
+
+class AgentRequest(Request, frozen=True, kw_only=True):
+    """A request over a chunk of agents: `count` agents from `first` on, or those that the array `agents` names."""
+
+    population: Uid
+    count: Count
+    first: Count | None = None
+    want: int = 0
+
+
+class Step(AgentRequest, frozen=True, kw_only=True):
+    """One tick of every agent of the chunk. `tick` holds for all of them, or the array `ticks` says it for each."""
+
+    tick: Tick | None = None
+
+
+class Read(AgentRequest, frozen=True, kw_only=True):
+    pass
+
+
+class Parameters(Request, frozen=True, kw_only=True):
+    population: Uid
+
+
+class Status(Request, frozen=True, kw_only=True):
+    pass
+
+
+class Release(Request, frozen=True, kw_only=True):
+    """Ends the quarantine of a population."""
+
+    population: Uid
+
+
+class PopulationInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A population as clients see it."""
+
+    uid: Uid
+    name: Name
+    model: ModelInfo
+    seed: int
+    durability: str
+    rows: int
+    live: int
+    record_bytes: int
+    quarantined: bool = False
+
+
+class Population(Header, frozen=True, kw_only=True):
+    """Answers CREATE and ATTACH. The array `members` holds the live agents as (start, stop) ranges, int64 (k, 2)."""
+
+    id: RequestId
+    info: PopulationInfo
+    agent_ids: tuple[str, ...] | None = None
+    credits: int = 0
+
+
+class Populations(Header, frozen=True, kw_only=True):
+    id: RequestId
+    populations: tuple[PopulationInfo, ...]
+    credits: int = 0
+
+
+class Done(Header, frozen=True, kw_only=True):
+    id: RequestId
+    credits: int = 0
+
+
+class Agents(Header, frozen=True, kw_only=True):
+    """Answers ADD_AGENTS and REMOVE_AGENTS: the numbers from `first` on were added, or `count` were removed."""
+
+    id: RequestId
+    first: int
+    count: int
+    info: PopulationInfo
+    credits: int = 0
+
+
+class Stepped(Header, frozen=True, kw_only=True):
+    """Answers STEP. Arrays: `actions` (n, factors), and what was wanted of `beliefs`, `q_pi`, `neg_efe`, `vfe`."""
+
+    id: RequestId
+    credits: int = 0
+
+
+class Values(Header, frozen=True, kw_only=True):
+    """Answers READ and PARAMETERS."""
+
+    id: RequestId
+    spec: bytes = b""
+    credits: int = 0
+
+
+class WorkerStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A worker as the broker sees it, and what the worker last said of itself."""
+
+    name: str
+    pid: int
+    state: str
+    batches: int
+    agent_steps: int
+    registrations: int
+    cpu_s: float
+    rss_bytes: int
+    in_flight: int
+
+
+class StatusReport(Header, frozen=True, kw_only=True):
+    id: RequestId
+    epoch: int
+    uptime_s: float
+    sessions: int
+    queued_chunks: int
+    ready: bool
+    workers: tuple[WorkerStatus, ...]
+    populations: tuple[PopulationInfo, ...]
+    counters: dict[str, int]
+    credits: int = 0
+
+
+class Error(Header, frozen=True, kw_only=True):
+    """Answers any request that failed. `code` names the class in the error tree.
+
+    Where the request was a step, the array `applied` says per agent what happened, and where some agents were applied,
+    the arrays of `Stepped` carry their results.
+    """
+
+    id: RequestId
+    code: str
+    message: str
+    field: str | None = None
+    index: tuple[int, ...] | None = None
+    value: str | None = None
+    allowed: str | None = None
+    retry_after_ms: int | None = None
+    attempt: int = 0
+
+
+class WorkerHello(Header, frozen=True, kw_only=True):
+    """Sent by a worker at its start, every 100 ms while it is idle, and when the broker asks."""
+
+    worker: Name
+    pid: int
+    start_time: int
+    boot_id: str
+    incarnation: RequestId
+    epoch: int
+    fingerprint: str
+    cpu_s: float = 0.0
+    rss_bytes: int = 0
+
+
+class WorkerWelcome(Header, frozen=True, kw_only=True):
+    epoch: int
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """`count` agents of a batch that belong to the request `id`."""
+
+    id: RequestId
+    count: int
+
+
+class Work(Header, frozen=True, kw_only=True):
+    """One batch for a worker: agents of one population, of one request or of several that ask alike.
+
+    `rows` is the number of agents that the population ever had: a worker that maps fewer maps anew.
+    A request that is not about agents travels whole as `request`, the MessagePack header that the client sent.
+    """
+
+    epoch: int
+    batch: int
+    kind: Command
+    population: str = ""
+    rows: int = 0
+    parts: tuple[Part, ...] = ()
+    first: int | None = None
+    tick: int | None = None
+    want: int = 0
+    request: bytes = b""
+
+
+class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a worker measured while it ran a batch: sums, so that batches can be added up.
+
+    `entropy_sum` is over `entropy_agents` agents sampled from the batch, in nats over all factors;
+    `action_counts` counts the actions of the first controlled factor.
+    """
+
+    agents: int = 0
+    vfe_sum: float = 0.0
+    entropy_sum: float = 0.0
+    entropy_agents: int = 0
+    action_counts: tuple[int, ...] = ()
+
+
+class Result(Header, frozen=True, kw_only=True):
+    """Answers WORK. A failure has `error`; its `id` is that of the first part."""
+
+    epoch: int
+    batch: int
+    elapsed_ns: int = 0
+    error: Error | None = None
+    info: PopulationInfo | None = None
+    first: int = 0
+    count: int = 0
+    agent_ids: tuple[str, ...] | None = None
+    spec: bytes = b""
+    telemetry: Telemetry | None = None
+    cpu_s: float = 0.0
+    rss_bytes: int = 0
+
+
+class Forget(Header, frozen=True, kw_only=True):
+    """The population is gone: a worker lets go of its files."""
+
+    population: Uid
+
+
+class Leaving(Header, frozen=True, kw_only=True):
+    """A worker that was asked to end: send it nothing more."""
+
+    worker: Name
+
+
+class Left(Header, frozen=True, kw_only=True):
+    """The broker's answer to LEAVING: what was sent before it is all that the worker still has to do."""
+
+
+def population_uid(create: bytes) -> str:
+    """The uid of the population that the CREATE request of this id makes: every retry makes the same one."""
+    return hashlib.sha256(create).hexdigest()[:16]
+
+
+HEADERS: dict[Command, type[Header]] = {
+    Command.HELLO: Hello,
+    Command.PING: Ping,
+    Command.CREATE: Create,
+    Command.ATTACH: Attach,
+    Command.LIST: List,
+    Command.DROP: Drop,
+    Command.ADD_AGENTS: AddAgents,
+    Command.REMOVE_AGENTS: RemoveAgents,
+    Command.STEP: Step,
+    Command.READ: Read,
+    Command.PARAMETERS: Parameters,
+    Command.STATUS: Status,
+    Command.RELEASE: Release,
+    Command.WORKER_HELLO: WorkerHello,
+    Command.WORKER_WELCOME: WorkerWelcome,
+    Command.WORK: Work,
+    Command.RESULT: Result,
+    Command.FORGET: Forget,
+    Command.LEAVING: Leaving,
+    Command.LEFT: Left,
+    Command.WELCOME: Welcome,
+    Command.PONG: Pong,
+    Command.POPULATION: Population,
+    Command.POPULATIONS: Populations,
+    Command.DONE: Done,
+    Command.AGENTS: Agents,
+    Command.STEPPED: Stepped,
+    Command.VALUES: Values,
+    Command.STATUS_REPORT: StatusReport,
+    Command.ERROR: Error,
+}
+"""The header of every command; the test of this table fails when a command has none."""

@@ -1,0 +1,74 @@
+"""What broker, client and worker need to know of a model without holding its tensors."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from beliefd_proto.commands import Want
+
+# Plain integers: the operators of an enum cost more than all the rest of a small step's arithmetic.
+_BELIEFS, _Q_PI, _NEG_EFE, _VFE, _OBSERVATION = (
+    int(bit) for bit in (Want.BELIEFS, Want.Q_PI, Want.NEG_EFE, Want.VFE, Want.OBSERVATION)
+)
+
+
+class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Sizes of a model.
+
+    Attributes
+    ----------
+    hash : str
+        SHA-256 of the model's content, hexadecimal.
+    dtype : str
+        ``"float32"`` or ``"float64"``: the type of beliefs and of all arithmetic.
+    num_obs, num_states, num_controls : tuple of int
+        Observations per modality; hidden states and controls per factor.
+    control_fac_idx : tuple of int
+        The factors that the agent controls.
+    policy_len, num_policies : int
+        Depth and count of the policies.
+    """
+
+    hash: str
+    dtype: str
+    num_obs: tuple[int, ...]
+    num_states: tuple[int, ...]
+    num_controls: tuple[int, ...]
+    control_fac_idx: tuple[int, ...]
+    policy_len: int
+    num_policies: int
+
+    @property
+    def num_factors(self) -> int:
+        return len(self.num_states)
+
+    @property
+    def num_modalities(self) -> int:
+        return len(self.num_obs)
+
+    def answer_row_bytes(self, want: int) -> int:
+        """Bytes per agent of an answer that carries the `Want` bits `want`: what bounds the agents of a chunk."""
+        itemsize = 8 if self.dtype == "float64" else 4
+        floats = 0
+        if want & _BELIEFS:
+            floats += sum(self.num_states)
+        if want & _Q_PI:
+            floats += self.num_policies
+        if want & _NEG_EFE:
+            floats += self.num_policies
+        if want & _VFE:
+            floats += 1
+        ints = self.num_factors + 3
+        if want & _OBSERVATION:
+            ints += self.num_modalities
+        return floats * itemsize + 4 * ints
+
+
+def smallest_int(largest: int) -> np.dtype[np.signedinteger]:
+    """The smallest signed integer type that holds -2 .. `largest`."""
+    for name in ("i1", "<i2", "<i4"):
+        dtype = np.dtype(name)
+        if largest <= np.iinfo(dtype).max:
+            return dtype
+    return np.dtype("<i8")

@@ -1,0 +1,10 @@
+"""Colours that the colour-blind can tell apart: Okabe and Ito (2008), Color universal design."""
+
+BLUE = "#0072B2"
+SKY = "#56B4E9"
+ORANGE = "#E69F00"
+BROWN = "#8F5F00"
+RED = "#D55E00"
+GREY = "#8A8A8A"
+PALE = "#E6E6E6"
+INK = "#222222"

@@ -1,0 +1,27 @@
+"""``python -m beliefd_broker``: the broker of one data folder."""
+
+from __future__ import annotations
+
+import sys
+
+from beliefd.engine.folderlock import FolderLock
+from beliefd_broker.loop import Broker
+from beliefd_service.lifecycle import StopSignal, make_folders, run
+from beliefd_service.logging import Logger
+from beliefd_service.settings import Settings
+
+
+def main(settings: Settings, logger: Logger) -> None:
+    stop = StopSignal()
+    make_folders(settings)
+    # Before anything else: two brokers on one data folder would give the same agent to two workers.
+    with FolderLock(settings.data):
+        broker = Broker(settings, logger, stop)
+        try:
+            broker.run()
+        finally:
+            broker.close()
+
+
+if __name__ == "__main__":
+    sys.exit(run("beliefd_broker", main))

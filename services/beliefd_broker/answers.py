@@ -1,0 +1,66 @@
+"""The answers to clients: what an ended request tells."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beliefd_broker.population import Population
+from beliefd_broker.request import Chunk
+from beliefd_proto import Applied, Arrays, Command, StepStatus
+from beliefd_proto import messages as m
+from beliefd_proto.error_message import to_header
+from beliefd_proto.errors import BeliefdError, StaleTick, TickConflict, TickGap, TickTaken
+
+Answer = tuple[Command, m.Header, Arrays]
+
+_CONFLICTS: dict[int, tuple[type[TickConflict], str]] = {
+    StepStatus.TICK_TAKEN: (TickTaken, "another request was applied to this agent at this tick"),
+    StepStatus.STALE_TICK: (StaleTick, "this agent is further than this tick"),
+    StepStatus.TICK_GAP: (TickGap, "this agent has not reached the tick before this one"),
+}
+
+
+def population(request: bytes, found: Population, credits: int) -> Answer:
+    """The answer to CREATE and ATTACH."""
+    header = m.Population(id=request, info=found.info, agent_ids=found.agent_ids, credits=credits)
+    return Command.POPULATION, header, {"members": found.live_ranges}
+
+
+def chunk(ended: Chunk, credits: int) -> Answer:
+    """The answer to a step or read none of whose agents is open any more."""
+    arrays = ended.gathered()
+    if ended.command is Command.READ:
+        if ended.error is not None:
+            return Command.ERROR, to_header(ended.error, ended.id), {}
+        return Command.VALUES, m.Values(id=ended.id, credits=credits), arrays
+    error = ended.error
+    applied = ended.applied
+    if ended.status is not None and ended.status.max() > StepStatus.RECORDED:
+        conflict = ended.status > StepStatus.RECORDED
+        error = error or _conflict(ended, int(np.argmax(conflict)))
+        applied = np.full(ended.count, Applied.YES, np.uint8) if applied is None else applied
+        applied[conflict] = Applied.NO
+    if error is None:
+        return Command.STEPPED, m.Stepped(id=ended.id, credits=credits), arrays
+    assert applied is not None
+    return Command.ERROR, to_header(error, ended.id), {"applied": applied, **arrays}
+
+
+def not_applied(header: m.Request) -> Arrays:
+    """What the error of a refused step says per agent: nothing was changed."""
+    if not isinstance(header, m.Step) or header.count > m.Limits().chunk_agents:
+        return {}
+    applied: NDArray[np.uint8] = np.full(header.count, Applied.NO, np.uint8)
+    return {"applied": applied}
+
+
+def _conflict(ended: Chunk, at: int) -> BeliefdError:
+    assert ended.status is not None
+    kind, message = _CONFLICTS[int(ended.status[at])]
+    return kind(
+        f"{message}; read the agent's tick and go on from there",
+        field="tick",
+        index=(int(ended.numbers(at, 1)[0]),),
+        value=int(ended.ticks(at, 1)[0]),
+    )

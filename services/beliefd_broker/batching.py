@@ -1,0 +1,75 @@
+"""A batch as the message to a worker, and a worker's result as the shares of the requests in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from beliefd_broker.request import Job, Piece
+from beliefd_proto import Arrays, Command, encode
+from beliefd_proto.messages import Part, Work
+
+
+def job_message(job: Job, epoch: int, number: int) -> list[Any]:
+    """The frames of a job: the client's own header and arrays, passed on."""
+    work = Work(
+        epoch=epoch,
+        batch=number,
+        kind=job.command,
+        population=job.population.info.uid if job.population is not None else "",
+        parts=(Part(job.id, 0),),
+        request=msgspec.msgpack.encode(job.header),
+    )
+    return encode(Command.WORK, work, job.arrays)
+
+
+def pieces_message(pieces: list[Piece], epoch: int, number: int) -> list[Any]:
+    """The frames of a batch of pieces that ask alike.
+
+    One piece travels as slices of the frames it came in; several are put together.
+    """
+    chunk = pieces[0].chunk
+    assert chunk.population is not None
+    info = chunk.population.info
+    alone = len(pieces) == 1
+    arrays: Arrays = {}
+    first = None
+    if alone and chunk.first is not None:
+        first = chunk.first + pieces[0].start
+    else:
+        arrays["agents"] = _joined([p.chunk.numbers(p.start, p.count) for p in pieces]).astype(np.uint32)
+    tick = None
+    if chunk.command is Command.STEP:
+        if all(piece.chunk.tick is not None and piece.chunk.tick == chunk.tick for piece in pieces):
+            tick = chunk.tick
+        else:
+            arrays["ticks"] = _joined([p.chunk.ticks(p.start, p.count) for p in pieces])
+    for name in chunk.per_agent:
+        arrays[name] = _joined([p.chunk.per_agent[name][p.start : p.start + p.count] for p in pieces])
+    work = Work(
+        epoch=epoch,
+        batch=number,
+        kind=chunk.command,
+        population=info.uid,
+        rows=info.rows,
+        parts=tuple(Part(piece.chunk.id, piece.count) for piece in pieces),
+        first=first,
+        tick=tick,
+        want=chunk.header.want,
+    )
+    return encode(Command.WORK, work, arrays)
+
+
+def shares(pieces: list[Piece], arrays: Arrays) -> Iterator[tuple[Piece, Arrays]]:
+    """Cut the arrays of a result into what belongs to each piece."""
+    at = 0
+    for piece in pieces:
+        yield piece, {name: array[at : at + piece.count] for name, array in arrays.items()}
+        at += piece.count
+
+
+def _joined(parts: list[Any]) -> Any:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,0 +1,178 @@
+"""The clients' side of the broker: who they are, what they asked, and what they are told.
+
+Whatever is accepted here ends here, exactly once: with the answer, with an error, or because its client is gone before
+anything of it was begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from beliefd_broker import answers
+from beliefd_broker.actions import Action, SendClient
+from beliefd_broker.population import Population
+from beliefd_broker.request import Chunk, Job, Request
+from beliefd_broker.session import Session
+from beliefd_proto import Arrays, Command, encode
+from beliefd_proto import messages as m
+from beliefd_proto.error_message import to_header
+from beliefd_proto.errors import BeliefdError, Busy, HelloRequired, VersionMismatch
+
+CREDITS = 64
+SESSION_IDLE_S = 3600.0
+
+
+class Desk:
+    """Sessions and the requests that are open for them. `act` takes what has to be sent."""
+
+    def __init__(self, act: Callable[[Action], None], epoch: int, limits: m.Limits) -> None:
+        self._act = act
+        self._epoch = epoch
+        self._limits = limits
+        self._sessions: dict[bytes, Session] = {}
+        self._requests: dict[bytes, Request] = {}
+        self.counters = dict.fromkeys(("requests", "answers", "errors", "busy"), 0)
+
+    @property
+    def sessions(self) -> int:
+        return len(self._sessions)
+
+    @property
+    def open(self) -> int:
+        """How many requests have no answer yet."""
+        return len(self._requests)
+
+    def hello(self, route: bytes, header: m.Hello, workers: int, now_s: float) -> None:
+        """Open a session, or move it to where its client is now.
+
+        Raises
+        ------
+        VersionMismatch
+        """
+        if m.PROTOCOL_VERSION not in header.versions:
+            raise VersionMismatch(
+                "no protocol version in common",
+                field="versions",
+                value=header.versions,
+                allowed=str(m.PROTOCOL_VERSION),
+            )
+        session = next((s for s in self._sessions.values() if s.id == header.session), None)
+        if session is None:
+            session = Session(header.session, route, header.client, CREDITS, now_s)
+        else:
+            del self._sessions[session.route]
+        session.route, session.heard_s = route, now_s
+        self._sessions[route] = session
+        welcome = m.Welcome(
+            id=header.id,
+            version=m.PROTOCOL_VERSION,
+            epoch=self._epoch,
+            credits=session.credits,
+            limits=self._limits,
+            workers=workers,
+        )
+        self.send(route, Command.WELCOME, welcome)
+
+    def session(self, route: bytes, now_s: float) -> Session:
+        """The session of a connection.
+
+        Raises
+        ------
+        HelloRequired
+        """
+        session = self._sessions.get(route)
+        if session is None:
+            raise HelloRequired("say HELLO first: this connection has no session", field="session")
+        session.heard_s = now_s
+        return session
+
+    def ping(self, route: bytes, header: m.Ping) -> None:
+        unknown = tuple(pending for pending in header.pending if pending not in self._requests)
+        self.send(route, Command.PONG, m.Pong(id=header.id, epoch=self._epoch, unknown=unknown))
+
+    def join(self, header: m.Request, session: Session, now_s: float) -> bool:
+        """A retry of what is under way: it has until the later deadline, and its answer goes to who asked last.
+
+        False where nothing of this id is under way.
+        """
+        request = self._requests.get(header.id)
+        if request is None:
+            return False
+        request.attempt = max(request.attempt, header.attempt)
+        request.deadline_s = max(request.deadline_s, now_s + header.deadline_ms / 1000)
+        request.expired = request.expired and request.deadline_s <= now_s
+        if request.reply_to is not session:
+            request.reply_to.outstanding -= 1
+            session.outstanding += 1
+            request.reply_to = session
+        return True
+
+    def check_credit(self, session: Session) -> None:
+        """Refuse a request beyond the session's credits.
+
+        Raises
+        ------
+        Busy
+        """
+        if session.outstanding >= session.credits:
+            self.counters["busy"] += 1
+            raise Busy("more requests than credits", field="credits", value=session.credits, retry_after_s=0.05)
+
+    def accept(self, request: Chunk | Job) -> None:
+        self.counters["requests"] += 1
+        request.reply_to.outstanding += 1
+        self._requests[request.id] = request
+
+    def end(self, request: Request, command: Command, header: m.Header, arrays: Arrays | None = None) -> None:
+        """Tell a request's client how it ended."""
+        request.answered = True
+        request.reply_to.outstanding -= 1
+        del self._requests[request.id]
+        self.counters["errors" if command is Command.ERROR else "answers"] += 1
+        if isinstance(header, m.Error):
+            header = msgspec.structs.replace(header, attempt=request.attempt)
+        self.send(request.reply_to.route, command, header, arrays)
+
+    def end_unbegun(self, request: Request, error: BeliefdError) -> None:
+        """Tell a request's client that it ended in an error before anything of it was begun."""
+        self.end(request, Command.ERROR, to_header(error, request.id), answers.not_applied(request.header))
+
+    def refuse(self, route: bytes, error: BeliefdError, request_id: bytes, header: m.Request | None = None) -> None:
+        """Tell a client that what it sent was not accepted."""
+        self.counters["errors"] += 1
+        told, arrays = to_header(error, request_id), None
+        if header is not None:
+            told = msgspec.structs.replace(told, attempt=header.attempt)
+            arrays = answers.not_applied(header)
+        self.send(route, Command.ERROR, told, arrays)
+
+    def send(self, route: bytes, command: Command, header: m.Header, arrays: Arrays | None = None) -> None:
+        self._act(SendClient(route, encode(command, header, arrays)))
+
+    def gone(self, route: bytes) -> list[Chunk | Job]:
+        """The client at `route` cannot be reached; returns what it asked that may not have been begun."""
+        session = self._sessions.pop(route, None)
+        return list(session.waiting) if session is not None else []
+
+    def forget(self, request: Request) -> None:
+        """Drop a request that nobody waits for."""
+        request.reply_to.outstanding -= 1
+        del self._requests[request.id]
+
+    def overdue(self, now_s: float) -> Iterator[Request]:
+        """The requests whose deadline has passed, each once."""
+        for request in [r for r in self._requests.values() if r.deadline_s <= now_s and not r.expired]:
+            request.expired = True
+            yield request
+
+    def of(self, population: Population) -> list[Request]:
+        """The open requests of a population."""
+        return [request for request in self._requests.values() if request.population is population]
+
+    def close_idle(self, now_s: float) -> None:
+        """Forget sessions that nobody has used for an hour; their clients say HELLO again."""
+        for route, session in list(self._sessions.items()):
+            if session.heard_s < now_s - SESSION_IDLE_S and not session.outstanding:
+                del self._sessions[route]

@@ -1,0 +1,74 @@
+"""What the broker reads and keeps on disk: its epoch, the populations, and which of them are quarantined."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from beliefd.engine.manifest import read_manifest
+from beliefd.engine.store import storage_errors
+from beliefd_broker.population import Population
+from beliefd_proto.errors import BeliefdError, CorruptStore
+from beliefd_service.logging import Logger
+from beliefd_service.population_info import population_info
+from beliefd_service.settings import Settings
+
+_QUARANTINE = "quarantined"
+
+
+def next_epoch(folder: Path) -> int:
+    """Count this start of the broker. Results of work that an earlier broker gave out carry an older number.
+
+    Raises
+    ------
+    CorruptStore
+        The file holds no number.
+    DiskFull, FolderNotUsable
+    """
+    path = folder / "epoch"
+    with storage_errors(path):
+        try:
+            epoch = int(path.read_text()) + 1
+        except FileNotFoundError:
+            epoch = 1
+        except ValueError:
+            raise CorruptStore(
+                "this file counts the starts of the broker and holds no number; stop all workers and remove it",
+                field=str(path),
+            ) from None
+        temporary = path.with_suffix(".new")
+        temporary.write_text(f"{epoch}\n")
+        os.replace(temporary, path)
+    return epoch
+
+
+def load_populations(settings: Settings, logger: Logger) -> Iterator[Population]:
+    """Every population in the data folder. One that cannot be read is left out and logged; the others are served."""
+    for folder in sorted(settings.populations.glob("[0-9a-f]*")):
+        try:
+            manifest, members = read_manifest(folder)
+        except BeliefdError as error:
+            logger.error("population_not_readable", folder=folder.name, code=error.code, reason=str(error))
+            continue
+        info = population_info(manifest, members, quarantined=(folder / _QUARANTINE).exists())
+        yield Population(info, members.ranges, members.ids)
+
+
+def clear_leftovers(settings: Settings) -> None:
+    """Delete what a worker that died left of a population half made or half deleted.
+
+    Only while no worker can be at it: after those that outlived the last broker are settled, and before work is given.
+    """
+    for pattern in (".new-*", ".dropped-*"):
+        for folder in settings.populations.glob(pattern):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def mark_quarantine(settings: Settings, uid: str, quarantined: bool) -> None:
+    path = settings.populations / uid / _QUARANTINE
+    if quarantined:
+        path.touch()
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,214 @@
+"""The broker's shell: sockets, clocks, pidfds and files around the pure core, on one thread."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from beliefd_broker.actions import Action, Emit, KillWorker, Log, MarkQuarantine, SendClient, SendWorker, WatchWorker
+from beliefd_broker.disk import clear_leftovers, load_populations, mark_quarantine, next_epoch
+from beliefd_broker.outbox import Outbox
+from beliefd_broker.routing import Core
+from beliefd_broker.workforce import survivor_key
+from beliefd_proto.errors import EndpointNotUsable
+from beliefd_proto.messages import Limits
+from beliefd_service.leases import held_leases
+from beliefd_service.lifecycle import StopSignal
+from beliefd_service.logging import Logger
+from beliefd_service.process import ProcessIdentity, kill_process, open_process
+from beliefd_service.ring import RingWriter
+from beliefd_service.settings import Settings
+
+_DRAIN_MESSAGES = 512
+_TICK_MS = 20
+_HELD_POLL_MS = 5
+
+
+class Broker:
+    """Owns the two ROUTER sockets, the event ring, and a pidfd of every worker."""
+
+    def __init__(self, settings: Settings, logger: Logger, stop: StopSignal) -> None:
+        self._settings = settings
+        self._logger = logger
+        self._stop = stop
+        self._limits = Limits()
+        self._context = zmq.Context()
+        self._clients = self._router([f"ipc://{settings.client_socket}", settings.endpoint])
+        self._workers = self._router([f"ipc://{settings.worker_socket}"], handover=True)
+        self._client_outbox = Outbox(self._clients)
+        self._worker_outbox = Outbox(self._workers)
+        self._ring = RingWriter(settings.events)
+        self._poller = zmq.Poller()
+        for source in (self._workers, stop.fd):
+            self._poller.register(source, zmq.POLLIN)
+        self._deaths: dict[int, Callable[[], None]] = {}
+        self._pidfds: dict[bytes, int] = {}
+        epoch = next_epoch(settings.run)
+        survivors = _survivors(settings)
+        self._core = Core(epoch, (), survivors, time.monotonic(), time.time(), self._limits)
+        for identity in survivors:
+            self._watch(survivor_key(identity), identity, self._survivor_died(identity))
+        self._ticked_s = 0.0
+        logger.info(
+            "listening",
+            endpoint=self.endpoint,
+            socket=str(settings.client_socket),
+            epoch=epoch,
+            survivors=len(survivors),
+        )
+
+    @property
+    def endpoint(self) -> str:
+        """The TCP endpoint in use, its port resolved."""
+        return str(self._clients.getsockopt_string(zmq.LAST_ENDPOINT)) if self._clients else ""
+
+    def run(self) -> None:
+        """Serve until a signal asks to stop."""
+        serving = False
+        while not self._stop.requested:
+            ready = self._wait()
+            self._drain_workers()
+            if serving:
+                self._drain_clients()
+            for fd in ready & self._deaths.keys():
+                self._deaths[fd]()
+            self._tick()
+            if not serving and self._core.workforce.settled:
+                self._begin_serving()
+                serving = True
+            self._core.dispatch(time.monotonic())
+            self._flush()
+
+    def _begin_serving(self) -> None:
+        """Read what the data folder holds, and listen to clients.
+
+        Not before every worker that outlived the last broker is idle or dead: it may be changing a population still.
+        """
+        clear_leftovers(self._settings)
+        populations = list(load_populations(self._settings, self._logger))
+        self._core.adopt(populations)
+        self._poller.register(self._clients, zmq.POLLIN)
+        self._logger.info("serving", populations=len(populations))
+
+    def close(self) -> None:
+        """Let go of everything. What is in workers' hands stays there: the next broker settles it."""
+        self._flush()
+        self._context.destroy(linger=200)
+        self._ring.close()
+        for fd in self._pidfds.values():
+            os.close(fd)
+
+    def _wait(self) -> set[int]:
+        held = bool(self._client_outbox) or bool(self._worker_outbox)
+        polled = self._poller.poll(_HELD_POLL_MS if held else _TICK_MS)
+        return {source for source, _ in polled if isinstance(source, int)}
+
+    def _drain_workers(self) -> None:
+        for _ in range(_DRAIN_MESSAGES):
+            frames = _receive(self._workers)
+            if frames is None:
+                return
+            self._core.worker_message(frames[0], frames[1:], time.monotonic(), time.time())
+
+    def _drain_clients(self) -> None:
+        for _ in range(_DRAIN_MESSAGES):
+            frames = _receive(self._clients)
+            if frames is None:
+                return
+            self._core.client_message(frames[0], frames[1:], time.monotonic())
+
+    def _tick(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._ticked_s >= _TICK_MS / 1000:
+            self._ticked_s = now_s
+            self._core.tick(now_s, time.time())
+
+    def _flush(self) -> None:
+        for outbox in (self._client_outbox, self._worker_outbox):
+            for route in outbox.flush():
+                self._core.client_gone(route)
+        for action in self._core.take_actions():
+            self._act(action)
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case SendClient(route, frames):
+                if not self._client_outbox.send(route, frames):
+                    self._core.client_gone(route)
+            case SendWorker(route, frames):
+                # A worker that cannot be reached is dying: its pidfd tells, and its work is run again.
+                self._worker_outbox.send(route, frames)
+            case WatchWorker(incarnation, identity):
+                self._watch(incarnation, identity, self._worker_died(incarnation))
+            case KillWorker(incarnation, reason):
+                self._logger.warning("kill_worker", reason=reason)
+                if incarnation in self._pidfds:
+                    kill_process(self._pidfds[incarnation])
+            case MarkQuarantine(uid, quarantined):
+                try:
+                    mark_quarantine(self._settings, uid, quarantined)
+                except OSError as error:  # it holds until the broker's next start all the same
+                    self._logger.error("quarantine_not_kept", population=uid, reason=str(error))
+            case Emit(event):
+                self._ring.append(event)
+            case Log(level, event, fields):
+                getattr(self._logger, level)(event, **fields)
+
+    def _watch(self, key: bytes, identity: ProcessIdentity, died: Callable[[], None]) -> None:
+        """Have `died` called when the process is gone: by the poll that sees its pidfd, or now."""
+        pidfd = open_process(identity)
+        if pidfd is None:
+            died()
+            return
+        self._pidfds[key] = pidfd
+        self._poller.register(pidfd, zmq.POLLIN)
+
+        def gone() -> None:
+            self._poller.unregister(pidfd)
+            os.close(pidfd)
+            del self._deaths[pidfd], self._pidfds[key]
+            died()
+
+        self._deaths[pidfd] = gone
+
+    def _worker_died(self, incarnation: bytes) -> Callable[[], None]:
+        return lambda: self._core.worker_died(incarnation, time.time())
+
+    def _survivor_died(self, identity: ProcessIdentity) -> Callable[[], None]:
+        return lambda: self._core.workforce.settle_died(identity)
+
+    def _router(self, endpoints: list[str], handover: bool = False) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.ROUTER)
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        socket.setsockopt(zmq.ROUTER_HANDOVER, int(handover))
+        socket.setsockopt(zmq.MAXMSGSIZE, self._limits.frame_bytes)
+        socket.setsockopt(zmq.LINGER, 200)
+        for endpoint in endpoints:
+            try:
+                socket.bind(endpoint)
+            except zmq.ZMQError as error:
+                raise EndpointNotUsable(
+                    f"cannot listen here: {error}; stop what listens, or choose another with BELIEFD_ENDPOINT",
+                    field="endpoint",
+                    value=endpoint,
+                ) from None
+        return socket
+
+
+def _receive(socket: zmq.Socket[bytes]) -> list[Any] | None:
+    # Asking first: the exception of an empty socket costs more than a small message.
+    if not int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        return None
+    return socket.recv_multipart(zmq.DONTWAIT)
+
+
+def _survivors(settings: Settings) -> dict[ProcessIdentity, str]:
+    """The workers that outlived the last broker.
+
+    One that took its lease this moment and has not said who it is yet never had work from an earlier broker.
+    """
+    return {identity: name for name, identity in held_leases(settings.leases) if identity is not None}

@@ -1,0 +1,67 @@
+"""Sends to many peers over one ROUTER socket without ever waiting for one of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import zmq
+
+MESSAGES_PER_PEER = 1024
+
+
+class Outbox:
+    """What could not be sent yet, per peer and bounded.
+
+    The socket has ROUTER_MANDATORY set, so that an unknown peer is an error and not a silent loss, and every send is
+    non-blocking, since a blocking send to a full peer that is dying may never return.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self._socket = socket
+        self._held: dict[bytes, deque[Sequence[Any]]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._held)
+
+    def send(self, route: bytes, frames: Sequence[Any]) -> bool:
+        """Send now, or as soon as the peer takes it; False where the peer is gone or takes nothing any more."""
+        held = self._held.get(route)
+        if held is not None:
+            if len(held) >= MESSAGES_PER_PEER:
+                del self._held[route]
+                return False
+            held.append(frames)
+            return True
+        sent = self._try(route, frames)
+        if sent is None:
+            self._held[route] = deque([frames])
+        return sent is not False
+
+    def flush(self) -> Iterator[bytes]:
+        """Try again what is held; yields the peers that turned out to be gone."""
+        for route, held in list(self._held.items()):
+            while held:
+                sent = self._try(route, held[0])
+                if sent is None:
+                    break
+                if sent is False:
+                    held.clear()
+                    yield route
+                else:
+                    held.popleft()
+            if not held:
+                del self._held[route]
+
+    def _try(self, route: bytes, frames: Sequence[Any]) -> bool | None:
+        """True: sent. False: the peer is gone. None: it takes nothing now."""
+        try:
+            self._socket.send_multipart([route, *frames], zmq.DONTWAIT)
+        except zmq.Again:
+            return None
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EHOSTUNREACH:
+                return False
+            raise
+        return True

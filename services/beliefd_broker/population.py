@@ -1,0 +1,114 @@
+"""A population as the broker knows it: who lives, who is busy, how long a step takes, what it did lately."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from beliefd_proto.messages import PopulationInfo, Telemetry
+from beliefd_service.events import PopulationTelemetry
+
+FIRST_GUESS_NS = 2_000.0
+TILE_AGENTS = 64
+LEAST_MEASURED_AGENTS = 32
+_SMOOTHING = 0.2
+_HISTOGRAM_BINS = 64
+
+
+class Population:
+    """State of one population, rebuilt from its manifest at a start.
+
+    Attributes
+    ----------
+    info : PopulationInfo
+    live, busy : ndarray of bool, shape (rows,)
+        Which agents exist; which are in the hands of an admitted request.
+    exclusive : bool
+        A job over the whole population runs: no agent may be touched.
+    job_waiting : bool
+        A job over the whole population waits for the busy agents: nothing new is admitted before it.
+    """
+
+    def __init__(self, info: PopulationInfo, live_ranges: NDArray[np.int64], agent_ids: tuple[str, ...] | None) -> None:
+        self.info = info
+        self.busy = np.zeros(info.rows, np.bool_)
+        self.busy_agents = 0
+        self.exclusive = False
+        self.job_waiting = False
+        self._ns_per_agent: dict[int, float] = {}
+        self._telemetry = _Sums()
+        self.update(info, live_ranges, agent_ids)
+
+    def update(self, info: PopulationInfo, live_ranges: NDArray[np.int64], agent_ids: tuple[str, ...] | None) -> None:
+        """Take over what a job changed. Whether the population is quarantined is the broker's own knowledge."""
+        self.info = msgspec.structs.replace(info, quarantined=self.info.quarantined)
+        self.live_ranges = live_ranges
+        self.agent_ids = agent_ids
+        self.live = np.zeros(info.rows, np.bool_)
+        for start, stop in live_ranges:
+            self.live[start:stop] = True
+        grown = np.zeros(info.rows, np.bool_)
+        grown[: len(self.busy)] = self.busy
+        self.busy = grown
+
+    def set_quarantined(self, quarantined: bool) -> None:
+        self.info = msgspec.structs.replace(self.info, quarantined=quarantined)
+
+    def predicted_ns(self, cost_key: int, agents: int) -> float:
+        """How long a worker will take for `agents` agents, from what batches that asked alike took."""
+        return self._ns_per_agent.get(cost_key, FIRST_GUESS_NS) * agents
+
+    def batch_agents(self, cost_key: int, batch_ns: float) -> int:
+        """How many agents a batch of `batch_ns` holds; one tile as long as nobody knows what an agent takes."""
+        known_ns = self._ns_per_agent.get(cost_key)
+        return TILE_AGENTS if known_ns is None else max(int(batch_ns / known_ns), 1)
+
+    def record(self, cost_key: int, agents: int, elapsed_ns: int, telemetry: Telemetry | None) -> None:
+        """Learn from a finished batch."""
+        # A batch of a few agents measures the fixed cost of a call, which would make whole calls look slow.
+        if agents >= LEAST_MEASURED_AGENTS:
+            measured = elapsed_ns / agents
+            known = self._ns_per_agent.get(cost_key, measured)
+            self._ns_per_agent[cost_key] = known + _SMOOTHING * (measured - known)
+        if telemetry is not None:
+            self._telemetry.add(telemetry)
+
+    def take_telemetry(self, time_s: float, epoch: int, interval_s: float) -> PopulationTelemetry | None:
+        """What happened since the last call; None where nothing did."""
+        sums, self._telemetry = self._telemetry, _Sums()
+        if not sums.batches:
+            return None
+        counts = sums.action_counts
+        return PopulationTelemetry(
+            time_s=time_s,
+            epoch=epoch,
+            population=self.info.uid,
+            interval_s=interval_s,
+            agent_steps=sums.agents,
+            batches=sums.batches,
+            vfe_mean=sums.vfe / max(sums.agents, 1),
+            entropy_mean=sums.entropy / sums.entropy_agents if sums.entropy_agents else None,
+            action_counts=tuple(counts[i] for i in range(min(max(counts, default=-1) + 1, _HISTOGRAM_BINS))),
+        )
+
+
+class _Sums:
+    def __init__(self) -> None:
+        self.agents = 0
+        self.batches = 0
+        self.vfe = 0.0
+        self.entropy = 0.0
+        self.entropy_agents = 0
+        self.action_counts: defaultdict[int, int] = defaultdict(int)
+
+    def add(self, batch: Telemetry) -> None:
+        self.agents += batch.agents
+        self.batches += 1
+        self.vfe += batch.vfe_sum
+        self.entropy += batch.entropy_sum
+        self.entropy_agents += batch.entropy_agents
+        for action, count in enumerate(batch.action_counts):
+            self.action_counts[action] += count

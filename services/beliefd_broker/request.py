@@ -1,0 +1,158 @@
+"""Requests in the broker's hands: chunks over agents, and jobs over a whole population."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beliefd_broker.population import Population
+from beliefd_broker.session import Session
+from beliefd_proto import Applied, Arrays, Command
+from beliefd_proto.errors import BeliefdError
+from beliefd_proto.messages import AgentRequest, Step
+from beliefd_proto.messages import Request as RequestHeader
+
+
+class Request:
+    """A request that was accepted and will be answered exactly once.
+
+    `session` is the one whose turn it takes; `reply_to` gets the answer: another one where a client came back under a
+    new session and asked again.
+    """
+
+    def __init__(self, session: Session, command: Command, header: RequestHeader, arrays: Arrays, now_s: float) -> None:
+        self.id = header.id
+        self.session = session
+        self.command = command
+        self.header = header
+        self.arrays = arrays
+        self.deadline_s = now_s + header.deadline_ms / 1000
+        self.attempt = header.attempt
+        self.reply_to = session
+        self.answered = False
+        self.expired = False
+        self.population: Population | None = None
+
+
+class Job(Request):
+    """A request over a whole population, run by one worker while nothing else touches the population."""
+
+    deaths = 0
+
+
+class Chunk(Request):
+    """A step or read of `count` agents, cut into pieces that run where there is room.
+
+    Attributes
+    ----------
+    rows : ndarray of int64, or None
+        The agents; None where they are `first` and those that follow.
+    next : int
+        Where the next piece begins: all before it has been handed out.
+    open_agents : int
+        How many of `count` have no result yet.
+    status : ndarray of uint8, or None
+        Status per agent as workers reported it, where it was not plain success.
+    applied : ndarray of uint8, or None
+        `Applied` per agent, where the chunk will end in an error.
+    """
+
+    header: AgentRequest
+
+    def __init__(
+        self,
+        session: Session,
+        command: Command,
+        header: AgentRequest,
+        arrays: Arrays,
+        now_s: float,
+        population: Population,
+    ) -> None:
+        super().__init__(session, command, header, arrays, now_s)
+        self.population = population
+        self.count = header.count
+        self.first = header.first
+        self.rows: NDArray[np.int64] | None = None
+        if header.first is None:
+            self.rows = arrays["agents"].astype(np.int64)
+        self.tick = header.tick if isinstance(header, Step) else None
+        self.per_agent = {name: a for name, a in arrays.items() if name not in ("agents", "ticks")}
+        self.signature = (
+            id(population),
+            command,
+            header.want,
+            tuple((name, a.dtype, a.shape[1:]) for name, a in self.per_agent.items()),
+        )
+        self.cost_key = command << 8 | header.want
+        self.next = 0
+        self.open_agents = header.count
+        self.results: list[tuple[int, Arrays]] = []
+        self.status: NDArray[np.uint8] | None = None
+        self.applied: NDArray[np.uint8] | None = None
+        self.error: BeliefdError | None = None
+
+    def selector(self) -> slice | NDArray[np.int64]:
+        """Picks the agents out of an array over the population's rows."""
+        return slice(self.first, self.first + self.count) if self.first is not None else self._rows()
+
+    def numbers(self, start: int, count: int) -> NDArray[np.int64]:
+        """The agents of a piece."""
+        if self.first is not None:
+            return np.arange(self.first + start, self.first + start + count)
+        return self._rows()[start : start + count]
+
+    def ticks(self, start: int, count: int) -> NDArray[np.int64]:
+        """The ticks of a piece; only a step has them."""
+        if self.tick is not None:
+            return np.full(count, self.tick, np.int64)
+        return self.arrays["ticks"][start : start + count]
+
+    def fail(self, error: BeliefdError, start: int, count: int, applied: Applied) -> None:
+        """End a piece in an error. The first error of a chunk is the one that is told."""
+        self.error = self.error or error
+        if self.applied is None:
+            self.applied = np.full(self.count, Applied.YES, np.uint8)
+        self.applied[start : start + count] = applied
+        self.open_agents -= count
+
+    def finish(self, start: int, count: int, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take the results of a piece."""
+        status = arrays.pop("status", None)
+        if status is not None:
+            if self.status is None:
+                self.status = np.zeros(self.count, np.uint8)
+            self.status[start : start + count] = status
+        self.results.append((start, arrays))
+        self.open_agents -= count
+
+    def gathered(self) -> Arrays:
+        """The results of all pieces in the order of the chunk; zeros for a piece that failed."""
+        if not self.results:
+            return {}
+        if len(self.results) == 1 and self.applied is None:
+            return self.results[0][1]
+        gathered: Arrays = {}
+        for name, like in self.results[0][1].items():
+            whole = np.zeros((self.count, *like.shape[1:]), like.dtype)
+            for start, arrays in self.results:
+                part = arrays[name]
+                whole[start : start + len(part)] = part
+            gathered[name] = whole
+        return gathered
+
+    def _rows(self) -> NDArray[np.int64]:
+        assert self.rows is not None
+        return self.rows
+
+
+@dataclass(slots=True)
+class Piece:
+    """`count` agents of a chunk from `start` on, and how many workers died over them."""
+
+    chunk: Chunk
+    start: int
+    count: int
+    deaths: int = 0

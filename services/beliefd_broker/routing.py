@@ -1,0 +1,500 @@
+"""The broker's core: a pure state machine. Messages and times go in, actions come out; no socket, file or clock in it.
+
+A request's way: `client_message` decodes and checks it, the desk keeps it, the scheduler gives it a turn, `dispatch`
+cuts batches from it for workers that have room, `worker_message` brings results home, and the desk answers when no
+agent of it is open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from beliefd_broker import answers
+from beliefd_broker.actions import Action, Emit, Log, MarkQuarantine, SendWorker
+from beliefd_broker.admission import check_chunk, check_removed, quarantined_error
+from beliefd_broker.batching import job_message, pieces_message, shares
+from beliefd_broker.desk import CREDITS, Desk
+from beliefd_broker.population import Population
+from beliefd_broker.request import Chunk, Job, Piece, Request
+from beliefd_broker.scheduling import Scheduler
+from beliefd_broker.session import Session
+from beliefd_broker.worker import Batch, Worker
+from beliefd_broker.workforce import Workforce
+from beliefd_proto import Applied, Arrays, Command, decode, encode
+from beliefd_proto import messages as m
+from beliefd_proto.error_message import from_header, to_header
+from beliefd_proto.errors import (
+    BeliefdError,
+    DeadlineExceeded,
+    InvalidArgument,
+    MalformedMessage,
+    PopulationExists,
+    TooLarge,
+    UnknownPopulation,
+    WorkerCrashed,
+)
+from beliefd_proto.framing import request_id
+from beliefd_service import events
+from beliefd_service.process import ProcessIdentity
+
+DEATHS_TO_QUARANTINE = 3
+TELEMETRY_S = 0.5
+_JOBS = frozenset({Command.CREATE, Command.DROP, Command.ADD_AGENTS, Command.REMOVE_AGENTS, Command.PARAMETERS})
+
+
+class Core:
+    """All that the broker decides. After each call the shell does what `take_actions` returns, in order."""
+
+    def __init__(
+        self,
+        epoch: int,
+        populations: Iterable[Population],
+        held_leases: dict[ProcessIdentity, str],
+        now_s: float,
+        wall_s: float,
+        limits: m.Limits | None = None,
+    ) -> None:
+        self.epoch = epoch
+        self.limits = limits or m.Limits()
+        self._actions: list[Action] = []
+        self.workforce = Workforce(epoch, held_leases, now_s)
+        self._desk = Desk(self._actions.append, epoch, self.limits)
+        self._scheduler = Scheduler()
+        self._populations: dict[str, Population] = {}
+        self.adopt(populations)
+        self._retries: list[Batch] = []
+        self._next_batch = 1
+        self._started_s = now_s
+        self._wall_s = wall_s
+        self._telemetry_s = now_s
+        self._counters = dict.fromkeys(("batches", "retried_batches", "agent_steps", "malformed"), 0)
+        self._emit(events.BrokerStarted(time_s=wall_s, epoch=epoch))
+
+    def adopt(self, populations: Iterable[Population]) -> None:
+        """Serve these populations: what the data folder holds, once no worker of an earlier broker can change it."""
+        self._populations.update({population.info.uid: population for population in populations})
+
+    def take_actions(self) -> list[Action]:
+        """What the shell has to do now."""
+        taken = self._actions.copy()
+        self._actions.clear()
+        return taken
+
+    # What arrives from clients.
+
+    def client_message(self, route: bytes, frames: Sequence[Any], now_s: float) -> None:
+        """Take one message of a client; whatever is wrong with it is answered, and changes nothing."""
+        try:
+            message = decode(frames)
+        except BeliefdError as error:
+            self._counters["malformed"] += 1
+            self._desk.refuse(route, error, request_id(frames))
+            return
+        header = message.header
+        if not isinstance(header, m.Request):
+            self._desk.refuse(route, MalformedMessage("this command is not for clients", field="command"), bytes(16))
+            return
+        try:
+            self._request(route, message.command, header, message.arrays, now_s)
+        except BeliefdError as error:
+            self._desk.refuse(route, error, header.id, header)
+
+    def client_gone(self, route: bytes) -> None:
+        """The client at `route` cannot be reached: what it asked and nothing has begun is dropped."""
+        for request in self._desk.gone(route):
+            if self._scheduler.withdraw(request):
+                self._desk.forget(request)
+
+    def _request(self, route: bytes, command: Command, header: m.Request, arrays: Arrays, now_s: float) -> None:
+        if isinstance(header, m.Hello):
+            self._desk.hello(route, header, self.workforce.ready, now_s)
+            return
+        session = self._desk.session(route, now_s)
+        if isinstance(header, m.Ping):
+            self._desk.ping(route, header)
+        elif not (self._desk.join(header, session, now_s) or self._answer_at_once(route, command, header, now_s)):
+            self._desk.check_credit(session)
+            request = self._build(session, command, header, arrays, now_s)
+            self._desk.accept(request)
+            self._scheduler.push(request)
+
+    def _answer_at_once(self, route: bytes, command: Command, header: m.Request, now_s: float) -> bool:
+        """Answer what needs no worker."""
+        if isinstance(header, m.List):
+            found = tuple(population.info for population in self._populations.values())
+            self._desk.send(route, Command.POPULATIONS, m.Populations(id=header.id, populations=found, credits=CREDITS))
+        elif isinstance(header, m.Attach):
+            population = self._named(header.name)
+            if population is None:
+                raise UnknownPopulation("there is no population of this name", field="name", value=header.name)
+            self._desk.send(route, *answers.population(header.id, population, CREDITS))
+        elif isinstance(header, m.Status):
+            self._desk.send(route, Command.STATUS_REPORT, self._status(header.id, now_s))
+        elif isinstance(header, m.Release):
+            self._quarantine(self._population(header.population), False)
+            self._desk.send(route, Command.DONE, m.Done(id=header.id, credits=CREDITS))
+        elif isinstance(header, m.Drop) and header.population not in self._populations:
+            self._desk.send(route, Command.DONE, m.Done(id=header.id, credits=CREDITS))
+        else:
+            return False
+        return True
+
+    def _build(
+        self, session: Session, command: Command, header: m.Request, arrays: Arrays, now_s: float
+    ) -> Chunk | Job:
+        if isinstance(header, m.AgentRequest):
+            population = self._population(header.population)
+            check_chunk(header, arrays, population, self.limits)
+            return Chunk(session, command, header, arrays, now_s, population)
+        if command not in _JOBS:
+            raise MalformedMessage("this command is not for clients", field="command", value=command.name)
+        job = Job(session, command, header, arrays, now_s)
+        if isinstance(header, m.Create):
+            self._check_create(header)
+        else:
+            job.population = self._population(getattr(header, "population", ""))
+        if isinstance(header, m.RemoveAgents) and job.population is not None:
+            check_removed(arrays, job.population)
+        if isinstance(header, m.AddAgents):
+            self._check_room(header.count, job.population)
+        return job
+
+    def _check_create(self, header: m.Create) -> None:
+        if self._named(header.name) is None and len(self._populations) >= self.limits.populations:
+            raise TooLarge(
+                "this server holds as many populations as it may",
+                field="populations",
+                value=len(self._populations),
+                allowed=str(self.limits.populations),
+            )
+        if header.durability != "process":
+            raise InvalidArgument(
+                "this durability is not offered", field="durability", value=header.durability, allowed="'process'"
+            )
+        self._check_room(header.agents, None)
+
+    def _check_room(self, count: int, population: Population | None) -> None:
+        room = self.limits.population_agents - (population.info.rows if population is not None else 0)
+        if not 1 <= count <= room:
+            field = "agents" if population is None else "count"
+            raise TooLarge("a population has a bounded size", field=field, value=count, allowed=f"1..{room}")
+
+    # What goes to workers.
+
+    def dispatch(self, now_s: float) -> None:
+        """Hand out work as long as there is work and a worker with room."""
+        while free := self.workforce.free():
+            worker = free[0]
+            if self._retries:
+                self._start(worker, self._retries.pop(0), now_s)
+                continue
+            idle = sum(not other.batches for other in free) or 1
+            found = self._scheduler.next(idle)
+            if found is None:
+                return
+            if isinstance(found, Job):
+                if self._settle_create(found):
+                    continue
+                batch = Batch(0, [], found, 1e9)
+            else:
+                population = population_of(found[0])
+                agents = sum(piece.count for piece in found)
+                batch = Batch(0, found, None, population.predicted_ns(found[0].chunk.cost_key, agents))
+            self._start(worker, batch, now_s)
+
+    def _settle_create(self, job: Job) -> bool:
+        """Answer a CREATE whose name is taken: attach where that was asked for, or where it is our own earlier try."""
+        if not isinstance(job.header, m.Create):
+            return False
+        population = self._named(job.header.name)
+        if population is None:
+            return False
+        same = population.info.uid == m.population_uid(job.id)
+        attach = job.header.exist_ok and population.info.model.hash == job.header.hash
+        if same or attach:
+            self._answer(job, *answers.population(job.id, population, CREDITS))
+        else:
+            why = "holds another model" if job.header.exist_ok else "exists; pass exist_ok=True to attach to it"
+            self._fail(job, PopulationExists(f"a population of this name {why}", field="name", value=job.header.name))
+        return True
+
+    def _start(self, worker: Worker, batch: Batch, now_s: float) -> None:
+        batch.number, self._next_batch = self._next_batch, self._next_batch + 1
+        self._counters["batches"] += 1
+        self.workforce.start(worker, batch, now_s)
+        if batch.job is not None:
+            frames = job_message(batch.job, self.epoch, batch.number)
+        else:
+            frames = pieces_message(batch.pieces, self.epoch, batch.number)
+        self._actions.append(SendWorker(worker.incarnation, frames))
+
+    # What arrives from workers.
+
+    def worker_message(self, route: bytes, frames: Sequence[Any], now_s: float, wall_s: float) -> None:
+        """Take one message of a worker. What comes from an old epoch, or from nobody known, is dropped."""
+        try:
+            message = decode(frames)
+        except BeliefdError as error:
+            self._actions.append(Log("error", "malformed_worker_message", {"reason": str(error)}))
+            return
+        header = message.header
+        if isinstance(header, m.WorkerHello) and header.incarnation == route:
+            for action in self.workforce.hello(header):
+                self._actions.append(action)
+                if isinstance(action, Log):
+                    self._emit(
+                        events.WorkerRegistered(time_s=wall_s, epoch=self.epoch, worker=header.worker, pid=header.pid)
+                    )
+        elif isinstance(header, m.Leaving):
+            if self.workforce.leaving(route):
+                self._actions.append(SendWorker(route, encode(Command.LEFT, m.Left())))
+        elif isinstance(header, m.Result) and header.epoch == self.epoch:
+            worker = self.workforce.get(route)
+            batch = worker.batches.pop(header.batch, None) if worker is not None else None
+            if worker is not None and batch is not None:
+                self._result(worker, batch, header, message.arrays, wall_s)
+
+    def worker_died(self, incarnation: bytes, wall_s: float) -> None:
+        """The kernel says that a worker's process is gone: run again what was in its hands, each batch alone."""
+        worker = self.workforce.died(incarnation)
+        if worker is None:
+            return
+        batches = list(worker.batches.values())
+        fields = {"worker": worker.name, "pid": worker.identity.pid, "batches": len(batches)}
+        self._actions.append(Log("warning", "worker_lost", fields))
+        self._emit(
+            events.WorkerLost(
+                time_s=wall_s,
+                epoch=self.epoch,
+                worker=worker.name,
+                pid=worker.identity.pid,
+                batches_lost=len(batches),
+            )
+        )
+        for batch in batches:
+            # Batches of a worker run in the order in which it got them: only the oldest can have killed it.
+            self._retry(batch, blamed=batch is batches[0])
+
+    def _retry(self, batch: Batch, blamed: bool) -> None:
+        self._counters["retried_batches"] += 1
+        if batch.job is not None:
+            batch.job.deaths += blamed
+            if batch.job.deaths < DEATHS_TO_QUARANTINE:
+                self._retries.append(batch)
+            else:
+                self._crashed(batch.job, batch.job.population)
+            return
+        for piece in batch.pieces:
+            piece.deaths += blamed
+            if piece.deaths < DEATHS_TO_QUARANTINE and not population_of(piece).info.quarantined:
+                share = batch.predicted_ns * piece.count / batch.agents
+                self._retries.append(Batch(0, [piece], None, share))
+            else:
+                piece.chunk.fail(_crashed_error(), piece.start, piece.count, Applied.UNKNOWN)
+                self._quarantine(population_of(piece), True)
+                self._end_if_done(piece.chunk)
+
+    def _crashed(self, job: Job, population: Population | None) -> None:
+        self._fail(job, _crashed_error())
+        if population is not None:
+            self._quarantine(population, True)
+
+    def _result(self, worker: Worker, batch: Batch, header: m.Result, arrays: Arrays, wall_s: float) -> None:
+        worker.batches_done += 1
+        worker.cpu_s, worker.rss_bytes = header.cpu_s, header.rss_bytes
+        if batch.job is not None:
+            self._job_result(batch.job, header, arrays, wall_s)
+            return
+        population = population_of(batch.pieces[0])
+        agents = batch.agents
+        chunk = batch.pieces[0].chunk
+        if header.error is None:
+            population.record(chunk.cost_key, agents, header.elapsed_ns, header.telemetry)
+        if chunk.command is Command.STEP:
+            worker.agent_steps += agents
+            self._counters["agent_steps"] += agents
+        if header.error is not None:
+            error = from_header(header.error, {})
+            for piece in batch.pieces:
+                piece.chunk.fail(error, piece.start, piece.count, Applied.UNKNOWN)
+        else:
+            for piece, share in shares(batch.pieces, arrays):
+                piece.chunk.finish(piece.start, piece.count, share)
+        for piece in batch.pieces:
+            self._end_if_done(piece.chunk)
+
+    def _job_result(self, job: Job, result: m.Result, arrays: Arrays, wall_s: float) -> None:
+        told_of = result.info or (job.population.info if job.population is not None else None)
+        fields = {
+            "kind": job.command.name.lower(),
+            "request": job.id.hex(),
+            "population": told_of.name if told_of is not None else getattr(job.header, "name", ""),
+            "client": job.session.client,
+        }
+        if result.error is not None:
+            self._actions.append(Log("warning", "job_failed", {**fields, "code": result.error.code}))
+            self._fail(job, from_header(result.error, {}))
+            return
+        self._actions.append(Log("info", "job_done", fields))
+        header = job.header
+        if isinstance(header, m.Create) and result.info is not None:
+            population = Population(result.info, arrays["members"], result.agent_ids)
+            self._populations[result.info.uid] = population
+            self._emit(events.PopulationCreated(time_s=wall_s, epoch=self.epoch, info=result.info))
+            self._answer(job, *answers.population(job.id, population, CREDITS))
+        elif isinstance(header, m.Drop):
+            self._dropped(header.population, wall_s)
+            self._answer(job, Command.DONE, m.Done(id=job.id, credits=CREDITS))
+        elif isinstance(header, m.AddAgents | m.RemoveAgents) and result.info is not None:
+            population = self._population(header.population)
+            population.update(result.info, arrays["members"], result.agent_ids)
+            self._emit(events.PopulationChanged(time_s=wall_s, epoch=self.epoch, info=result.info))
+            told = m.Agents(id=job.id, first=result.first, count=result.count, info=result.info, credits=CREDITS)
+            self._answer(job, Command.AGENTS, told)
+            self._recheck(population)
+        else:
+            self._answer(job, Command.VALUES, m.Values(id=job.id, spec=result.spec, credits=CREDITS), arrays)
+
+    def _dropped(self, uid: str, wall_s: float) -> None:
+        population = self._populations.pop(uid)
+        self._emit(events.PopulationDropped(time_s=wall_s, epoch=self.epoch, uid=uid))
+        for worker in self.workforce.all():
+            self._actions.append(SendWorker(worker.incarnation, encode(Command.FORGET, m.Forget(population=uid))))
+        gone = UnknownPopulation("the population was dropped", field="population", value=population.info.name)
+        for request in self._desk.of(population):
+            if self._scheduler.withdraw(request):
+                self._desk.end_unbegun(request, gone)
+
+    def _recheck(self, population: Population) -> None:
+        """Refuse what waited while agents were removed and now names one of them."""
+        for request in [r for r in self._desk.of(population) if isinstance(r, Chunk)]:
+            try:
+                check_chunk(request.header, request.arrays, population, self.limits)
+            except BeliefdError as error:
+                if self._scheduler.withdraw(request):
+                    self._desk.end_unbegun(request, error)
+
+    def _quarantine(self, population: Population, quarantined: bool) -> None:
+        """Begin or end a quarantine. At its begin, nothing that waits or has not been handed out is begun any more."""
+        if population.info.quarantined == quarantined:
+            return
+        population.set_quarantined(quarantined)
+        info = population.info
+        self._actions.append(MarkQuarantine(info.uid, quarantined))
+        fields = {"population": info.name, "quarantined": quarantined}
+        self._actions.append(Log("error" if quarantined else "info", "quarantine", fields))
+        self._emit(events.PopulationChanged(time_s=self._wall_s, epoch=self.epoch, info=info))
+        if quarantined:
+            self._recheck(population)
+            self._stop_begun(population)
+
+    def _stop_begun(self, population: Population) -> None:
+        """End what of a quarantined population has been admitted and is in nobody's hands."""
+        held = [batch for batch in self._retries if batch.population is population]
+        self._retries = [batch for batch in self._retries if batch.population is not population]
+        for batch in held:
+            for piece in batch.pieces:
+                piece.chunk.fail(_crashed_error(), piece.start, piece.count, Applied.UNKNOWN)
+        for request in self._desk.of(population):
+            if isinstance(request, Chunk):
+                if rest := self._scheduler.withdraw_rest(request):
+                    request.fail(quarantined_error(population), request.count - rest, rest, Applied.NO)
+                self._end_if_done(request)
+
+    # Time.
+
+    def tick(self, now_s: float, wall_s: float) -> None:
+        """Do what time alone brings about: deadlines, hung workers, telemetry, sessions that nobody uses."""
+        self._wall_s = wall_s
+        for request in self._desk.overdue(now_s):
+            self._expire(request)
+        self._actions.extend(self.workforce.overdue(now_s))
+        interval_s = now_s - self._telemetry_s
+        if interval_s >= TELEMETRY_S:
+            self._telemetry_s = now_s
+            self._report(wall_s, interval_s)
+            self._desk.close_idle(now_s)
+
+    def _expire(self, request: Request) -> None:
+        waiting = "no worker is ready" if not self.workforce.ready else "the workers had no room in time"
+        error = DeadlineExceeded(f"the deadline passed before this was begun: {waiting}", field="deadline_ms")
+        if self._scheduler.withdraw(request):
+            self._desk.end_unbegun(request, error)
+        elif isinstance(request, Chunk) and (rest := self._scheduler.withdraw_rest(request)):
+            request.fail(error, request.count - rest, rest, Applied.NO)
+            self._end_if_done(request)
+
+    def _report(self, wall_s: float, interval_s: float) -> None:
+        for population in self._populations.values():
+            told = population.take_telemetry(wall_s, self.epoch, interval_s)
+            if told is not None:
+                self._emit(told)
+        for status in self.workforce.report():
+            self._emit(
+                events.WorkerTelemetry(
+                    time_s=wall_s,
+                    epoch=self.epoch,
+                    worker=status.name,
+                    pid=status.pid,
+                    state=status.state,
+                    batches=status.batches,
+                    agent_steps=status.agent_steps,
+                    cpu_s=status.cpu_s,
+                    rss_bytes=status.rss_bytes,
+                )
+            )
+
+    # Answers.
+
+    def _end_if_done(self, chunk: Chunk) -> None:
+        if not chunk.open_agents and not chunk.answered:
+            self._answer(chunk, *answers.chunk(chunk, CREDITS))
+
+    def _answer(self, request: Request, command: Command, header: m.Header, arrays: Arrays | None = None) -> None:
+        """End an admitted request: free what it held and tell its client."""
+        self._scheduler.release(request)
+        self._desk.end(request, command, header, arrays)
+
+    def _fail(self, job: Job, error: BeliefdError) -> None:
+        self._answer(job, Command.ERROR, to_header(error, job.id))
+
+    def _emit(self, event: events.AnyEvent) -> None:
+        self._actions.append(Emit(event))
+
+    # Looking up.
+
+    def _population(self, uid: str) -> Population:
+        population = self._populations.get(uid)
+        if population is None:
+            raise UnknownPopulation(
+                "there is no such population; it may have been dropped", field="population", value=uid
+            )
+        return population
+
+    def _named(self, name: str) -> Population | None:
+        return next((p for p in self._populations.values() if p.info.name == name), None)
+
+    def _status(self, request: bytes, now_s: float) -> m.StatusReport:
+        return m.StatusReport(
+            id=request,
+            epoch=self.epoch,
+            uptime_s=now_s - self._started_s,
+            sessions=self._desk.sessions,
+            queued_chunks=self._desk.open,
+            ready=self.workforce.ready > 0,
+            workers=self.workforce.report(),
+            populations=tuple(population.info for population in self._populations.values()),
+            counters={**self._desk.counters, **self._counters},
+            credits=CREDITS,
+        )
+
+
+def population_of(piece: Piece) -> Population:
+    population = piece.chunk.population
+    assert population is not None
+    return population
+
+
+def _crashed_error() -> WorkerCrashed:
+    return WorkerCrashed(f"{DEATHS_TO_QUARANTINE} workers died over this request; the population is quarantined")

@@ -1,0 +1,184 @@
+"""Which work goes to a worker next: fair between clients, batches of about two milliseconds, no agent twice at once.
+
+Clients take turns. A turn takes at most one batch's worth of a client's work, so a million-agent call and a
+single-agent client both go on. A batch then fills up with what other clients ask of the same population in the same
+way. A client's requests over one population stay in their order; over different populations they may overtake.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from beliefd_broker.population import TILE_AGENTS
+from beliefd_broker.request import Chunk, Job, Piece, Request
+from beliefd_broker.session import Session
+
+BATCH_NS = 2_000_000.0
+LEAST_BATCH_NS = 200_000.0
+MOST_ANSWER_BYTES = 16 * 2**20
+_FILL_SESSIONS = 256
+
+
+class Scheduler:
+    """Holds the order of turns. A population's `busy` flags are set here at admission and cleared by `release`."""
+
+    def __init__(self) -> None:
+        self._turns: deque[Session] = deque()
+        self._open: dict[bytes, deque[Chunk]] = {}
+        self._creating: set[str] = set()
+
+    def push(self, request: Chunk | Job) -> None:
+        """Accept a request."""
+        session = request.session
+        session.waiting.append(request)
+        if not session.has_turn:
+            session.has_turn = True
+            self._turns.append(session)
+
+    def next(self, free_workers: int) -> list[Piece] | Job | None:
+        """What to run next: the pieces of one batch, or one job; None where nothing can run now."""
+        for _ in range(len(self._turns)):
+            session = self._turns[0]
+            request = self._pick(session)
+            if request is None:
+                self._end_turn(session)
+                continue
+            if isinstance(request, Chunk):
+                population = request.population
+                assert population is not None
+                most = population.batch_agents(request.cost_key, BATCH_NS)
+                piece = self._take(request, most, free_workers)
+                self._end_turn(session)
+                return self._fill(piece, most)
+            self._end_turn(session)
+            return request
+        return None
+
+    def release(self, request: Request) -> None:
+        """An admitted request has ended: its agents are free again."""
+        if isinstance(request, Chunk):
+            self._drop_open(request)
+            population = request.population
+            assert population is not None
+            population.busy[request.selector()] = False
+            population.busy_agents -= request.count
+        elif request.population is not None:
+            request.population.exclusive = False
+        else:
+            self._creating.discard(getattr(request.header, "name", ""))
+
+    def withdraw(self, request: Request) -> bool:
+        """Take back a request that has not been admitted; False where it has been."""
+        waiting = request.session.waiting
+        if request not in waiting:
+            return False
+        request.session.waiting = deque(other for other in waiting if other is not request)
+        if request.population is not None and isinstance(request, Job):
+            request.population.job_waiting = False
+        return True
+
+    def withdraw_rest(self, chunk: Chunk) -> int:
+        """Take back the part of an admitted chunk that was not handed out yet; returns how many agents."""
+        self._drop_open(chunk)
+        rest = chunk.count - chunk.next
+        chunk.next = chunk.count
+        return rest
+
+    def _end_turn(self, session: Session) -> None:
+        self._turns.popleft()
+        session.has_turn = bool(session.waiting or self._open.get(session.id))
+        if session.has_turn:
+            self._turns.append(session)
+
+    def _pick(self, session: Session) -> Chunk | Job | None:
+        """The session's next request that can run: one that is partly handed out, or the first that can be admitted."""
+        if chunks := self._open.get(session.id):
+            return chunks[0]
+        blocked: set[int] = set()
+        for place, request in enumerate(session.waiting):
+            population = request.population
+            if id(population) in blocked and population is not None:
+                continue
+            if self._admit(request):
+                del session.waiting[place]
+                if isinstance(request, Chunk):
+                    self._open.setdefault(session.id, deque()).append(request)
+                return request
+            blocked.add(id(population))
+        return None
+
+    def _admit(self, request: Chunk | Job) -> bool:
+        """Reserve what the request touches, if it is free."""
+        population = request.population
+        if isinstance(request, Chunk):
+            assert population is not None
+            selector = request.selector()
+            if population.exclusive or population.job_waiting or population.busy[selector].any():
+                return False
+            population.busy[selector] = True
+            population.busy_agents += request.count
+            return True
+        if population is None:
+            return self._reserve_name(request)
+        if population.exclusive or population.busy_agents:
+            population.job_waiting = True
+            return False
+        population.exclusive, population.job_waiting = True, False
+        return True
+
+    def _reserve_name(self, request: Request) -> bool:
+        name = getattr(request.header, "name", "")
+        if name in self._creating:
+            return False
+        self._creating.add(name)
+        return True
+
+    def _take(self, chunk: Chunk, most: int, free_workers: int) -> Piece:
+        """Cut the next piece off a chunk: `most` agents, or fewer where that lets idle workers share the chunk."""
+        population = chunk.population
+        assert population is not None
+        remaining = chunk.count - chunk.next
+        share = max(math.ceil(remaining / free_workers), population.batch_agents(chunk.cost_key, LEAST_BATCH_NS))
+        agents = min(remaining, -(-min(most, share) // TILE_AGENTS) * TILE_AGENTS)
+        piece = Piece(chunk, chunk.next, agents)
+        chunk.next += agents
+        if chunk.next == chunk.count:
+            self._drop_open(chunk)
+        return piece
+
+    def _fill(self, first: Piece, most: int) -> list[Piece]:
+        """Add what other sessions ask alike, as long as the batch and its answer have room."""
+        pieces = [first]
+        chunk = first.chunk
+        population = chunk.population
+        assert population is not None
+        row_bytes = population.info.model.answer_row_bytes(chunk.header.want)
+        room = min(most, MOST_ANSWER_BYTES // row_bytes) - first.count
+        for _ in range(min(len(self._turns), _FILL_SESSIONS)):
+            if room <= 0:
+                break
+            session = self._turns[0]
+            request = self._pick_alike(session, chunk)
+            if request is not None and request.count - request.next <= room:
+                piece = self._take(request, request.count, 1)
+                pieces.append(piece)
+                room -= piece.count
+            self._end_turn(session)
+        return pieces
+
+    def _pick_alike(self, session: Session, chunk: Chunk) -> Chunk | None:
+        """The session's next request, if it can run in the same batch as `chunk`."""
+        opened = self._open.get(session.id)
+        head = opened[0] if opened else session.waiting[0] if session.waiting else None
+        if not isinstance(head, Chunk) or head.signature != chunk.signature:
+            return None
+        picked = self._pick(session)
+        return picked if isinstance(picked, Chunk) and picked.signature == chunk.signature else None
+
+    def _drop_open(self, chunk: Chunk) -> None:
+        chunks = self._open.get(chunk.session.id)
+        if chunks and chunk in chunks:
+            chunks.remove(chunk)
+            if not chunks:
+                del self._open[chunk.session.id]

@@ -1,0 +1,27 @@
+"""A client as the broker knows it."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from beliefd_broker.request import Chunk, Job
+
+
+class Session:
+    """One client's session. `route` is where it is reached now; a client that reconnects keeps its session.
+
+    `waiting` holds what was accepted and not yet admitted, in the order of arrival; `outstanding` counts what was
+    accepted and not yet answered, and never exceeds `credits`. `has_turn` says that the scheduler's rotation holds it.
+    """
+
+    def __init__(self, session_id: bytes, route: bytes, client: str, credits: int, now_s: float) -> None:
+        self.id = session_id
+        self.route = route
+        self.client = client
+        self.credits = credits
+        self.outstanding = 0
+        self.waiting: deque[Chunk | Job] = deque()
+        self.heard_s = now_s
+        self.has_turn = False

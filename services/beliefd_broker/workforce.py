@@ -1,0 +1,115 @@
+"""The workers of a broker: who registered, who is trusted with work, what is in whose hands.
+
+Only death fences: work that was in a worker's hands goes to another only after the kernel has said that the worker's
+process is gone. For the same reason nothing is dispatched after a start until every worker that outlived the last
+broker, as the leases tell, has registered idle or died.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from beliefd_broker.actions import Action, KillWorker, Log, SendWorker, WatchWorker
+from beliefd_broker.worker import Batch, Worker
+from beliefd_proto import Command, encode
+from beliefd_proto.messages import WorkerHello, WorkerStatus, WorkerWelcome
+from beliefd_service.process import ProcessIdentity
+
+SETTLE_S = 1.5
+"""How long a worker that outlived the last broker may take to register before it is killed."""
+HANG_FLOOR_S = 30.0
+HANG_FACTOR = 50.0
+
+
+class Workforce:
+    """All registered workers, by incarnation."""
+
+    def __init__(self, epoch: int, held: dict[ProcessIdentity, str], now_s: float) -> None:
+        self._epoch = epoch
+        self._unsettled = dict(held)
+        self._settle_by_s = now_s + SETTLE_S
+        self._workers: dict[bytes, Worker] = {}
+        self._registrations: dict[str, int] = {}
+
+    @property
+    def settled(self) -> bool:
+        """Whether every worker that outlived the last broker has registered or died."""
+        return not self._unsettled
+
+    @property
+    def ready(self) -> int:
+        """How many workers take work."""
+        return sum(worker.state == "ready" for worker in self._workers.values()) if self.settled else 0
+
+    def hello(self, hello: WorkerHello) -> Iterator[Action]:
+        """A worker says who it is: at its start, while it is idle, and in answer to our welcome."""
+        worker = self._workers.get(hello.incarnation)
+        if worker is None:
+            if any(other.name == hello.worker for other in self._workers.values()):
+                return  # its predecessor's death is not known yet; the newcomer says hello again in 100 ms
+            worker = self._workers[hello.incarnation] = Worker.from_hello(hello)
+            yield WatchWorker(worker.incarnation, worker.identity)
+        worker.cpu_s, worker.rss_bytes = hello.cpu_s, hello.rss_bytes
+        if hello.epoch != self._epoch:
+            yield SendWorker(worker.incarnation, encode(Command.WORKER_WELCOME, WorkerWelcome(epoch=self._epoch)))
+        elif worker.state == "greeted":
+            worker.state = "ready"
+            self._unsettled.pop(worker.identity, None)
+            self._registrations[worker.name] = self._registrations.get(worker.name, 0) + 1
+            yield Log("info", "worker_registered", {"worker": worker.name, "pid": worker.identity.pid})
+
+    def leaving(self, incarnation: bytes) -> bool:
+        """A worker asked to end: it gets nothing more. False where it is not known."""
+        worker = self._workers.get(incarnation)
+        if worker is not None:
+            worker.state = "leaving"
+        return worker is not None
+
+    def died(self, incarnation: bytes) -> Worker | None:
+        """The kernel says that the process is gone: its work is free for others."""
+        worker = self._workers.pop(incarnation, None)
+        if worker is not None:
+            self._unsettled.pop(worker.identity, None)
+        return worker
+
+    def settle_died(self, identity: ProcessIdentity) -> None:
+        """A process that held a lease when we started is gone."""
+        self._unsettled.pop(identity, None)
+
+    def all(self) -> Iterable[Worker]:
+        return self._workers.values()
+
+    def get(self, incarnation: bytes) -> Worker | None:
+        return self._workers.get(incarnation)
+
+    def free(self) -> list[Worker]:
+        """Workers that can take a batch, the least loaded first."""
+        if not self.settled:
+            return []
+        return sorted((w for w in self._workers.values() if w.room > 0), key=lambda w: len(w.batches))
+
+    def start(self, worker: Worker, batch: Batch, now_s: float) -> None:
+        """Note that `batch` is in the worker's hands, and by when it must be done if the worker is not hung."""
+        ahead_ns = sum(other.predicted_ns for other in worker.batches.values()) + batch.predicted_ns
+        batch.due_s = now_s + HANG_FLOOR_S + HANG_FACTOR * ahead_ns / 1e9
+        worker.batches[batch.number] = batch
+
+    def overdue(self, now_s: float) -> Iterator[Action]:
+        """Kill what hangs: batches long past their time, and survivors that do not register."""
+        for worker in self._workers.values():
+            if worker.state != "doomed" and any(batch.due_s < now_s for batch in worker.batches.values()):
+                worker.state = "doomed"
+                yield KillWorker(worker.incarnation, "a batch took fifty times what it should")
+        if self._unsettled and now_s > self._settle_by_s:
+            self._settle_by_s = now_s + SETTLE_S
+            for identity in self._unsettled:
+                yield KillWorker(survivor_key(identity), "it outlived the last broker and did not register")
+
+    def report(self) -> tuple[WorkerStatus, ...]:
+        found = (worker.status(self._registrations.get(worker.name, 0)) for worker in self._workers.values())
+        return tuple(sorted(found, key=lambda status: status.name))
+
+
+def survivor_key(identity: ProcessIdentity) -> bytes:
+    """Names a process that held a lease at our start and has not registered: it has no incarnation that we know."""
+    return f"{identity.boot_id}/{identity.pid}/{identity.start_time}".encode()

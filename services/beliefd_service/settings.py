@@ -1,0 +1,155 @@
+"""Endpoints, folders and sizes of a stack, from BELIEFD_* in the environment.
+
+=======================  ===========================  =====================================================
+variable                 default                      meaning
+=======================  ===========================  =====================================================
+BELIEFD_DATA             ./var                        the data folder: populations, models, sockets, logs
+BELIEFD_ENDPOINT         tcp://127.0.0.1:5757         where simulators connect; an ipc socket in the data
+                                                      folder, run/beliefd.ipc, serves beside it
+BELIEFD_HTTP             127.0.0.1:8757               where the gateway listens
+BELIEFD_DATABASE         SQLite in the data folder    SQLAlchemy URL of the gateway's database
+BELIEFD_GATEWAY_THREADS  20                           threads of the gateway for blocking work
+BELIEFD_LOG_LEVEL        info                         debug, info, warning or error
+=======================  ===========================  =====================================================
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from beliefd.engine.folderlock import LEASES
+from beliefd_proto.errors import InvalidSetting
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+_IPC_PATH_BYTES = 107  # sockaddr_un.sun_path less its closing zero
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one stack. Every process of the stack reads the same."""
+
+    data: Path
+    endpoint: str
+    http_host: str
+    http_port: int
+    database: str
+    gateway_threads: int
+    log_level: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Read and check the settings.
+
+        Raises
+        ------
+        InvalidSetting
+            Naming the variable, its value and what is allowed.
+        """
+        data = Path(environment.get("BELIEFD_DATA") or "var").absolute()
+        host, port = _address("BELIEFD_HTTP", environment.get("BELIEFD_HTTP") or "127.0.0.1:8757")
+        settings = cls(
+            data=data,
+            endpoint=_endpoint(environment.get("BELIEFD_ENDPOINT") or "tcp://127.0.0.1:5757"),
+            http_host=host,
+            http_port=port,
+            database=environment.get("BELIEFD_DATABASE") or f"sqlite+aiosqlite:///{data}/gateway.db",
+            gateway_threads=_count(
+                "BELIEFD_GATEWAY_THREADS", environment.get("BELIEFD_GATEWAY_THREADS") or "20", 1, 256
+            ),
+            log_level=_choice("BELIEFD_LOG_LEVEL", environment.get("BELIEFD_LOG_LEVEL") or "info", LOG_LEVELS),
+        )
+        for path in (settings.client_socket, settings.worker_socket):
+            if len(os.fsencode(path)) > _IPC_PATH_BYTES:
+                raise InvalidSetting(
+                    "the sockets in this folder would have a longer path than the system takes; choose a shorter one",
+                    field="BELIEFD_DATA",
+                    value=str(data),
+                    allowed=f"a socket path of at most {_IPC_PATH_BYTES} bytes",
+                )
+        return settings
+
+    @property
+    def run(self) -> Path:
+        """Sockets, leases and the event ring: what only running processes need."""
+        return self.data / "run"
+
+    @property
+    def client_socket(self) -> Path:
+        return self.run / "beliefd.ipc"
+
+    @property
+    def worker_socket(self) -> Path:
+        return self.run / "workers.ipc"
+
+    @property
+    def leases(self) -> Path:
+        return self.data / LEASES
+
+    @property
+    def events(self) -> Path:
+        return self.run / "events.ring"
+
+    @property
+    def models(self) -> Path:
+        return self.data / "models"
+
+    @property
+    def populations(self) -> Path:
+        return self.data / "populations"
+
+
+def _count(name: str, text: str, low: int, high: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = low - 1
+    if not low <= value <= high:
+        raise InvalidSetting("this is not a usable number", field=name, value=text, allowed=f"{low}..{high}")
+    return value
+
+
+def _choice(name: str, text: str, allowed: tuple[str, ...]) -> str:
+    if text not in allowed:
+        raise InvalidSetting("this value is not known", field=name, value=text, allowed=", ".join(allowed))
+    return text
+
+
+def _address(name: str, text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]")
+    _loopback(name, text, host)
+    return host, _count(name, port, 0, 65535)
+
+
+def _endpoint(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if host is None or port is None or text != f"tcp://{parts.netloc}" or "@" in text:
+        raise InvalidSetting(
+            "this is not an endpoint to listen on", field="BELIEFD_ENDPOINT", value=text, allowed="tcp://HOST:PORT"
+        )
+    _loopback("BELIEFD_ENDPOINT", text, host)
+    return text
+
+
+def _loopback(name: str, text: str, host: str) -> None:
+    """Refuse to listen beyond this machine: nothing on the wire is authenticated or encrypted yet."""
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise InvalidSetting(
+            "beliefd listens on loopback only",
+            field=name,
+            value=text,
+            allowed="an address in 127.0.0.0/8, ::1 or localhost",
+        )

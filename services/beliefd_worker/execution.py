@@ -1,0 +1,129 @@
+"""What a worker does with the work it gets: batches over agents here, jobs over a population in `jobs`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beliefd.engine.batch import LoadedPopulation, StepInputs, StepOutputs
+from beliefd.wire import observations_from
+from beliefd_proto import Arrays, Command, StepStatus, Want
+from beliefd_proto import messages as m
+from beliefd_proto.model_info import smallest_int
+from beliefd_worker.shelf import Shelf
+
+_ENTROPY_SAMPLE = 32
+_OUTPUTS = tuple(
+    (int(bit), name)
+    for bit, name in ((Want.BELIEFS, "beliefs"), (Want.Q_PI, "q_pi"), (Want.NEG_EFE, "neg_efe"), (Want.VFE, "vfe"))
+)
+
+
+@dataclass
+class Outcome:
+    """What a piece of work came to; the fields are those of `Result`.
+
+    `elapsed_ns` is what the agents took, without what is done once, such as opening a population.
+    """
+
+    arrays: Arrays = field(default_factory=dict)
+    error: m.Error | None = None
+    info: m.PopulationInfo | None = None
+    first: int = 0
+    count: int = 0
+    agent_ids: tuple[str, ...] | None = None
+    spec: bytes = b""
+    telemetry: m.Telemetry | None = None
+    elapsed_ns: int = 0
+
+
+def execute(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
+    """Do the work. Errors of the tree and all others are the caller's to report."""
+    if work.kind is Command.STEP:
+        return _step(work, arrays, shelf)
+    if work.kind is Command.READ:
+        return _read(work, arrays, shelf.population(work.population, work.rows))
+    from beliefd_worker import jobs
+
+    return jobs.run(work, arrays, shelf)
+
+
+def _step(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
+    population = shelf.population(work.population, work.rows)
+    rows = _rows(work, arrays)
+    ticks = arrays["ticks"] if work.tick is None else np.full(len(rows), work.tick, np.int64)
+    inputs = StepInputs(
+        rows=rows,
+        ticks=ticks,
+        request_ids=_request_ids(work),
+        observations=observations_from(arrays, population.info),
+        reset=arrays.get("reset"),
+        executed_actions=arrays.get("executed_actions"),
+        want=work.want | Want.VFE.value,
+    )
+    started_ns = time.perf_counter_ns()
+    outputs = population.step(inputs)
+    elapsed_ns = time.perf_counter_ns() - started_ns
+    answer: Arrays = {"actions": outputs.actions.astype(smallest_int(max(population.info.num_controls)))}
+    if outputs.status.any():
+        answer["status"] = outputs.status
+    for bit, name in _OUTPUTS:
+        if work.want & bit:
+            answer[name] = getattr(outputs, name)
+    telemetry = _telemetry(population, rows, outputs, shelf.entropy_due(work.population))
+    return Outcome(answer, telemetry=telemetry, elapsed_ns=elapsed_ns)
+
+
+def _read(work: m.Work, arrays: Arrays, population: LoadedPopulation) -> Outcome:
+    started_ns = time.perf_counter_ns()
+    outputs = population.read(_rows(work, arrays), work.want)
+    elapsed_ns = time.perf_counter_ns() - started_ns
+    answer: Arrays = {"tick": outputs.ticks, "actions": outputs.actions}
+    for name in ("observations", "beliefs", "q_pi", "neg_efe", "vfe"):
+        found = getattr(outputs, name)
+        if found is not None:
+            answer[name] = found
+    return Outcome(answer, elapsed_ns=elapsed_ns)
+
+
+def _rows(work: m.Work, arrays: Arrays) -> NDArray[np.int64]:
+    if work.first is None:
+        return arrays["agents"].astype(np.int64)
+    return np.arange(work.first, work.first + sum(part.count for part in work.parts))
+
+
+def _request_ids(work: m.Work) -> NDArray[np.uint64]:
+    """The request id of each agent, (n, 2)."""
+    ids = np.frombuffer(b"".join(part.id for part in work.parts), np.uint64).reshape(-1, 2)
+    return np.repeat(ids, [part.count for part in work.parts], axis=0)
+
+
+def _telemetry(
+    population: LoadedPopulation, rows: NDArray[np.int64], outputs: StepOutputs, with_entropy: bool
+) -> m.Telemetry:
+    """Sums over the agents that were applied now; the entropy, which takes a read, over the first few of them."""
+    assert outputs.vfe is not None
+    vfe, actions = outputs.vfe, outputs.actions
+    if outputs.status.any():
+        applied = outputs.status == StepStatus.APPLIED
+        rows, vfe, actions = rows[applied], vfe[applied], actions[applied]
+    sample = rows[:_ENTROPY_SAMPLE] if with_entropy else rows[:0]
+    entropy_sum = 0.0
+    if len(sample):
+        beliefs = population.read(sample, Want.BELIEFS.value).beliefs
+        assert beliefs is not None
+        entropy_sum = float(-(beliefs * np.log(np.maximum(beliefs, 1e-30))).sum())
+    counts: list[int] = []
+    if population.info.control_fac_idx:
+        factor = population.info.control_fac_idx[0]
+        counts = np.bincount(actions[:, factor], minlength=min(population.info.num_controls[factor], 64))[:64].tolist()
+    return m.Telemetry(
+        agents=len(rows),
+        vfe_sum=float(vfe.sum(dtype=np.float64)),
+        entropy_sum=entropy_sum,
+        entropy_agents=len(sample),
+        action_counts=tuple(counts),
+    )

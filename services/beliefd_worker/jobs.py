@@ -1,0 +1,137 @@
+"""Jobs over a whole population: make it, change who lives in it, tell its parameters, end it.
+
+The broker gives such a job to one worker while nothing else touches the population. A job may be run again after its
+worker died, or because a client repeats a request whose answer was lost, so each finds out first whether it was done.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from beliefd.engine.jit import fingerprint
+from beliefd.engine.layout import RecordLayout
+from beliefd.engine.manifest import Change, Manifest, read_manifest, write_manifest
+from beliefd.engine.members import Members
+from beliefd.engine.store import Store, storage_errors
+from beliefd.model import Model
+from beliefd_proto import Arrays, Command
+from beliefd_proto import messages as m
+from beliefd_proto.errors import CorruptStore, DiskFull, InvalidModel
+from beliefd_service.population_info import population_info
+from beliefd_worker.execution import Outcome
+from beliefd_worker.shelf import Shelf
+
+
+def run(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
+    """Do one job."""
+    request = work.parts[0].id
+    match work.kind:
+        case Command.CREATE:
+            return _create(msgspec.msgpack.decode(work.request, type=m.Create), arrays, shelf)
+        case Command.ADD_AGENTS:
+            return _add(work.population, msgspec.msgpack.decode(work.request, type=m.AddAgents), shelf)
+        case Command.REMOVE_AGENTS:
+            return _remove(work.population, request, arrays["agents"].astype(np.int64), shelf)
+        case Command.DROP:
+            shelf.delete(work.population)
+            return Outcome()
+        case Command.PARAMETERS:
+            return _parameters(work.population, shelf)
+    raise AssertionError(f"not a job: {work.kind!r}")
+
+
+def _create(request: m.Create, arrays: Arrays, shelf: Shelf) -> Outcome:
+    uid = m.population_uid(request.id)
+    folder = shelf.folder(uid)
+    if folder.exists():  # an earlier try got this far
+        return _described(uid, shelf)
+    try:
+        spec = msgspec.msgpack.decode(request.spec)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidModel(f"not MessagePack: {error}", field="spec", allowed="what Model.spec() gives") from None
+    model = Model.from_parts(spec, arrays)
+    if model.hash != request.hash:
+        raise InvalidModel("the model changed on its way", field="hash", value=model.hash, allowed=request.hash)
+    members = Members.of(request.agents, request.agent_ids)
+    manifest = Manifest(
+        uid=uid,
+        name=request.name,
+        seed=request.seed,
+        durability=request.durability,
+        model=model.info,
+        rows=request.agents,
+        created_by=request.id.hex(),
+        fingerprint=fingerprint(),
+    )
+    layout = RecordLayout.of(model.info)
+    try:
+        model.save(shelf.model_folder(model.hash))
+        _make_folder(folder, manifest, members, layout)
+    except DiskFull as error:
+        raise DiskFull(
+            f"the data folder has no room for {request.agents} agents of {layout.record_bytes} bytes; free some",
+            field="agents",
+            value=f"{request.agents * layout.record_bytes} bytes",
+        ) from error
+    return _described(uid, shelf)
+
+
+def _make_folder(folder: Path, manifest: Manifest, members: Members, layout: RecordLayout) -> None:
+    """Put a population's folder in its place whole: whoever finds it finds a complete population."""
+    draft = folder.with_name(f".new-{manifest.uid}")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        with storage_errors(folder):
+            draft.mkdir(mode=0o700)
+            Store.create(draft / "agents.bin", layout, manifest.rows).close()
+            write_manifest(draft, manifest, members)
+            draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _add(uid: str, request: m.AddAgents, shelf: Shelf) -> Outcome:
+    manifest, members = read_manifest(shelf.folder(uid))
+    done = manifest.change(request.id.hex())
+    if done is None:
+        members = members.added(request.count, request.agent_ids)
+        first, rows = manifest.rows, manifest.rows + request.count
+        # The records stand before the manifest counts them: a death in between leaves room that the next try uses.
+        shelf.population(uid, manifest.rows).store.grow(rows)
+        done = Change(request=request.id.hex(), kind="add", first=first, count=request.count)
+        write_manifest(shelf.folder(uid), manifest.changed(done, rows), members)
+    return _described(uid, shelf, done)
+
+
+def _remove(uid: str, request: bytes, numbers: Any, shelf: Shelf) -> Outcome:
+    manifest, members = read_manifest(shelf.folder(uid))
+    done = manifest.change(request.hex())
+    if done is None:
+        members = members.removed(numbers)
+        done = Change(request=request.hex(), kind="remove", first=0, count=len(numbers))
+        write_manifest(shelf.folder(uid), manifest.changed(done, manifest.rows), members)
+    return _described(uid, shelf, done)
+
+
+def _parameters(uid: str, shelf: Shelf) -> Outcome:
+    manifest, _ = read_manifest(shelf.folder(uid))
+    model = Model.load(shelf.model_folder(manifest.model.hash))
+    if model.hash != manifest.model.hash:
+        raise CorruptStore("the population's model is another one", field="model", value=model.hash)
+    return Outcome(arrays=model.tensors(), spec=msgspec.msgpack.encode(model.spec()))
+
+
+def _described(uid: str, shelf: Shelf, done: Change | None = None) -> Outcome:
+    manifest, members = read_manifest(shelf.folder(uid))
+    return Outcome(
+        arrays={"members": members.ranges},
+        info=population_info(manifest, members),
+        first=done.first if done is not None else 0,
+        count=done.count if done is not None else manifest.rows,
+        agent_ids=members.ids,
+    )

@@ -1,0 +1,158 @@
+"""The worker's loop: one socket, one batch at a time.
+
+A worker owns nothing but its lease: what it maps belongs to the data folder, and whatever it was doing when it dies,
+another worker does again. It trusts what the broker sends, since the broker has checked it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from typing import Any
+
+import zmq
+
+from beliefd.engine.jit import fingerprint
+from beliefd_proto import Command, Message, decode, encode
+from beliefd_proto import messages as m
+from beliefd_proto.error_message import to_header
+from beliefd_proto.errors import BeliefdError
+from beliefd_service.lifecycle import StopSignal
+from beliefd_service.logging import Logger
+from beliefd_service.process import ProcessIdentity, usage
+from beliefd_service.settings import Settings
+from beliefd_worker.execution import Outcome, execute
+from beliefd_worker.shelf import Shelf
+
+HELLO_MS = 100
+_LEAVE_S = 5.0
+
+
+class Worker:
+    """Registers with the broker, runs what it sends, and leaves when asked."""
+
+    def __init__(self, name: str, settings: Settings, logger: Logger, stop: StopSignal) -> None:
+        self._name = name
+        self._logger = logger
+        self._stop = stop
+        self._shelf = Shelf(settings)
+        self._identity = ProcessIdentity.own()
+        # Its first byte is not zero: zmq keeps such routing ids for itself.
+        self._incarnation = b"\x01" + secrets.token_bytes(15)
+        self._epoch = 0
+        self._usage_s, self._used = float("-inf"), (0.0, 0)
+        self._leave_by_s: float | None = None
+        self._left = False
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.ROUTING_ID, self._incarnation)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
+        self._socket.setsockopt(zmq.LINGER, 200)
+        self._socket.connect(f"ipc://{settings.worker_socket}")
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(stop.fd, zmq.POLLIN)
+
+    def run(self) -> None:
+        """Work until asked to stop and told by the broker that nothing more is coming."""
+        self._hello()
+        while not self._left:
+            if not self._poller.poll(HELLO_MS) and self._leave_by_s is None:
+                self._hello()
+            if self._stop.requested:
+                self._leave()
+            for message in iter(self._receive, None):
+                self._handle(message)
+            if self._leave_by_s is not None and time.monotonic() > self._leave_by_s:
+                return  # no broker answers: there is nothing in our hands that it could wait for
+
+    def close(self) -> None:
+        self._shelf.close()
+        self._context.destroy(linger=200)
+
+    def _hello(self) -> None:
+        """Say who we are and that we are idle; a broker that does not know us welcomes us with its epoch."""
+        cpu_s, rss_bytes = self._usage()
+        hello = m.WorkerHello(
+            worker=self._name,
+            pid=self._identity.pid,
+            start_time=self._identity.start_time,
+            boot_id=self._identity.boot_id,
+            incarnation=self._incarnation,
+            epoch=self._epoch,
+            fingerprint=fingerprint(),
+            cpu_s=cpu_s,
+            rss_bytes=rss_bytes,
+        )
+        self._send(encode(Command.WORKER_HELLO, hello))
+
+    def _leave(self) -> None:
+        self._leave_by_s = time.monotonic() + _LEAVE_S
+        self._logger.info("leaving")
+        self._send(encode(Command.LEAVING, m.Leaving(worker=self._name)))
+
+    def _handle(self, message: Message) -> None:
+        header = message.header
+        match header:
+            case m.WorkerWelcome():
+                # Work of the last broker stood before this message in the socket, and is done.
+                if header.epoch != self._epoch:
+                    self._epoch = header.epoch
+                    self._logger.info("registered", epoch=self._epoch)
+                self._hello()
+            case m.Work():
+                self._send(self._run(header, message))
+            case m.Forget():
+                self._shelf.forget(header.population)
+            case m.Left():
+                self._left = True
+            case _:
+                self._logger.error("unexpected_message", command=message.command.name)
+
+    def _run(self, work: m.Work, message: Message) -> list[Any]:
+        """Run one batch and make the message that tells its outcome, whatever happens."""
+        try:
+            outcome = execute(work, message.arrays, self._shelf)
+        except Exception as error:
+            log = self._logger.bind(batch=work.batch, population=work.population, request=work.parts[0].id.hex())
+            if isinstance(error, BeliefdError):
+                log.warning("refused", kind=work.kind.name, code=error.code, reason=str(error))
+            else:
+                log.exception("batch_failed", kind=work.kind.name)
+            outcome = Outcome(error=to_header(error, work.parts[0].id))
+        cpu_s, rss_bytes = self._usage()
+        result = m.Result(
+            epoch=work.epoch,
+            batch=work.batch,
+            elapsed_ns=outcome.elapsed_ns,
+            error=outcome.error,
+            info=outcome.info,
+            first=outcome.first,
+            count=outcome.count,
+            agent_ids=outcome.agent_ids,
+            spec=outcome.spec,
+            telemetry=outcome.telemetry,
+            cpu_s=cpu_s,
+            rss_bytes=rss_bytes,
+        )
+        return encode(Command.RESULT, result, outcome.arrays)
+
+    def _usage(self) -> tuple[float, int]:
+        """CPU time and memory of this process, as they were at most 100 ms ago."""
+        now_s = time.monotonic()
+        if now_s - self._usage_s > HELLO_MS / 1000:
+            self._usage_s, self._used = now_s, usage()
+        return self._used
+
+    def _receive(self) -> Message | None:
+        # Asking first: the exception of an empty socket costs more than a small batch.
+        if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            return None
+        return decode(self._socket.recv_multipart(zmq.DONTWAIT))
+
+    def _send(self, frames: list[Any]) -> None:
+        # The socket holds what a broker that is away cannot take; a broker that comes back drops what is out of date.
+        with contextlib.suppress(zmq.Again):
+            self._socket.send_multipart(frames, zmq.DONTWAIT)

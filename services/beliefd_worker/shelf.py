@@ -1,0 +1,74 @@
+"""The populations that a worker has open."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from beliefd.engine.batch import LoadedPopulation
+from beliefd.engine.manifest import read_manifest
+from beliefd.engine.planfile import load_plan
+from beliefd.engine.store import Store
+from beliefd_service.settings import Settings
+
+ENTROPY_EVERY_S = 0.05
+
+
+class Shelf:
+    """Opens populations when they are first needed and keeps them open until they are gone."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._open: dict[str, LoadedPopulation] = {}
+        self._sampled_s: dict[str, float] = {}
+
+    def folder(self, uid: str) -> Path:
+        return self.settings.populations / uid
+
+    def model_folder(self, model_hash: str) -> Path:
+        return self.settings.models / model_hash
+
+    def population(self, uid: str, rows: int) -> LoadedPopulation:
+        """The population, mapped at least up to `rows` agents.
+
+        Raises
+        ------
+        CorruptStore, FolderNotUsable
+        """
+        population = self._open.get(uid)
+        if population is None:
+            manifest, _ = read_manifest(self.folder(uid))
+            compiled = load_plan(self.model_folder(manifest.model.hash))
+            store = Store.open(self.folder(uid) / "agents.bin", compiled.layout)
+            population = self._open[uid] = LoadedPopulation(compiled, store, manifest.seed)
+        population.store.ensure(rows)
+        return population
+
+    def entropy_due(self, uid: str) -> bool:
+        """Whether the population's entropy has not been sampled for a while; if so, it is now."""
+        now_s = time.monotonic()
+        due = now_s - self._sampled_s.get(uid, float("-inf")) > ENTROPY_EVERY_S
+        if due:
+            self._sampled_s[uid] = now_s
+        return due
+
+    def forget(self, uid: str) -> None:
+        """Let go of a population's files."""
+        self._sampled_s.pop(uid, None)
+        population = self._open.pop(uid, None)
+        if population is not None:
+            population.store.close()
+
+    def delete(self, uid: str) -> None:
+        """Delete a population's folder. It leaves its place first, so that no start ever finds half of it."""
+        self.forget(uid)
+        folder = self.folder(uid)
+        doomed = folder.with_name(f".dropped-{uid}")
+        if folder.exists():
+            folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def close(self) -> None:
+        for uid in list(self._open):
+            self.forget(uid)

@@ -1,0 +1,208 @@
+"""The pure broker core with workers and clients that are a few lines each: time and deaths are what the test says."""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+
+import msgspec
+import numpy as np
+
+from beliefd_broker.actions import Emit, KillWorker, MarkQuarantine, SendClient, SendWorker, WatchWorker
+from beliefd_broker.population import Population
+from beliefd_broker.routing import Core
+from beliefd_proto import Command, ModelInfo, StepStatus, decode, encode
+from beliefd_proto import messages as m
+from beliefd_service.process import ProcessIdentity
+
+INFO = ModelInfo(
+    hash="0" * 64,
+    dtype="float32",
+    num_obs=(4, 3),
+    num_states=(4, 2),
+    num_controls=(4, 1),
+    control_fac_idx=(0,),
+    policy_len=1,
+    num_policies=4,
+)
+
+
+def population(uid="0" * 16, name="mice", rows=100):
+    info = m.PopulationInfo(
+        uid=uid, name=name, model=INFO, seed=0, durability="process", rows=rows, live=rows, record_bytes=168
+    )
+    return Population(info, np.array([[0, rows]]), None)
+
+
+def rows_of(work, arrays):
+    """The agents of a batch; a job is about none."""
+    if work.kind not in (Command.STEP, Command.READ):
+        return np.zeros(0, int)
+    if work.first is None:
+        return arrays["agents"].astype(int)
+    return np.arange(work.first, work.first + sum(part.count for part in work.parts))
+
+
+class FakeWorker:
+    """Keeps ticks and request ids per agent, shared by all workers of a world, as the mapped store is."""
+
+    def __init__(self, world, name):
+        self.world, self.name = world, name
+        self.incarnation = b"\x01" + secrets.token_bytes(15)
+        self.identity = ProcessIdentity(next(world.pids), 1, "boot")
+        self.inbox = deque()
+        self.epoch = 0
+
+    def hello(self):
+        header = m.WorkerHello(
+            worker=self.name,
+            pid=self.identity.pid,
+            start_time=1,
+            boot_id="boot",
+            incarnation=self.incarnation,
+            epoch=self.epoch,
+            fingerprint="f",
+        )
+        self.world.core.worker_message(
+            self.incarnation, encode(Command.WORKER_HELLO, header), self.world.now_s, self.world.now_s
+        )
+
+    def run_one(self, answer=True):
+        """Do the oldest batch in the inbox; without `answer` the worker dies before it can tell."""
+        work, arrays = self.inbox.popleft()
+        rows = rows_of(work, arrays)
+        self.world.in_hands -= {(work.population, int(row)) for row in rows}
+        ids = [part.id for part in work.parts for _ in range(part.count)]
+        ticks = arrays["ticks"] if work.tick is None else np.full(len(rows), work.tick)
+        status = np.zeros(len(rows), np.uint8)
+        for i, (row, tick, request) in enumerate(zip(rows, ticks, ids, strict=True)):
+            committed, by = self.world.store.get((work.population, row), (0, b""))
+            if work.kind is Command.READ:
+                continue
+            if tick == committed + 1:
+                self.world.store[work.population, row] = (int(tick), request)
+                self.world.applied.append((work.population, int(row), int(tick), request))
+            elif tick == committed:
+                status[i] = StepStatus.RECORDED if by == request else StepStatus.TICK_TAKEN
+            else:
+                status[i] = StepStatus.STALE_TICK if tick < committed else StepStatus.TICK_GAP
+        if not answer:
+            return
+        out = {"actions": np.stack([rows % 4, rows * 0], axis=1).astype(np.int8)}
+        if work.kind is Command.READ:
+            out = {"tick": np.array([self.world.store.get((work.population, r), (0,))[0] for r in rows]), **out}
+        elif status.any():
+            out["status"] = status
+        result = m.Result(
+            epoch=work.epoch, batch=work.batch, elapsed_ns=1000 * len(rows), telemetry=m.Telemetry(agents=len(rows))
+        )
+        self.world.core.worker_message(
+            self.incarnation, encode(Command.RESULT, result, out), self.world.now_s, self.world.now_s
+        )
+
+
+class World:
+    """A core, its workers and what came out of it."""
+
+    def __init__(self, populations=None, workers=2, held=None, **core):
+        self.pids = iter(range(1000, 100_000))
+        self.now_s = 100.0
+        self.core = Core(
+            1, populations if populations is not None else [population()], held or {}, self.now_s, 0.0, **core
+        )
+        self.store, self.applied, self.in_hands = {}, [], set()
+        self.workers, self.answers, self.events, self.killed, self.quarantined = {}, [], [], [], {}
+        for i in range(workers):
+            self.add_worker(f"worker_{i:02d}")
+
+    def add_worker(self, name):
+        worker = FakeWorker(self, name)
+        self.workers[worker.incarnation] = worker
+        worker.hello()
+        self.settle(run=False)
+        return worker
+
+    def kill(self, worker):
+        del self.workers[worker.incarnation]
+        for work, arrays in worker.inbox:
+            self.in_hands -= {(work.population, int(row)) for row in rows_of(work, arrays)}
+        self.core.worker_died(worker.incarnation, self.now_s)
+
+    def client(self, session=None):
+        route = secrets.token_bytes(5)
+        hello = m.Hello(
+            id=secrets.token_bytes(16), deadline_ms=1000, session=session or secrets.token_bytes(16), versions=(1,)
+        )
+        self.core.client_message(route, encode(Command.HELLO, hello), self.now_s)
+        self.settle(run=False)
+        return route
+
+    def step(
+        self, route, first=0, count=1, tick=1, uid="0" * 16, request=None, deadline_ms=60_000, agents=None, **change
+    ):
+        """Send a step and return its id."""
+        request = request or secrets.token_bytes(16)
+        arrays = {} if agents is None else {"agents": np.asarray(agents, np.uint32)}
+        arrays["observations"] = np.zeros((count, 2), np.int8)
+        arrays |= change.pop("arrays", {})
+        header = m.Step(
+            id=request,
+            deadline_ms=deadline_ms,
+            population=uid,
+            count=count,
+            first=first if agents is None else None,
+            tick=tick,
+        )
+        header = msgspec.structs.replace(header, **change)
+        self.core.client_message(route, encode(Command.STEP, header, arrays), self.now_s)
+        return request
+
+    def send(self, route, command, header, arrays=None):
+        self.core.client_message(route, encode(command, header, arrays), self.now_s)
+
+    def pump(self):
+        """Dispatch, and carry out the core's actions, without letting workers work."""
+        self.core.dispatch(self.now_s)
+        actions = self.core.take_actions()
+        for action in actions:
+            match action:
+                case SendClient(route, frames):
+                    self.answers.append((route, decode([bytes(f) for f in frames])))
+                case SendWorker(incarnation, frames) if incarnation in self.workers:
+                    self._deliver(self.workers[incarnation], decode([bytes(f) for f in frames]))
+                case WatchWorker() | SendWorker():
+                    pass
+                case KillWorker(incarnation, _):
+                    self.killed.append(incarnation)
+                case MarkQuarantine(uid, quarantined):
+                    self.quarantined[uid] = quarantined
+                case Emit(event):
+                    self.events.append(event)
+        return bool(actions)
+
+    def _deliver(self, worker, message):
+        if isinstance(message.header, m.WorkerWelcome):
+            worker.epoch = message.header.epoch
+            worker.hello()
+        elif isinstance(message.header, m.Work):
+            agents = {(message.header.population, int(row)) for row in rows_of(message.header, message.arrays)}
+            assert not agents & self.in_hands, "an agent in two batches"
+            self.in_hands |= agents
+            worker.inbox.append((message.header, message.arrays))
+
+    def settle(self, run=True):
+        """Go on until nothing happens any more."""
+        while True:
+            busy = self.pump()
+            for worker in list(self.workers.values()):
+                while run and worker.inbox:
+                    worker.run_one()
+                    busy = True
+            if not busy:
+                return
+
+    def answer(self, request):
+        """The one answer to a request."""
+        found = [message for _, message in self.answers if getattr(message.header, "id", None) == request]
+        assert len(found) == 1, f"{len(found)} answers"
+        return found[0]

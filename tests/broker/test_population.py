@@ -1,0 +1,31 @@
+"""What the broker learns of a population from its batches."""
+
+import pytest
+from broker_world import population
+
+from beliefd_broker.population import FIRST_GUESS_NS, TILE_AGENTS
+from beliefd_proto.messages import Telemetry
+
+
+def test_batches_add_up_and_what_was_not_sampled_is_not_told():
+    mice = population()
+    mice.record(1, 10, 1000, Telemetry(agents=10, vfe_sum=20.0, action_counts=(4, 6)))
+    mice.record(1, 30, 1000, Telemetry(agents=30, vfe_sum=20.0, action_counts=(0, 0, 30)))
+    told = mice.take_telemetry(5.0, 1, 0.5)
+    assert (told.agent_steps, told.batches, told.vfe_mean, told.action_counts) == (40, 2, 1.0, (4, 6, 30))
+    assert told.entropy_mean is None
+    assert mice.take_telemetry(6.0, 1, 0.5) is None
+    mice.record(1, 10, 1000, Telemetry(agents=10, entropy_sum=3.0, entropy_agents=2))
+    assert mice.take_telemetry(7.0, 1, 0.5).entropy_mean == 1.5
+
+
+def test_small_batches_do_not_tell_what_an_agent_takes():
+    """They measure the cost of a call: taken for that of an agent it would never be corrected."""
+    mice = population()
+    mice.record(1, 1, 300_000_000, None)
+    assert mice.predicted_ns(1, 1) == FIRST_GUESS_NS
+    assert mice.batch_agents(1, 2e6) == TILE_AGENTS
+    mice.record(1, 1000, 1_000_000, None)
+    assert mice.predicted_ns(1, 10) == pytest.approx(10_000)
+    assert mice.batch_agents(1, 2e6) == 2000
+    assert mice.predicted_ns(2, 1) == FIRST_GUESS_NS

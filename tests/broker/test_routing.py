@@ -1,0 +1,429 @@
+"""The broker's core: what is accepted is answered once, no agent is in two hands, and only death frees work."""
+
+import secrets
+
+import numpy as np
+import pytest
+from broker_world import World, population
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beliefd_broker.desk import CREDITS
+from beliefd_proto import Applied, Command
+from beliefd_proto import messages as m
+from beliefd_service import events
+from beliefd_service.process import ProcessIdentity
+
+
+def error(message):
+    assert message.command is Command.ERROR, message
+    return message.header
+
+
+def test_a_step_is_cut_over_idle_workers_and_put_together_in_order():
+    world = World([population(rows=5000)])
+    client = world.client()
+    request = world.step(client, count=5000)
+    world.pump()
+    assert all(len(worker.inbox) >= 1 for worker in world.workers.values())
+    world.settle()
+    answer = world.answer(request)
+    assert answer.command is Command.STEPPED
+    np.testing.assert_array_equal(answer.arrays["actions"][:, 0], np.arange(5000) % 4)
+    assert len(world.applied) == 5000
+
+
+def test_agents_named_in_any_order_get_their_own_answers():
+    world = World()
+    request = world.step(world.client(), agents=[7, 2, 50], count=3)
+    world.settle()
+    np.testing.assert_array_equal(world.answer(request).arrays["actions"][:, 0], [3, 2, 2])
+
+
+def test_clients_that_ask_alike_share_a_batch():
+    world = World(workers=1)
+    world.step(world.client(), first=99)
+    requests = [world.step(world.client(), first=i) for i in range(20)]
+    world.settle()
+    assert all(world.answer(request).command is Command.STEPPED for request in requests)
+    assert world.core._counters["batches"] < 5
+
+
+def test_an_agent_is_never_in_two_batches():
+    world = World()
+    client, other = world.client(), world.client()
+    first = world.step(client, first=0, count=10, tick=1)
+    second = world.step(other, first=5, count=10, tick=1)
+    third = world.step(other, first=20, count=5, tick=1)
+    world.pump()
+    handed = [part.id for worker in world.workers.values() for work, _ in worker.inbox for part in work.parts]
+    assert sorted(handed) == sorted([first])  # the second waits for the first, and the third for the second
+    world.settle()
+    assert world.answer(first).command is Command.STEPPED
+    told = error(world.answer(second))
+    assert told.code == "tick_taken"
+    assert told.index == (5,)
+    applied = world.answer(second).arrays["applied"]
+    np.testing.assert_array_equal(applied, [Applied.NO] * 5 + [Applied.YES] * 5)
+    assert world.answer(third).command is Command.STEPPED
+
+
+def test_a_retry_under_way_joins_and_a_late_one_gets_what_was_recorded():
+    world = World()
+    client = world.client()
+    request = world.step(client)
+    world.pump()
+    world.step(client, request=request)
+    world.settle()
+    world.answer(request)
+    world.answers.clear()
+    world.step(client, request=request)
+    world.settle()
+    assert world.answer(request).command is Command.STEPPED
+    assert len(world.applied) == 1
+
+
+def test_a_dead_workers_batches_run_again_elsewhere_and_apply_once():
+    world = World(workers=2)
+    requests = [world.step(world.client(), first=i * 10, count=10) for i in range(6)]
+    world.pump()
+    victim = next(worker for worker in world.workers.values() if worker.inbox)
+    victim.run_one(answer=False)
+    world.kill(victim)
+    world.settle()
+    assert all(world.answer(request).command is Command.STEPPED for request in requests)
+    assert len(world.applied) == len(set(world.applied)) == 60
+    assert any(isinstance(event, events.WorkerLost) for event in world.events)
+
+
+def test_work_of_a_silent_worker_stays_with_it_until_its_death():
+    world = World(workers=2)
+    request = world.step(world.client(), count=100)
+    world.pump()
+    silent, other = world.workers.values()
+    if not silent.inbox:
+        silent, other = other, silent
+    world.now_s += 5
+    world.core.tick(world.now_s, 0.0)
+    while other.inbox:
+        other.run_one()
+    world.pump()
+    assert not [a for _, a in world.answers if getattr(a.header, "id", None) == request]
+    world.kill(silent)
+    world.settle()
+    assert world.answer(request).command is Command.STEPPED
+
+
+def test_three_deaths_over_one_batch_quarantine_the_population_and_spare_the_neighbours():
+    world = World([population(), population(uid="1" * 16, name="rats")], workers=1)
+    client, neighbour = world.client(), world.client()
+    poison = world.step(client)
+    for i in range(3):
+        world.pump()
+        world.kill(next(iter(world.workers.values())))
+        world.add_worker(f"again_{i}")
+    world.settle()
+    told = world.answer(poison)
+    assert error(told).code == "worker_crashed"
+    assert told.arrays["applied"].tolist() == [Applied.UNKNOWN]
+    assert world.quarantined == {"0" * 16: True}
+    refused = world.step(client, first=3)
+    served = world.step(neighbour, uid="1" * 16)
+    world.settle()
+    assert error(world.answer(refused)).code == "quarantined"
+    assert world.answer(served).command is Command.STEPPED
+    world.send(client, Command.RELEASE, m.Release(id=bytes(16), deadline_ms=100, population="0" * 16))
+    again = world.step(client, first=3)
+    world.settle()
+    assert world.answer(again).command is Command.STEPPED
+    assert world.quarantined == {"0" * 16: False}
+
+
+def test_nothing_is_dispatched_before_every_survivor_is_idle_or_dead():
+    survivor = ProcessIdentity(77, 1, "boot")
+    world = World(held={survivor: "worker_07"}, workers=2)
+    request = world.step(world.client())
+    world.settle()
+    assert not world.applied
+    world.now_s += 10
+    world.core.tick(world.now_s, 0.0)
+    world.pump()
+    assert len(world.killed) == 1
+    assert not world.applied
+    world.core.workforce.settle_died(survivor)
+    world.settle()
+    assert world.answer(request).command is Command.STEPPED
+
+
+def test_results_of_an_earlier_epoch_are_dropped():
+    world = World(workers=1)
+    request = world.step(world.client())
+    world.pump()
+    worker = next(iter(world.workers.values()))
+    work, arrays = worker.inbox.popleft()
+    worker.inbox.append((m.Work(**{f: getattr(work, f) for f in work.__struct_fields__} | {"epoch": 0}), arrays))
+    worker.run_one()
+    world.pump()
+    assert not [a for _, a in world.answers if getattr(a.header, "id", None) == request]
+
+
+def test_a_deadline_ends_what_was_not_begun_and_says_that_nothing_happened():
+    world = World(workers=0)
+    request = world.step(world.client(), count=3, deadline_ms=100)
+    world.now_s += 1
+    world.core.tick(world.now_s, 0.0)
+    world.add_worker("worker_00")
+    world.settle()
+    told = world.answer(request)
+    assert error(told).code == "deadline_exceeded"
+    assert told.arrays["applied"].tolist() == [Applied.NO] * 3
+    assert not world.applied
+
+
+def test_a_deadline_in_the_middle_says_what_was_applied():
+    world = World([population(rows=60_000)], workers=1)
+    request = world.step(world.client(), count=60_000, deadline_ms=100)
+    world.pump()
+    handed = sum(part.count for worker in world.workers.values() for work, _ in worker.inbox for part in work.parts)
+    assert 0 < handed < 60_000
+    world.now_s += 1
+    world.core.tick(world.now_s, 0.0)
+    world.settle()
+    told = world.answer(request)
+    assert error(told).code == "deadline_exceeded"
+    assert np.bincount(told.arrays["applied"]).tolist() == [60_000 - handed, handed]
+    assert len(world.applied) == handed
+    after = world.step(world.client(), first=59_999, tick=1)
+    world.settle()
+    assert world.answer(after).command is Command.STEPPED
+
+
+def test_more_than_the_credits_is_told_busy():
+    world = World([population(rows=1000)], workers=0)
+    client = world.client()
+    requests = [world.step(client, first=i) for i in range(CREDITS + 1)]
+    world.pump()
+    told = error(world.answer(requests[-1]))
+    assert told.code == "busy"
+    assert told.retry_after_ms > 0
+    world.add_worker("worker_00")
+    world.settle()
+    assert all(world.answer(request).command is Command.STEPPED for request in requests[:-1])
+
+
+def test_a_stranger_is_asked_for_its_name():
+    world = World()
+    request = world.step(b"stranger")
+    world.pump()
+    assert error(world.answer(request)).code == "hello_required"
+
+
+def test_a_ping_tells_which_requests_are_not_here():
+    world = World(workers=0)
+    client = world.client()
+    known, unknown = world.step(client), secrets.token_bytes(16)
+    ping = secrets.token_bytes(16)
+    world.send(client, Command.PING, m.Ping(id=ping, deadline_ms=100, pending=(known, unknown)))
+    world.pump()
+    assert world.answer(ping).header.unknown == (unknown,)
+
+
+def test_a_client_that_comes_back_gets_the_answer_where_it_is_now():
+    world = World(workers=0)
+    session = secrets.token_bytes(16)
+    old = world.client(session)
+    request = world.step(old)
+    new = world.client(session)
+    world.step(new, request=request)
+    world.add_worker("worker_00")
+    world.settle()
+    assert [route for route, answer in world.answers if getattr(answer.header, "id", None) == request] == [new]
+
+
+def test_a_flood_of_one_client_does_not_hold_up_another():
+    world = World([population(rows=65_000), population(uid="1" * 16, name="rats")], workers=1)
+    flood = world.step(world.client(), count=65_000)
+    world.pump()
+    single = world.step(world.client(), uid="1" * 16)
+    for _ in range(4):
+        world.pump()
+        next(iter(world.workers.values())).run_one()
+    world.pump()
+    assert world.answer(single).command is Command.STEPPED
+    world.settle()
+    assert world.answer(flood).command is Command.STEPPED
+
+
+def test_a_job_waits_for_busy_agents_and_holds_up_new_ones():
+    world = World(workers=1)
+    client = world.client()
+    before = world.step(client, first=0)
+    world.pump()
+    job = secrets.token_bytes(16)
+    world.send(client, Command.PARAMETERS, m.Parameters(id=job, deadline_ms=60_000, population="0" * 16))
+    after = world.step(world.client(), first=50)
+    world.pump()
+    worker = next(iter(world.workers.values()))
+    assert [work.kind for work, _ in worker.inbox] == [Command.STEP]
+    worker.run_one()
+    world.pump()
+    assert [work.kind for work, _ in worker.inbox] == [Command.PARAMETERS]
+    work, _ = worker.inbox.popleft()
+    world.core.worker_message(worker.incarnation, _result(work), world.now_s, world.now_s)
+    world.settle()
+    assert world.answer(before).command is Command.STEPPED
+    assert world.answer(job).command is Command.VALUES
+    assert world.answer(after).command is Command.STEPPED
+
+
+def _result(work):
+    from beliefd_proto import encode
+
+    return encode(Command.RESULT, m.Result(epoch=work.epoch, batch=work.batch))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_whatever_happens_every_request_is_answered_once_and_applied_at_most_once(data):
+    """Random interleaving of requests, overlapping or not, work, deaths and retries."""
+    world = World([population(rows=40)], workers=2)
+    clients = [world.client() for _ in range(3)]
+    ticks = np.zeros(40, int)
+    requests, sent = [], {}
+    for _ in range(data.draw(st.integers(5, 40))):
+        match data.draw(st.sampled_from(["step", "step", "work", "pump", "kill", "retry"])):
+            case "step":
+                first = data.draw(st.integers(0, 39))
+                count = data.draw(st.integers(1, 40 - first))
+                tick = int(ticks[first]) + 1
+                route = data.draw(st.sampled_from(clients))
+                arguments = {"first": first, "count": count, "tick": tick}
+                request = world.step(route, **arguments)
+                sent[request] = (route, arguments)
+                requests.append(request)
+                ticks[first : first + count] = np.maximum(ticks[first : first + count], tick)
+            case "work":
+                busy = [worker for worker in world.workers.values() if worker.inbox]
+                if busy:
+                    data.draw(st.sampled_from(busy)).run_one()
+            case "pump":
+                world.pump()
+            case "kill" if len(world.workers) > 1:
+                victim = data.draw(st.sampled_from(list(world.workers.values())))
+                if victim.inbox and data.draw(st.booleans()):
+                    victim.run_one(answer=False)
+                world.kill(victim)
+                world.add_worker(f"again_{len(world.applied)}_{secrets.token_hex(2)}")
+            case "retry" if requests:
+                world.pump()
+                request = data.draw(st.sampled_from(requests))
+                if not [a for _, a in world.answers if getattr(a.header, "id", None) == request]:
+                    route, arguments = sent[request]
+                    world.step(route, request=request, **arguments)
+    world.settle()
+    for request in requests:
+        message = world.answer(request)
+        if message.command is Command.ERROR:
+            assert message.header.code in {"tick_taken", "stale_tick", "tick_gap", "worker_crashed", "quarantined"}
+    done = [(uid, row, tick) for uid, row, tick, _ in world.applied]
+    assert len(done) == len(set(done))
+    for row in range(40):
+        applied = [tick for _, r, tick in done if r == row]
+        assert applied == list(range(1, len(applied) + 1))
+    assert not world.core._scheduler._open
+    assert not world.core._populations["0" * 16].busy.any()
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "field"),
+    [
+        ({"first": 99, "count": 2}, "unknown_agent", "agents"),
+        ({"count": 0}, "too_large", "count"),
+        ({"count": 70_000}, "too_large", "count"),
+        ({"agents": [1, 2, 1], "count": 3}, "invalid_argument", "agents"),
+        ({"agents": [1, 200], "count": 2}, "unknown_agent", "agents"),
+        ({"tick": 0}, "invalid_argument", "tick"),
+        ({"tick": None}, "malformed_message", "tick"),
+        ({"uid": "f" * 16}, "unknown_population", "population"),
+        ({"want": 1 << 20}, "invalid_argument", "want"),
+        ({"arrays": {"observations": np.full((1, 2), 9, np.int8)}}, "invalid_observation", "observations"),
+        ({"arrays": {"observations": np.zeros((2, 2), np.int8)}}, "malformed_message", "observations"),
+        ({"arrays": {"observations": np.zeros((1, 3), np.int8)}}, "invalid_observation", "observations"),
+        ({"arrays": {"observations": np.zeros((1, 2), np.float32)}}, "malformed_message", "observations"),
+        ({"arrays": {"mystery": np.zeros(1)}}, "malformed_message", "arrays"),
+        ({"arrays": {"reset": np.full(1, 2, np.uint8)}}, "invalid_argument", "reset"),
+        ({"arrays": {"reset": np.zeros(2, np.uint8)}}, "malformed_message", "reset"),
+        ({"arrays": {"executed_actions": np.full((1, 2), 4, np.int32)}}, "invalid_argument", "executed_actions"),
+    ],
+)
+def test_bad_input_is_refused_whole_and_the_next_good_step_works(change, code, field):
+    world = World()
+    client = world.client()
+    request = world.step(client, **change)
+    world.settle()
+    told = world.answer(request)
+    assert (error(told).code, told.header.field) == (code, field)
+    assert not world.applied
+    good = world.step(client)
+    world.settle()
+    assert world.answer(good).command is Command.STEPPED
+
+
+def test_a_quarantine_stops_what_waits_and_is_told():
+    world = World([population(rows=1000)], workers=1)
+    client, other = world.client(), world.client()
+    poison = world.step(client, count=500)
+    waiting = world.step(other, first=100)
+    for i in range(3):
+        world.pump()
+        world.kill(next(iter(world.workers.values())))
+        world.add_worker(f"again_{i}")
+    world.settle()
+    told = world.answer(poison)
+    assert error(told).code == "worker_crashed"
+    assert set(told.arrays["applied"]) <= {Applied.UNKNOWN, Applied.NO}
+    assert error(world.answer(waiting)).code == "quarantined"
+    assert not world.applied
+    changed = [event for event in world.events if isinstance(event, events.PopulationChanged)]
+    assert [event.info.quarantined for event in changed] == [True]
+
+
+def test_a_retry_extends_the_deadline_of_what_it_joins():
+    world = World(workers=0)
+    client = world.client()
+    request = world.step(client, deadline_ms=100)
+    world.now_s += 0.09
+    world.step(client, request=request, deadline_ms=60_000, attempt=1)
+    world.now_s += 1
+    world.core.tick(world.now_s, 0.0)
+    world.add_worker("worker_00")
+    world.settle()
+    assert world.answer(request).command is Command.STEPPED
+
+
+def test_an_error_says_which_attempt_it_ended():
+    world = World(workers=0)
+    client = world.client()
+    request = world.step(client, deadline_ms=10, attempt=3)
+    world.now_s += 1
+    world.core.tick(world.now_s, 0.0)
+    world.pump()
+    assert error(world.answer(request)).attempt == 3
+
+
+def test_a_removal_that_was_done_and_is_sent_again_reaches_the_worker():
+    world = World()
+    client = world.client()
+    world.core._populations["0" * 16].live[3] = False
+    request = secrets.token_bytes(16)
+    header = m.RemoveAgents(id=request, deadline_ms=60_000, population="0" * 16)
+    world.send(client, Command.REMOVE_AGENTS, header, {"agents": np.array([3], np.uint32)})
+    world.pump()
+    assert any(work.kind is Command.REMOVE_AGENTS for w in world.workers.values() for work, _ in w.inbox)
+
+
+def test_an_unknown_model_is_measured_on_one_tile_before_it_is_given_more():
+    world = World([population(rows=50_000)], workers=2)
+    world.step(world.client(), count=50_000)
+    world.pump()
+    assert all(part.count <= 64 for w in world.workers.values() for work, _ in w.inbox for part in work.parts)

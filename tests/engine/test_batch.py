@@ -1,0 +1,257 @@
+"""Promises of a batch: the same bits however agents are packed, exactly once however often it is sent."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from beliefd.engine import kernels
+from beliefd.engine.batch import LoadedPopulation, StepInputs, StepOutputs
+from beliefd.engine.layout import FLAG_EXECUTED
+from beliefd.engine.planner import compile_model
+from beliefd.engine.store import Store
+from beliefd.model import Model
+from beliefd.observations import Observations, canonical
+from beliefd_proto.commands import StepStatus, Want
+from models import random_model, tmaze
+
+ALL = Want.BELIEFS | Want.Q_PI | Want.NEG_EFE | Want.VFE
+FIELDS = ("status", "actions", "vfe", "beliefs", "q_pi", "neg_efe")
+
+
+def population(model: Model, agents: int, seed: int = 7) -> LoadedPopulation:
+    compiled = compile_model(model)
+    return LoadedPopulation(compiled, Store.in_memory(compiled.layout, agents), seed)
+
+
+def call(
+    model: Model, rows: np.ndarray, ticks: np.ndarray | int, rng: np.random.Generator, request: int = 1
+) -> StepInputs:
+    n = len(rows)
+    entries = [
+        rng.dirichlet(np.ones(size), n) if m == 0 and rng.random() < 0.3 else rng.integers(-1, size, n)
+        for m, size in enumerate(model.num_obs)
+    ]
+    executed = np.stack([rng.integers(0, size, n) for size in model.num_controls], axis=1).astype(np.int32)
+    executed[rng.random(executed.shape) < 0.5] = -1
+    return StepInputs(
+        rows=rows,
+        ticks=np.broadcast_to(np.asarray(ticks, dtype=np.int64), (n,)).copy(),
+        request_ids=np.full((n, 2), request, dtype=np.uint64),
+        observations=canonical(entries, model.info, n),
+        reset=(rng.random(n) < 0.2).astype(np.uint8),
+        executed_actions=executed,
+        want=ALL,
+    )
+
+
+def part(inputs: StepInputs, which: np.ndarray | slice) -> StepInputs:
+    assert inputs.reset is not None
+    assert inputs.executed_actions is not None
+    return replace(
+        inputs,
+        rows=inputs.rows[which],
+        ticks=inputs.ticks[which],
+        request_ids=inputs.request_ids[which],
+        observations=inputs.observations.select(which),
+        reset=inputs.reset[which],
+        executed_actions=inputs.executed_actions[which],
+    )
+
+
+def assert_same_bits(one: StepOutputs, two: StepOutputs) -> None:
+    for name in FIELDS:
+        a, b = getattr(one, name), getattr(two, name)
+        assert a.dtype == b.dtype
+        assert a.tobytes() == b.tobytes(), name
+
+
+def joined(outputs: list[StepOutputs]) -> StepOutputs:
+    return StepOutputs(*(np.concatenate([getattr(output, name) for output in outputs]) for name in FIELDS))
+
+
+MODELS = [(seed, dtype, sharp) for seed in range(4) for dtype in ("float32", "float64") for sharp in (False, True)]
+
+
+@pytest.mark.parametrize(("seed", "dtype", "sharp"), MODELS)
+def test_packing_changes_no_bit(seed: int, dtype: str, sharp: bool) -> None:
+    rng = np.random.default_rng(seed)
+    model = random_model(rng, dtype=dtype, sharp=sharp)
+    agents = 70
+    whole, singles, shuffled, pieces = (population(model, agents) for _ in range(4))
+    rows = np.arange(agents)
+    for tick in (1, 2, 3):
+        inputs = call(model, rows, tick, rng)
+        expected = whole.step(inputs)
+        assert (expected.status == StepStatus.APPLIED).all()
+        assert_same_bits(joined([singles.step(part(inputs, slice(i, i + 1))) for i in rows]), expected)
+        order = rng.permutation(agents)
+        mixed = shuffled.step(part(inputs, order))
+        assert_same_bits(joined([mixed]), StepOutputs(*(getattr(expected, name)[order] for name in FIELDS)))
+        edges = [0, 3, 36, 70]
+        found = [pieces.step(part(inputs, slice(a, b))) for a, b in itertools.pairwise(edges)]
+        assert_same_bits(joined(found), expected)
+    for other in (singles, shuffled, pieces):
+        assert (other.store.bytes == whole.store.bytes).all()
+
+
+def test_a_retry_gives_the_recorded_result_and_commits_nothing() -> None:
+    rng = np.random.default_rng(1)
+    model = random_model(rng, dtype="float32", action_selection="stochastic")
+    agents = population(model, 70)
+    rows = np.arange(70)
+    for tick in (1, 2):
+        inputs = call(model, rows, tick, rng, request=tick)
+        first = agents.step(inputs)
+        before = agents.store.bytes.copy()
+        again = agents.step(inputs)
+        assert (again.status == StepStatus.RECORDED).all()
+        assert_same_bits(replace(again, status=first.status), first)
+        assert (agents.store.bytes == before).all()
+
+
+def test_conflicts_touch_nothing_and_the_rest_of_the_call_is_applied() -> None:
+    rng = np.random.default_rng(2)
+    model = tmaze()
+    agents = population(model, 6)
+    for tick in (1, 2, 3):
+        agents.step(call(model, np.arange(5), tick, rng, request=tick))
+    before = agents.store.bytes.copy()
+    inputs = call(model, np.arange(6), np.array([4, 3, 3, 2, 5, 0]), rng, request=3)
+    inputs.request_ids[2] = 99
+    found = agents.step(inputs)
+    assert found.status.tolist() == [
+        StepStatus.APPLIED,
+        StepStatus.RECORDED,
+        StepStatus.TICK_TAKEN,
+        StepStatus.STALE_TICK,
+        StepStatus.TICK_GAP,
+        StepStatus.STALE_TICK,
+    ]
+    assert (found.actions[2:] == -1).all()
+    assert found.vfe is not None
+    assert found.beliefs is not None
+    assert not found.vfe[2:].any()
+    assert not found.beliefs[2:].any()
+    assert (agents.store.bytes[1:] == before[1:]).all()
+    assert agents.store.int64[0, 0] == 4
+
+
+def test_a_death_before_publication_leaves_the_state_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    model = random_model(rng, dtype="float64")
+    killed, spared = population(model, 5), population(model, 5)
+    rows = np.arange(5)
+    first, second = call(model, rows, 1, rng), call(model, rows, 2, rng, request=2)
+    other = replace(call(model, rows, 2, rng), request_ids=second.request_ids)
+    for agents in (killed, spared):
+        agents.step(first)
+    state = killed.read(rows, ALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(kernels, "publish", lambda *_: None)
+        killed.step(other)
+    unchanged = killed.read(rows, ALL)
+    for name in ("ticks", "actions", "vfe", "beliefs", "q_pi", "neg_efe"):
+        assert getattr(unchanged, name).tobytes() == getattr(state, name).tobytes()
+    assert_same_bits(killed.step(second), spared.step(second))
+
+
+def test_reading_gives_what_the_step_gave() -> None:
+    rng = np.random.default_rng(4)
+    model = tmaze()
+    agents = population(model, 70)
+    inputs = replace(call(model, np.arange(70), 1, rng), reset=None, executed_actions=None)
+    stepped = agents.step(inputs)
+    found = agents.read(np.arange(70), ALL | Want.OBSERVATION)
+    for name in FIELDS[1:]:
+        assert getattr(found, name).tobytes() == getattr(stepped, name).tobytes()
+    assert found.observations is not None
+    assert (found.observations == inputs.observations.indices).all()
+    assert (found.ticks == 1).all()
+
+
+def test_an_agent_that_never_stepped_reads_as_d() -> None:
+    model = tmaze()
+    found = population(model, 2).read(np.arange(2), ALL | Want.OBSERVATION)
+    assert found.ticks.tolist() == [0, 0]
+    assert (found.actions == -1).all()
+    assert found.beliefs is not None
+    assert np.allclose(found.beliefs, np.concatenate(model.D))
+    assert found.vfe is not None
+    assert not found.vfe.any()
+
+
+def test_agents_added_later_start_from_d_and_change_nobody() -> None:
+    rng = np.random.default_rng(5)
+    model = tmaze()
+    grown, fixed = population(model, 3), population(model, 100)
+    inputs = call(model, np.arange(3), 1, rng)
+    for agents in (grown, fixed):
+        agents.step(inputs)
+    grown.store.grow(100)
+    inputs = call(model, np.arange(100), np.where(np.arange(100) < 3, 2, 1), rng)
+    assert_same_bits(grown.step(inputs), fixed.step(inputs))
+
+
+def test_a_certain_distribution_is_the_index_bit_for_bit() -> None:
+    model = tmaze()
+    agents, others = population(model, 8), population(model, 8)
+    rng = np.random.default_rng(6)
+    inputs = replace(call(model, np.arange(8), 1, rng), reset=None, executed_actions=None)
+    indices = np.stack([rng.integers(0, size, 8) for size in model.num_obs], axis=1).astype(np.int32)
+    certain = Observations(
+        np.full_like(indices, -2), tuple(np.eye(size)[indices[:, m]] for m, size in enumerate(model.num_obs))
+    )
+    by_index = agents.step(replace(inputs, observations=Observations(indices, (None,) * 3)))
+    assert_same_bits(others.step(replace(inputs, observations=certain)), by_index)
+
+
+def test_arrays_from_a_message_may_start_anywhere_and_be_read_only() -> None:
+    model = tmaze()
+    agents, others = population(model, 9), population(model, 9)
+    inputs = call(model, np.arange(9), 1, np.random.default_rng(7))
+    assert inputs.reset is not None
+    assert inputs.executed_actions is not None
+
+    def framed(array: np.ndarray) -> np.ndarray:
+        return np.frombuffer(b"x" + array.tobytes(), array.dtype, offset=1).reshape(array.shape)
+
+    observations = Observations(framed(inputs.observations.indices), inputs.observations.distributions)
+    from_message = StepInputs(
+        framed(inputs.rows),
+        framed(inputs.ticks),
+        framed(inputs.request_ids),
+        observations,
+        framed(inputs.reset),
+        framed(inputs.executed_actions),
+        ALL,
+    )
+    assert_same_bits(others.step(from_message), agents.step(inputs))
+
+
+def test_a_factor_that_is_not_told_keeps_the_action_that_was_selected() -> None:
+    rng = np.random.default_rng(8)
+    model = random_model(rng, dtype="float64", coupled=True, action_selection="stochastic")
+    partly, merged = population(model, 70), population(model, 70)
+    rows = np.arange(70)
+    first = call(model, rows, 1, rng)
+    selected = partly.step(first).actions
+    merged.step(first)
+    second = replace(call(model, rows, 2, rng), reset=None)
+    told = second.executed_actions
+    assert told is not None
+    some_told = (told >= 0).any(axis=1)
+    assert (some_told & (told < 0).any(axis=1)).any()
+    whole = np.where(told < 0, selected, told)
+    assert_same_bits(partly.step(second), merged.step(replace(second, executed_actions=whole)))
+    layout = partly.store.layout
+    flags = partly.store.int32[:, (layout.slot_start + layout.flags) // 4]
+    assert flags.tolist() == (some_told * FLAG_EXECUTED).tolist()
+
+
+@pytest.mark.parametrize("status", StepStatus)
+def test_kernels_and_protocol_number_the_statuses_alike(status: StepStatus) -> None:
+    assert getattr(kernels, status.name) == status

@@ -1,0 +1,116 @@
+"""Nothing is compiled while serving, and a damaged cache costs time only."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from beliefd.engine import Engine, jit
+from beliefd.engine.kernels import publish
+from models import random_model
+
+WANTS = [(), ("vfe",), ("beliefs", "q_pi"), ("neg_efe", "vfe", "beliefs", "q_pi")]
+
+
+def test_serving_any_model_adds_no_signature(tmp_path: Path) -> None:
+    jit.warm()
+    before = jit.compiled_signatures()
+    assert before["advance"] == 2
+    for trial in range(24):
+        rng = np.random.default_rng(trial)
+        model = random_model(rng, dtype=["float32", "float64"][trial % 2], sharp=trial % 3 == 0)
+        data = tmp_path / str(trial) if trial % 4 == 0 else None
+        n = int(rng.choice([1, 2, 70]))
+        with Engine(model, n, data=data) as engine:
+            for want in WANTS:
+                observations = [
+                    rng.dirichlet(np.ones(size), n) if rng.random() < 0.4 else rng.integers(-1, size, n)
+                    for size in model.num_obs
+                ]
+                reset = rng.random(n) < 0.5 if rng.random() < 0.5 else None
+                executed = np.zeros((n, len(model.B)), dtype=int) if rng.random() < 0.5 else None
+                engine.step(observations, reset=reset, executed_actions=executed, want=want)
+                engine.read(want=want)
+    assert jit.compiled_signatures() == before
+
+
+def test_a_wrong_type_is_an_error_and_no_compilation() -> None:
+    jit.warm()
+    numbers = np.zeros(1)
+    with pytest.raises(TypeError):
+        publish(numbers, numbers, numbers, numbers, 1)
+
+
+SERVE_ONE = """
+from beliefd.engine import Engine, jit
+from models import tmaze
+print(Engine(tmaze(), 1).step([[0, 0, 0]]).actions.tolist())
+"""
+
+
+def test_a_cut_off_cache_file_is_compiled_again(tmp_path: Path) -> None:
+    environment = os.environ | {"BELIEFD_CACHE": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])}
+    # The real cache with its biggest file cut off: what a crash while writing leaves.
+    import shutil
+
+    jit.prepare("float32")
+    copied = tmp_path / jit.fingerprint()
+    shutil.copytree(jit.cache_folder(), copied)
+    index = next(copied.rglob("kernels.publish-*.nbi"))
+    index.write_bytes(index.read_bytes()[:20])
+    data = next(copied.rglob("kernels.admit-*.nbc"))
+    data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
+    lock_of_another = copied / "float64.lock"
+    lock_of_another.touch()
+    done = subprocess.run(
+        [sys.executable, "-c", SERVE_ONE], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert lock_of_another.exists()
+
+
+def _leave_to_another_user(folder: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can give a folder away")
+    os.chown(folder, 12345, -1)
+
+
+def _replace_by_a_link(folder: Path) -> None:
+    folder.rename(folder.with_name("elsewhere"))
+    folder.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("meddle", "trusted"),
+    [
+        (lambda _: None, True),
+        (lambda folder: folder.chmod(0o770), False),
+        (lambda folder: folder.chmod(0o707), False),
+        (_leave_to_another_user, False),
+        (_replace_by_a_link, False),
+    ],
+    ids=["untouched", "group", "world", "owner", "link"],
+)
+def test_a_folder_that_others_can_write_holds_no_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meddle: Callable[[Path], None], trusted: bool
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BELIEFD_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = jit.cache_folder.__wrapped__()
+    assert folder == tmp_path / f"beliefd-{os.getuid()}" / jit.fingerprint()
+    meddle(folder.parent)
+    assert (jit.cache_folder.__wrapped__() == folder) is trusted
+
+
+def test_the_broker_can_read_layouts_without_numba() -> None:
+    modules = ", ".join(f"beliefd.engine.{name}" for name in ("layout", "store", "manifest", "folderlock"))
+    code = f"import sys, {modules}; assert 'numba' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

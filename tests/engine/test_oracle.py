@@ -1,0 +1,106 @@
+"""The kernels against the slow oracle: random models, forced histories, every kind of input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from beliefd.engine import Engine
+from beliefd.model import Model
+from beliefd.step import Step
+from models import grid, random_model, tmaze
+from naive import NaiveAgent, NaiveStep
+
+AGENTS = 3
+TICKS = 4
+WANT = ("beliefs", "q_pi", "neg_efe", "vfe")
+
+TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
+
+
+def _observations(rng: np.random.Generator, model: Model) -> list[NDArray[np.floating] | NDArray[np.int64]]:
+    entries: list[NDArray[np.floating] | NDArray[np.int64]] = []
+    for size in model.num_obs:
+        if rng.random() < 0.25:
+            entries.append(rng.dirichlet(np.ones(size), AGENTS))
+        else:
+            indices = rng.integers(0, size, AGENTS)
+            indices[rng.random(AGENTS) < 0.2] = -1
+            entries.append(indices)
+    return entries
+
+
+def _errors(step: Step, i: int, expected: NaiveStep) -> dict[str, float]:
+    assert step.beliefs is not None
+    assert step.q_pi is not None
+    assert step.neg_efe is not None
+    assert step.vfe is not None
+    pairs = {
+        "beliefs": (np.concatenate([q[i] for q in step.beliefs]), np.concatenate(expected.beliefs)),
+        "q_pi": (step.q_pi[i], expected.q_pi),
+        "neg_efe": (step.neg_efe[i], expected.neg_efe),
+        "vfe": (step.vfe[i], np.float64(expected.vfe)),
+    }
+    return {name: float(np.max(np.abs(a - b) / np.maximum(1.0, np.abs(b)))) for name, (a, b) in pairs.items()}
+
+
+def _compare(model: Model, seed: int, tolerance: float) -> None:
+    rng = np.random.default_rng(seed)
+    engine = Engine(model, AGENTS, seed=seed)
+    oracles = [NaiveAgent(model, seed=seed, agent=i) for i in range(AGENTS)]
+    executed = None
+    for _ in range(TICKS):
+        observations = _observations(rng, model)
+        reset = rng.random(AGENTS) < 0.15
+        step = engine.step(observations, reset=reset, executed_actions=executed, want=WANT)
+        for i, oracle in enumerate(oracles):
+            told = None if executed is None else executed[i]
+            expected = oracle.step(
+                [entry[i] for entry in observations], bool(reset[i]), executed=told, force=step.actions[i]
+            )
+            for name, error in _errors(step, i, expected).items():
+                assert error <= tolerance, (name, i)
+            assert tuple(step.actions[i].tolist()) in expected.ties
+            if model.dtype == "float64":
+                assert tuple(step.actions[i].tolist()) == expected.action
+        executed = np.stack([rng.integers(0, n, AGENTS) for n in model.num_controls], axis=1)
+        executed[rng.random(executed.shape) < 0.5] = -1
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_models(seed: int) -> None:
+    rng = np.random.default_rng(1000 + seed)
+    dtype, sharp = ("float64", "float32")[seed % 2], seed // 2 % 2 == 1
+    model = random_model(rng, dtype=dtype, sharp=sharp, coupled=True if seed % 5 == 0 else None)
+    _compare(model, seed, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("selection", ["deterministic", "stochastic"])
+@pytest.mark.parametrize("mode", ["full", "marginal"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_tmaze_in_every_mode(dtype: str, mode: str, selection: str) -> None:
+    model = tmaze(dtype=dtype, sampling_mode=mode, action_selection=selection, alpha=2.0)
+    _compare(model, 3, 1e-9 if dtype == "float64" else 1e-4)
+
+
+def test_terms_can_be_switched_off() -> None:
+    for utility, gain in ((True, False), (False, True), (False, False)):
+        _compare(tmaze(dtype="float64", use_utility=utility, use_states_info_gain=gain), 5, 1e-9)
+
+
+def test_a_model_with_one_policy_and_a_grid() -> None:
+    _compare(grid(3, policy_len=2, dtype="float64"), 1, 1e-9)
+    watcher = random_model(np.random.default_rng(5), control_fac_idx=[], policy_len=1, E=None)
+    _compare(watcher, 2, 1e-9)
+
+
+def test_draws_follow_q_pi() -> None:
+    model = tmaze(dtype="float32", action_selection="stochastic", sampling_mode="marginal", gamma=0.5)
+    agents = 20_000
+    step = Engine(model, agents, seed=4).step(np.zeros((agents, 3), dtype=int), want=("q_pi",))
+    assert step.q_pi is not None
+    expected = step.q_pi[0].reshape(4, 4).sum(axis=1)
+    found = np.bincount(step.actions[:, 0], minlength=4) / agents
+    # Five standard deviations of a frequency.
+    assert np.abs(found - expected).max() < 5 * np.sqrt(0.25 / agents)

@@ -1,0 +1,127 @@
+"""Random models and observations for tests, and the two worlds of `beliefd.worlds`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beliefd.model import Model
+from beliefd.worlds import grid, tmaze
+
+__all__ = ["grid", "random_model", "random_observation", "tmaze"]
+
+MAX_POLICIES = 128
+
+
+def random_model(
+    rng: np.random.Generator,
+    *,
+    dtype: str = "float64",
+    sharp: bool = False,
+    coupled: bool | None = None,
+    **options: Any,
+) -> Model:
+    """A model of 1-3 factors and 1-3 modalities of sizes 2-5, with at most 128 policies of length 1-3.
+
+    `sharp` gives what arithmetic finds hard: exact zeros and ones, columns within 1e-12 of them, equal columns, equal
+    preferences, actions with the same effect, habits that exclude a policy. `coupled` makes next states depend on
+    several factors (always, never, or by chance). `options` replace the random arguments of `Model`.
+    """
+    num_factors = int(rng.integers(2 if coupled else 1, 4))
+    num_states = [int(n) for n in rng.integers(2, 6, num_factors)]
+    num_obs = [int(n) for n in rng.integers(2, 6, rng.integers(1, 4))]
+    num_controls = [int(n) for n in rng.integers(1, 5, num_factors)]
+    policy_len = int(rng.integers(1, 4))
+    while math.prod(num_controls) ** policy_len > MAX_POLICIES:
+        if policy_len > 1 and rng.random() < 0.5:
+            policy_len -= 1
+        else:
+            num_controls[int(np.argmax(num_controls))] -= 1
+    A_dependencies = [_subset(rng, num_factors) for _ in num_obs]
+    B_dependencies = [_parents(rng, f, num_factors, coupled) for f in range(num_factors)]
+    columns = _sharp_columns if sharp else _dense_columns
+    A = [columns(rng, n, [num_states[f] for f in deps]) for n, deps in zip(num_obs, A_dependencies, strict=True)]
+    B = [
+        columns(rng, num_states[f], [*(num_states[p] for p in B_dependencies[f]), num_controls[f]])
+        for f in range(num_factors)
+    ]
+    if sharp:
+        for tensor in B:
+            if tensor.shape[-1] > 1 and rng.random() < 0.5:
+                tensor[..., 1] = tensor[..., 0]
+    arguments: dict[str, Any] = {
+        "C": [_preferences(rng, n, sharp) for n in num_obs],
+        "D": [columns(rng, n, []) for n in num_states],
+        "E": columns(rng, math.prod(num_controls) ** policy_len, []) if rng.random() < 0.7 else None,
+        "A_dependencies": A_dependencies,
+        "B_dependencies": B_dependencies,
+        "policy_len": policy_len,
+        "gamma": float(rng.uniform(0.5, 4.0)),
+        "alpha": float(rng.uniform(0.5, 4.0)),
+        "action_selection": str(rng.choice(["deterministic", "stochastic"])),
+        "sampling_mode": str(rng.choice(["full", "marginal"])),
+        "num_iter": int(rng.choice([1, 3, 16])),
+        "dtype": dtype,
+    }
+    return Model(A, B, **(arguments | options))
+
+
+def random_observation(
+    rng: np.random.Generator, model: Model, missing: float = 0.0, categorical: float = 0.0
+) -> list[int | NDArray[np.float64]]:
+    """One entry per modality: -1 with probability `missing`, a distribution with `categorical`, else an index."""
+    entries: list[int | NDArray[np.float64]] = []
+    for n in model.num_obs:
+        kind = rng.random()
+        if kind < missing:
+            entries.append(-1)
+        elif kind < missing + categorical:
+            entries.append(rng.dirichlet(np.ones(n)))
+        else:
+            entries.append(int(rng.integers(n)))
+    return entries
+
+
+def _subset(rng: np.random.Generator, num_factors: int) -> list[int]:
+    """Some factors in any order, at least one: the order of a tensor's axes is the caller's choice."""
+    count = int(rng.integers(1, num_factors + 1))
+    return [int(f) for f in rng.permutation(num_factors)[:count]]
+
+
+def _parents(rng: np.random.Generator, f: int, num_factors: int, coupled: bool | None) -> list[int]:
+    if coupled is False or (coupled is None and rng.random() < 0.5):
+        return [f]
+    others = [p for p in range(num_factors) if p != f]
+    parents = [f, *(p for p in others if coupled or rng.random() < 0.5)]
+    return [int(p) for p in rng.permutation(parents)]
+
+
+def _dense_columns(rng: np.random.Generator, n: int, shape: list[int]) -> NDArray[np.float64]:
+    return np.moveaxis(rng.dirichlet(np.full(n, 0.7), size=shape), -1, 0).copy()
+
+
+def _sharp_columns(rng: np.random.Generator, n: int, shape: list[int]) -> NDArray[np.float64]:
+    tensor = np.empty((n, *shape))
+    for index in np.ndindex(*shape):
+        column = np.zeros(n)
+        kind = rng.integers(5)
+        if kind == 0:
+            column[rng.integers(n)] = 1.0
+        elif kind == 1:
+            column[:] = 1e-12 / max(n - 1, 1)
+            column[rng.integers(n)] = 1.0 - 1e-12
+        elif kind == 2:
+            column[rng.permutation(n)[: max(1, n // 2)]] = 1.0 / max(1, n // 2)
+        elif kind == 3:
+            column[:] = 1.0 / n
+        else:
+            column[:] = rng.dirichlet(np.ones(n))
+        tensor[(slice(None), *index)] = column / column.sum()
+    return tensor
+
+
+def _preferences(rng: np.random.Generator, n: int, sharp: bool) -> NDArray[np.float64]:
+    return rng.choice([-2.0, 0.0, 0.0, 3.0], n) if sharp else rng.normal(0.0, 1.5, n)

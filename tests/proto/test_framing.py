@@ -1,0 +1,111 @@
+"""Framing: what goes in comes out, and whatever is not a message is refused with a typed error and nothing else."""
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from beliefd_proto import Command, decode, encode
+from beliefd_proto import messages as m
+from beliefd_proto.errors import MalformedMessage, VersionMismatch
+from beliefd_proto.framing import DTYPES, request_id
+
+ID = bytes(range(16))
+STEP = m.Step(id=ID, deadline_ms=100, population="0123456789abcdef", count=3, first=0, tick=1, want=0)
+
+arrays = st.dictionaries(
+    st.text(min_size=1, max_size=8),
+    st.sampled_from(sorted(DTYPES)).flatmap(
+        lambda dtype: hnp.arrays(np.dtype(dtype), hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5))
+    ),
+    max_size=4,
+)
+
+
+@given(arrays)
+def test_arrays_come_back_as_they_were(given_arrays):
+    message = decode([bytes(frame) for frame in encode(Command.STEP, STEP, given_arrays)])
+    assert message.command is Command.STEP
+    assert msgspec.structs.replace(message.header, arrays=()) == STEP
+    assert list(message.arrays) == list(given_arrays)
+    for name, array in given_arrays.items():
+        assert message.arrays[name].dtype == array.dtype
+        assert message.arrays[name].tobytes() == array.tobytes()
+        assert message.arrays[name].shape == array.shape
+
+
+def test_arrays_that_are_not_contiguous_travel_in_c_order():
+    array = np.arange(12, dtype=np.int32).reshape(3, 4)[:, ::2]
+    message = decode([bytes(frame) for frame in encode(Command.STEP, STEP, {"a": array, "t": array.T})])
+    np.testing.assert_array_equal(message.arrays["a"], array)
+    np.testing.assert_array_equal(message.arrays["t"], array.T)
+
+
+@given(st.lists(st.binary(max_size=64), max_size=5))
+def test_noise_is_malformed(frames):
+    with pytest.raises((MalformedMessage, VersionMismatch)):
+        decode(frames)
+    assert len(request_id(frames)) == 16
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_a_mutated_message_is_a_message_or_malformed(data):
+    observations = np.array([[0, 1], [2, -1], [1, 1]], np.int8)
+    frames = [bytearray(frame) for frame in encode(Command.STEP, STEP, {"observations": observations})]
+    for _ in range(data.draw(st.integers(1, 4))):
+        frame = frames[data.draw(st.integers(0, len(frames) - 1))]
+        if frame:
+            frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        message = decode([bytes(frame) for frame in frames])
+    except (MalformedMessage, VersionMismatch):
+        return
+    assert isinstance(message.header, m.HEADERS[message.command])
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"id": b"short"}, "header"),
+        ({"count": -1}, "header"),
+        ({"count": 2**40}, "header"),
+        ({"population": "NOT HEX"}, "header"),
+        ({"unknown": 1}, "header"),
+        ({"arrays": [["a", "<f4", [3]]]}, "arrays"),
+        ({"tick": "one"}, "header"),
+    ],
+)
+def test_a_header_that_breaks_the_schema_is_named(change, field):
+    frames = encode(Command.STEP, STEP)
+    content = msgspec.msgpack.decode(frames[1]) | change
+    with pytest.raises(MalformedMessage) as caught:
+        decode([frames[0], msgspec.msgpack.encode(content)])
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("described", "frame", "field"),
+    [
+        (("a", "<f4", (3,)), bytes(11), "arrays[0]"),
+        (("a", "|O", (1,)), bytes(8), "arrays[0].dtype"),
+        (("a", ">f4", (1,)), bytes(4), "arrays[0].dtype"),
+        (("a", "<f4", (2**32, 2**32, 2**32)), bytes(0), "arrays[0]"),
+    ],
+)
+def test_a_frame_that_is_not_what_the_header_says_is_named(described, frame, field):
+    header = msgspec.structs.replace(STEP, arrays=(m.Array(*described),))
+    with pytest.raises(MalformedMessage) as caught:
+        decode([encode(Command.STEP, STEP)[0], msgspec.msgpack.encode(header), frame])
+    assert caught.value.field == field
+
+
+def test_another_version_is_told_apart_from_noise():
+    with pytest.raises(VersionMismatch):
+        decode([b"bd\x02\x01", b"\x80"])
+
+
+def test_every_command_has_a_header():
+    assert set(m.HEADERS) == set(Command)

@@ -1,0 +1,64 @@
+"""A folder made ready for supervisord: several of them side by side, and made twice without harm."""
+
+import configparser
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from beliefd_proto.errors import StartupError
+from beliefd_service.stack import CHECKOUT, Stack, free_port, make_stack
+
+
+def workers(folder):
+    config = configparser.RawConfigParser()
+    config.read(folder / "var" / "supervisor" / "workers.conf")
+    return int(config["program:worker"]["numprocs"])
+
+
+def test_a_folder_has_what_supervisord_needs(tmp_path):
+    make_stack(tmp_path, 3)
+    assert (tmp_path / "supervisord.conf").read_text() == (CHECKOUT / "supervisord.conf").read_text()
+    assert (tmp_path / ".venv").resolve() == (CHECKOUT / ".venv").resolve()
+    assert workers(tmp_path) == 3
+    for part in ("run", "log", "supervisor"):
+        assert (tmp_path / "var" / part).stat().st_mode & 0o777 == 0o700
+
+
+def test_made_again_it_keeps_what_is_there_but_the_number_of_workers(tmp_path):
+    make_stack(tmp_path)
+    assert workers(tmp_path) == os.cpu_count()
+    (tmp_path / "var" / "population").write_text("kept")
+    make_stack(tmp_path, 1)
+    assert workers(tmp_path) == 1
+    assert (tmp_path / "var" / "population").read_text() == "kept"
+
+
+def test_from_the_command_line(tmp_path):
+    subprocess.run([sys.executable, "-m", "beliefd_service.stack", str(tmp_path / "new"), "5"], check=True)
+    assert workers(tmp_path / "new") == 5
+
+
+def test_stacks_have_endpoints_of_their_own_and_inherit_no_setting(tmp_path, monkeypatch):
+    monkeypatch.setenv("BELIEFD_LOG_LEVEL", "loud")
+    first, second = Stack(tmp_path / "a"), Stack(tmp_path / "b", environment={"BELIEFD_LOG_LEVEL": "debug"})
+    assert len({first.endpoint, second.endpoint, first.http, second.http}) == 4
+    assert "BELIEFD_LOG_LEVEL" not in first.environment
+    assert second.environment["BELIEFD_LOG_LEVEL"] == "debug"
+    assert first.environment["BELIEFD_DATA"] == str(tmp_path / "a" / "var") == str(first.data)
+    assert first.environment["PATH"] == os.environ["PATH"]
+
+
+def test_a_free_port_can_be_listened_on():
+    with socket.create_server(("127.0.0.1", free_port())):
+        pass
+
+
+def test_a_stack_that_does_not_come_up_shows_its_logs(tmp_path):
+    stack = Stack(tmp_path)
+    (stack.data / "log" / "broker.log").write_text("one\nthe last words of the broker\n")
+    with pytest.raises(StartupError, match="the last words of the broker"):
+        stack.wait_ready(1, timeout_s=0.1)
+    stack.stop()

@@ -1,0 +1,244 @@
+"""What dies, comes back, and nobody notices: every result equals that of an engine that nothing happened to."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import beliefd
+from beliefd.engine import Engine
+from beliefd.worlds import tmaze
+from beliefd_proto import Applied
+from beliefd_proto.errors import BeliefdError, DeadlineExceeded, StaleTick, TickTaken
+
+pytestmark = pytest.mark.system
+WANT = ("beliefs", "vfe")
+
+
+class Run:
+    """A simulator beside an engine that does the same undisturbed; `step` compares every action and belief."""
+
+    def __init__(self, client, name, agents=3000, seed=0):
+        self.rng = np.random.default_rng(seed)
+        self.model = tmaze()
+        self.agents = agents
+        self.mice = client.create_population(name, self.model, agents=agents, seed=seed)
+        self.local = Engine(self.model, agents=agents, seed=seed)
+
+    def observations(self):
+        return np.stack([self.rng.integers(0, n, self.agents) for n in self.model.num_obs], axis=1)
+
+    def step(self, timeout_s=60.0):
+        observations = self.observations()
+        served = self.mice.step(observations, want=WANT, timeout_s=timeout_s)
+        self.compare(served, self.local.step(observations, want=WANT))
+
+    def compare(self, served, expected):
+        np.testing.assert_array_equal(served.actions, expected.actions)
+        np.testing.assert_array_equal(served.tick, expected.tick)
+        np.testing.assert_array_equal(served.vfe, expected.vfe)
+        for f, beliefs in enumerate(served.beliefs):
+            np.testing.assert_array_equal(beliefs, expected.beliefs[f])
+
+
+def until(condition, timeout_s=60.0):
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "this did not come about in time"
+        time.sleep(0.01)
+
+
+def ended(pid):
+    """Whether the process is gone, or a zombie that supervisord has not buried yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@pytest.fixture
+def run(stack, client, name):
+    stack.wait_ready(2)
+    yield Run(client, name)
+    stack.wait_ready(2)
+
+
+def while_stepping(run, action, least_steps=20):
+    """Do `action` in another thread while the simulator steps; go on for some steps afterwards."""
+    failed = []
+
+    def act():
+        try:
+            action()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=act)
+    run.step()
+    thread.start()
+    while thread.is_alive():
+        run.step()
+    thread.join()
+    for _ in range(least_steps):
+        run.step()
+    assert not failed
+
+
+def test_a_worker_killed_in_the_middle_of_steps(stack, run):
+    def kill():
+        for worker in (0, 1, 0):
+            stack.kill(f"worker:worker_0{worker}")
+            stack.wait_ready(2)
+
+    while_stepping(run, kill)
+
+
+def test_all_workers_killed_at_once(stack, run):
+    while_stepping(run, lambda: [stack.kill(f"worker:worker_0{i}") for i in range(2)])
+
+
+def test_supervisorctl_restart_is_not_noticed(stack, run):
+    def restart():
+        for worker in (0, 1):
+            told = stack.ctl("restart", f"worker:worker_0{worker}")
+            assert f"worker:worker_0{worker}: started" in told
+            stack.wait_ready(2)
+
+    while_stepping(run, restart)
+
+
+def test_the_broker_killed_while_steps_are_in_flight(stack, run):
+    while_stepping(run, lambda: stack.kill("broker"))
+
+
+def test_a_stopped_worker_that_outlives_its_broker_writes_nothing_more(stack, run):
+    """Only death fences: the new broker waits for nobody who may still write, and kills whom it cannot ask."""
+    run.step()
+    victim = stack.kill("worker:worker_00", signal.SIGSTOP)
+    observations = run.observations()
+    future = run.mice.submit(observations, want=WANT, timeout_s=60.0)
+    stack.kill("broker")
+    run.compare(future.result(60), run.local.step(observations, want=WANT))
+    run.step()
+    until(lambda: ended(victim))
+    for _ in range(5):
+        run.step()
+
+
+def test_a_lost_answer_is_asked_for_again_and_not_applied_twice(stack, run):
+    """The deadline passes while all workers are stopped: the outcome is unknown, and a retry settles it."""
+    run.step()
+    for worker in (0, 1):
+        stack.kill(f"worker:worker_0{worker}", signal.SIGSTOP)
+    observations = run.observations()
+    with pytest.raises(DeadlineExceeded) as caught:
+        run.mice.step(observations, want=WANT, timeout_s=0.3)
+    assert set(caught.value.applied) <= {Applied.UNKNOWN, Applied.NO}
+    for worker in (0, 1):
+        stack.kill(f"worker:worker_0{worker}", signal.SIGCONT)
+    expected = run.local.step(observations, want=WANT)
+    run.compare(run.mice.retry(caught.value, timeout_s=30), expected)
+    run.compare(run.mice.retry(caught.value, timeout_s=30), expected)
+    run.step()
+
+
+def test_a_step_after_an_unknown_outcome_goes_on_from_where_the_agents_are(stack, run):
+    run.step()
+    for worker in (0, 1):
+        stack.kill(f"worker:worker_0{worker}", signal.SIGSTOP)
+    observations = run.observations()
+    with pytest.raises(DeadlineExceeded):
+        run.mice.step(observations, timeout_s=0.3)
+    for worker in (0, 1):
+        stack.kill(f"worker:worker_0{worker}", signal.SIGCONT)
+    ticks = run.mice.read(want=(), timeout_s=30).tick
+    lost = ticks == 2
+    if lost.any():
+        run.local.step(observations[lost], agents=np.flatnonzero(lost))
+    run.step()
+
+
+def test_a_deadline_without_any_worker_says_that_nothing_happened(stack, run):
+    run.step()
+    for worker in (0, 1):
+        stack.ctl("stop", f"worker:worker_0{worker}")
+    try:
+        with pytest.raises(DeadlineExceeded) as caught:
+            run.mice.step(run.observations(), timeout_s=0.5)
+        assert set(caught.value.applied) <= {Applied.NO, Applied.UNKNOWN}
+    finally:
+        for worker in (0, 1):
+            stack.ctl("start", f"worker:worker_0{worker}")
+    run.step()
+
+
+def test_two_simulators_on_one_population_are_told(stack, run):
+    run.step()
+    with beliefd.connect(stack.endpoint) as other:
+        same = other.population(run.mice.name)
+        observations = run.observations()
+        run.compare(same.step(observations, want=WANT), run.local.step(observations, want=WANT))
+        with pytest.raises((TickTaken, StaleTick)) as caught:
+            run.mice.step(run.observations())
+        assert set(caught.value.applied) == {Applied.NO}
+    run.step()
+
+
+def test_the_whole_stack_stopped_and_started_goes_on_bit_for_bit(own_stack):
+    with beliefd.connect(own_stack.endpoint) as client:
+        run = Run(client, "mice")
+        for _ in range(3):
+            run.step()
+    own_stack.stop()
+    own_stack.start()
+    with beliefd.connect(own_stack.endpoint) as client:
+        run.mice = client.population("mice")
+        for _ in range(3):
+            run.step()
+
+
+def test_supervisord_killed_leaves_a_stack_that_can_be_started_again(own_stack):
+    """Its children outlive it; the leases and the folder lock keep them from working beside their successors."""
+    with beliefd.connect(own_stack.endpoint) as client:
+        run = Run(client, "mice")
+        run.step()
+        children = [own_stack.pid(program) for program in ("broker", "gateway", "worker:worker_00", "worker:worker_01")]
+        own_stack.kill_supervisord()
+        run.step()
+        for pid in children:
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+        own_stack.start()
+        for _ in range(3):
+            run.step()
+
+
+def test_a_client_killed_in_the_middle_of_a_request_harms_nobody(stack, run):
+    """Its agents are where its last request left them, and another client goes on."""
+    run.step()
+    child = os.fork()
+    if child == 0:
+        try:
+            with beliefd.connect(stack.endpoint) as client:
+                mice = client.population(run.mice.name)
+                mice.submit(run.observations())
+                os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)
+    os.waitpid(child, 0)
+    ticks = run.mice.read(want=(), timeout_s=30).tick
+    assert set(ticks) <= {1, 2}
+    with beliefd.connect(stack.endpoint) as client:
+        mice = client.population(run.mice.name)
+        step = mice.step(run.observations())
+        assert set(step.tick - ticks) <= {1, 2}
+
+
+def test_errors_are_of_one_tree(run):
+    with pytest.raises(BeliefdError):
+        run.mice.step([[99, 0, 0]], agents=[0])
+    run.step()

@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beliefd.model import Model
+from beliefd_proto.errors import InvalidModel
+from models import random_model, tmaze
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def parts(**changes: Any) -> dict[str, Any]:
+    """Arguments of a small valid model: factors of 3 and 2 states, modalities of 2 and 3 observations."""
+    arguments: dict[str, Any] = {
+        "A": [np.full((2, 3, 2), 0.5), np.eye(3)],
+        "B": [np.stack([np.eye(3), np.full((3, 3), 1 / 3)], axis=-1), np.eye(2)[:, :, None]],
+        "A_dependencies": [[0, 1], [0]],
+    }
+    return arguments | changes
+
+
+def tensor(which: str, index: tuple[int, ...], value: float) -> dict[str, Any]:
+    changed = [array.copy() for array in parts()[which]]
+    changed[0][index] = value
+    return {which: changed}
+
+
+def refusal(**changes: Any) -> InvalidModel:
+    with pytest.raises(InvalidModel) as caught:
+        Model(**parts(**changes))
+    error = caught.value
+    assert error.field
+    assert error.allowed
+    return error
+
+
+def test_defaults() -> None:
+    model = Model(**parts())
+    assert model.num_obs == (2, 3)
+    assert model.num_states == (3, 2)
+    assert model.num_controls == (2, 1)
+    assert model.control_fac_idx == (0,)
+    assert model.B_dependencies == ((0,), (1,))
+    assert [c.tolist() for c in model.C] == [[0.0, 0.0], [0.0, 0.0, 0.0]]
+    assert [d.tolist() for d in model.D] == [[1 / 3] * 3, [0.5, 0.5]]
+    assert model.E.tolist() == [0.5, 0.5]
+    assert model.policies.tolist() == [[[0, 0]], [[1, 0]]]
+    assert model.dtype == "float32"
+    assert Model(A=[np.full((2, 3, 2), 0.5)], B=parts()["B"]).A_dependencies == ((0, 1),)
+
+
+def test_tensors_are_owned_float64_and_read_only() -> None:
+    source = np.asfortranarray(np.full((2, 3, 2), 0.5, dtype=np.float32))
+    model = Model(**parts(A=[source, np.eye(3)]))
+    source[:] = 9.0
+    assert model.A[0].max() == 0.5
+    for name, array in model.tensors().items():
+        assert array.flags.c_contiguous
+        assert not array.flags.writeable
+        assert array.dtype == (np.int32 if name == "policies" else np.float64)
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+
+
+def test_model_cannot_be_changed() -> None:
+    model = Model(**parts())
+    for name in ("gamma", "hash", "A", "something"):
+        with pytest.raises(AttributeError, match="immutable"):
+            setattr(model, name, 1.0)
+    assert model.info is model.info
+
+
+@pytest.mark.parametrize("which", ["A", "B"])
+@pytest.mark.parametrize(
+    ("value", "message"), [(np.nan, "finite"), (np.inf, "finite"), (-0.25, "negative"), (0.51, "sum"), (2.0, "sum")]
+)
+def test_bad_entry_names_array_index_and_value(which: str, value: float, message: str) -> None:
+    index = (1, 2, 0)
+    error = refusal(**tensor(which, index, value))
+    assert error.field == f"{which}[0]"
+    assert message in error.message
+    if message == "sum":
+        assert error.index == (2, 0)
+        assert error.value == pytest.approx(value + (0.5 if which == "A" else 1.0))
+    else:
+        assert error.index == index
+        assert error.value == value or (np.isnan(error.value) and np.isnan(value))
+
+
+def test_zero_column_is_named() -> None:
+    A = np.eye(3)
+    A[:, 2] = 0.0
+    error = refusal(A=[np.full((2, 3, 2), 0.5), A])
+    assert (error.field, error.index, error.value) == ("A[1]", (2,), 0.0)
+    assert "all zero" in error.message
+
+
+def test_column_sum_tolerance_is_1e_6() -> None:
+    D = [np.array([0.5, 0.25, 0.25]), np.array([0.5, 0.5])]
+    D[0][0] += 0.9e-6
+    Model(**parts(D=D))
+    D[0][0] += 0.2e-6
+    assert refusal(D=D).field == "D[0]"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"A": []}, "A"),
+        ({"B": []}, "B"),
+        ({"A": 3}, "A"),
+        ({"A": np.float64(3)}, "A"),
+        ({"A": {"a": 1}}, "A"),
+        ({"A": [np.eye(3)] * 33, "A_dependencies": [[0]] * 33}, "A"),
+        ({"A": [np.full((2, 3), 0.5), np.eye(3)]}, "A[0]"),
+        ({"A": [np.full((2, 2, 3), 0.5), np.eye(3)]}, "A[0]"),
+        ({"A": [np.zeros((0, 3, 2)), np.eye(3)]}, "A[0]"),
+        ({"A": [[["a", "b"]], np.eye(3)]}, "A[0]"),
+        ({"A": [np.full((2, 3, 2), 0.5, dtype=object), np.eye(3)]}, "A[0]"),
+        ({"A": [np.full((2, 3, 2), 0.5 + 0j), np.eye(3)]}, "A[0]"),
+        ({"A": [[[0.5, 0.5], [0.5]], np.eye(3)]}, "A[0]"),
+        ({"B": [np.eye(3), np.eye(2)[:, :, None]]}, "B[0]"),
+        ({"B": [np.full((3, 2, 1), 1 / 3), np.eye(2)[:, :, None]]}, "B[0]"),
+        ({"C": [np.zeros(2)]}, "C"),
+        ({"C": [np.zeros(2), np.zeros(2)]}, "C[1]"),
+        ({"C": [np.zeros(2), [0, np.inf, 0]]}, "C[1]"),
+        ({"C": [np.zeros(2), [0, 1e300, 0]]}, "C[1]"),
+        ({"D": [np.full(3, 1 / 3)]}, "D"),
+        ({"D": [np.full(2, 1 / 2), np.full(2, 1 / 2)]}, "D[0]"),
+        ({"D": [[[1.0, 0, 0]], [1.0, 0]]}, "D[0]"),
+        ({"E": [1.0]}, "E"),
+        ({"E": [0.6, 0.6]}, "E"),
+        ({"A_dependencies": [[0, 1]]}, "A_dependencies"),
+        ({"A_dependencies": [[0, 2], [0]]}, "A_dependencies[0][1]"),
+        ({"A_dependencies": [[0, -1], [0]]}, "A_dependencies[0][1]"),
+        ({"A_dependencies": [[0, 0], [0]]}, "A_dependencies[0]"),
+        ({"A_dependencies": [[0, 1.0], [0]]}, "A_dependencies[0][1]"),
+        ({"A_dependencies": [[0, True], [0]]}, "A_dependencies[0][1]"),
+        ({"A_dependencies": [[0, 1], []]}, "A_dependencies[1]"),
+        ({"A_dependencies": [[0, 1], 0]}, "A_dependencies[1]"),
+        ({"B_dependencies": [[0], [2]]}, "B_dependencies[1][0]"),
+        ({"B_dependencies": [[0], []]}, "B_dependencies[1]"),
+        ({"num_controls": [2, 2]}, "num_controls[1]"),
+        ({"num_controls": [2]}, "num_controls"),
+        ({"control_fac_idx": [2]}, "control_fac_idx[0]"),
+        ({"control_fac_idx": [0, 0]}, "control_fac_idx"),
+        ({"policies": [[[0, 0]]], "policy_len": 2}, "policy_len"),
+        ({"policy_len": 0}, "policy_len"),
+        ({"policy_len": 1.0}, "policy_len"),
+        ({"num_iter": 0}, "num_iter"),
+        ({"num_iter": True}, "num_iter"),
+        ({"gamma": 0.0}, "gamma"),
+        ({"gamma": np.nan}, "gamma"),
+        ({"gamma": "1"}, "gamma"),
+        ({"alpha": -1.0}, "alpha"),
+        ({"alpha": np.inf}, "alpha"),
+        ({"alpha": None}, "alpha"),
+        ({"use_utility": 1}, "use_utility"),
+        ({"inference_algo": "mmp"}, "inference_algo"),
+        ({"inference_algo": "exact"}, "inference_algo"),
+        ({"action_selection": "random"}, "action_selection"),
+        ({"sampling_mode": None}, "sampling_mode"),
+        ({"dtype": "float16"}, "dtype"),
+    ],
+)
+def test_refusals_name_the_field(changes: dict[str, Any], field: str) -> None:
+    assert refusal(**changes).field == field
+
+
+def test_wrong_option_lists_the_allowed_ones() -> None:
+    assert refusal(dtype="float16").allowed == "float32 | float64"
+
+
+def test_unknown_argument_is_not_accepted() -> None:
+    with pytest.raises(TypeError, match="pA"):
+        Model(**parts(pA=None))
+
+
+def test_entry_limit_is_checked_before_the_copy() -> None:
+    view = np.broadcast_to(np.float64(1.0), (2, 60_000, 60_000))
+    assert "too large" in refusal(A=[view, np.eye(3)]).message
+
+
+def test_axis_limit() -> None:
+    assert refusal(A=[np.broadcast_to(np.float64(0.0), (65_537, 3, 2)), np.eye(3)]).allowed == "1..65536"
+
+
+def test_parents_may_be_any_factors() -> None:
+    other_only = np.full((2, 3, 1), 0.5)
+    model = Model(**parts(B=[parts()["B"][0], other_only], B_dependencies=[[0], [0]]))
+    assert model.B[1].shape == (2, 3, 1)
+
+
+def test_array_likes_make_the_same_model() -> None:
+    class Foreign:
+        def __init__(self, array: Any) -> None:
+            self.array = array
+
+        def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+            return self.array
+
+    lists = parts(A=[array.tolist() for array in parts()["A"]])
+    foreign = parts(A=tuple(Foreign(array) for array in parts()["A"]))
+    assert Model(**lists) == Model(**foreign) == Model(**parts())
+
+
+def test_hash_ignores_how_a_model_was_made() -> None:
+    made = Model(**parts(policy_len=2))
+    explicit = Model(
+        **parts(
+            C=[-np.zeros(2), np.zeros(3)],
+            E=np.full(4, 0.25),
+            B_dependencies=((0,), (1,)),
+            num_controls=(2, 1),
+            control_fac_idx=np.array([0]),
+            policies=made.policies,
+            gamma=1,
+        )
+    )
+    assert explicit.hash == made.hash
+    assert explicit == made
+    assert hash(explicit) == hash(made)
+    assert explicit.info == made.info
+    assert Model(**parts(control_fac_idx=[1, 0])) == Model(**parts(control_fac_idx=[0, 1]))
+
+
+def test_hash_is_pinned() -> None:
+    # Folders and populations are named by it: a change needs a new format version.
+    assert Model(**parts()).hash == "00c581d9c53a6882ad50729ffcdf720b4d1cc00d0fdec4cf316999a7cd9d257c"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gamma": 2.0},
+        {"alpha": 2.0},
+        {"dtype": "float64"},
+        {"num_iter": 17},
+        {"use_utility": False},
+        {"use_states_info_gain": False},
+        {"action_selection": "stochastic"},
+        {"sampling_mode": "marginal"},
+        {"policy_len": 2},
+        {"E": [0.25, 0.75]},
+        {"C": [[0, 1e-300], [0, 0, 0]]},
+        {"D": [[1, 0, 0], [0.5, 0.5]]},
+        {"policies": [[[1, 0]], [[0, 0]]]},
+        {"control_fac_idx": [0, 1]},
+    ],
+)
+def test_hash_sees_every_difference(change: dict[str, Any]) -> None:
+    assert Model(**parts(**change)) != Model(**parts())
+
+
+@settings(deadline=None)
+@given(seeds, st.booleans())
+def test_parts_round_trip(seed: int, sharp: bool) -> None:
+    model = random_model(np.random.default_rng(seed), sharp=sharp)
+    spec = json.loads(json.dumps(model.spec()))
+    again = Model.from_parts(spec, model.tensors())
+    assert again == model
+    assert again.spec() == spec
+    assert pickle.loads(pickle.dumps(model)) == model
+    assert copy.deepcopy(model) == model
+
+
+def test_more_policies_than_an_axis_may_have_states() -> None:
+    model = Model([np.eye(2)], [np.full((2, 2, 300), 0.5)], policy_len=2)
+    assert len(model.policies) == 90_000
+    assert Model.from_parts(model.spec(), model.tensors()) == model
+
+
+def test_from_parts_refuses_what_it_does_not_know() -> None:
+    model = tmaze()
+    spec, tensors = model.spec(), model.tensors()
+    bad = [
+        (spec | {"format": 2}, tensors),
+        (spec | {"planner": "tree"}, tensors),
+        ({k: v for k, v in spec.items() if k != "gamma"}, tensors),
+        ({k: v for k, v in spec.items() if k != "format"}, tensors),
+        (spec | {"A_dependencies": 3}, tensors),
+        (spec | {"gamma": "1"}, tensors),
+        (spec, tensors | {"pA0": tensors["A0"]}),
+        (spec, {k: v for k, v in tensors.items() if k != "C1"}),
+        (spec, tensors | {"A0": tensors["A0"] * 0.9}),
+        ("spec", tensors),
+    ]
+    for bad_spec, bad_tensors in bad:
+        with pytest.raises(InvalidModel):
+            Model.from_parts(bad_spec, bad_tensors)
+
+
+def test_repr_is_short() -> None:
+    assert repr(tmaze()).startswith("Model(num_obs=[4, 3, 2], num_states=[4, 2], num_controls=[4, 1], policies=16x2")

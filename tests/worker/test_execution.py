@@ -1,0 +1,111 @@
+"""Batches as a worker runs them: who asked for what, what is told, and what telemetry sums up."""
+
+import numpy as np
+import pytest
+
+from beliefd.engine import Engine
+from beliefd.engine.batch import LoadedPopulation
+from beliefd.engine.planner import compile_model
+from beliefd.engine.store import Store
+from beliefd.worlds import tmaze
+from beliefd_proto import Command, StepStatus, Want
+from beliefd_proto import messages as m
+from beliefd_worker.execution import execute
+
+AGENTS = 40
+IDS = [bytes([i]) * 16 for i in range(1, 5)]
+
+
+class OneShelf:
+    """Holds one population, in memory."""
+
+    def __init__(self):
+        compiled = compile_model(tmaze())
+        self.one = LoadedPopulation(compiled, Store.in_memory(compiled.layout, AGENTS), 7)
+
+    def population(self, uid, rows):
+        return self.one
+
+    def entropy_due(self, uid):
+        return True
+
+
+@pytest.fixture
+def shelf():
+    return OneShelf()
+
+
+def observations(count):
+    rng = np.random.default_rng(count)
+    return np.stack([rng.integers(0, n, count) for n in tmaze().num_obs], axis=1).astype(np.int8)
+
+
+def work(kind=Command.STEP, counts=(AGENTS,), ids=IDS, **change):
+    parts = tuple(m.Part(i, count) for i, count in zip(ids, counts, strict=False))
+    fields = {"epoch": 1, "batch": 1, "kind": kind, "population": "a" * 16, "rows": AGENTS, "parts": parts}
+    return m.Work(**(fields | ({"first": 0, "tick": 1} if kind is Command.STEP else {"first": 0}) | change))
+
+
+def test_a_batch_is_what_an_engine_does_and_no_more_than_was_asked_for(shelf):
+    seen = observations(AGENTS)
+    outcome = execute(work(want=int(Want.BELIEFS)), {"observations": seen}, shelf)
+    local = Engine(tmaze(), agents=AGENTS, seed=7).step(seen, want=("beliefs", "vfe"))
+    assert set(outcome.arrays) == {"actions", "beliefs"}
+    np.testing.assert_array_equal(outcome.arrays["actions"], local.actions)
+    assert outcome.arrays["actions"].dtype == np.int8
+    np.testing.assert_array_equal(outcome.arrays["beliefs"], np.concatenate(local.beliefs, axis=1))
+    told = outcome.telemetry
+    assert told.agents == AGENTS
+    np.testing.assert_allclose(told.vfe_sum, local.vfe.sum(dtype=float), rtol=1e-6)
+    assert told.action_counts == tuple(np.bincount(local.actions[:, 0], minlength=4))
+    assert told.entropy_agents == 32
+    entropy = sum(float(-(b[:32] * np.log(np.maximum(b[:32], 1e-30))).sum()) for b in local.beliefs)
+    np.testing.assert_allclose(told.entropy_sum, entropy, rtol=1e-5)
+
+
+def test_a_batch_that_runs_again_tells_what_was_recorded_and_counts_nothing(shelf):
+    arrays = {"observations": observations(AGENTS)}
+    first = execute(work(want=int(Want.VFE)), arrays, shelf)
+    again = execute(work(want=int(Want.VFE)), arrays, shelf)
+    assert set(again.arrays["status"]) == {StepStatus.RECORDED}
+    for name in ("actions", "vfe"):
+        np.testing.assert_array_equal(first.arrays[name], again.arrays[name])
+    assert again.telemetry.agents == 0
+    assert again.telemetry.vfe_sum == 0.0
+
+
+def test_every_agent_remembers_the_request_of_its_own_part(shelf):
+    arrays = {"observations": observations(30)}
+    execute(work(counts=(10, 15, 5)), arrays, shelf)
+    swapped = execute(work(counts=(10, 15, 5), ids=[IDS[0], IDS[2], IDS[1]]), arrays, shelf)
+    expected = [StepStatus.RECORDED] * 10 + [StepStatus.TICK_TAKEN] * 20
+    assert swapped.arrays["status"].tolist() == expected
+
+
+def test_agents_and_ticks_by_name(shelf):
+    execute(work(counts=(3,)), {"observations": observations(3)}, shelf)
+    arrays = {
+        "observations": observations(4),
+        "agents": np.array([9, 2, 0, 30], np.uint32),
+        "ticks": np.array([1, 2, 1, 5]),
+    }
+    outcome = execute(work(counts=(4,), ids=IDS[1:], first=None, tick=None), arrays, shelf)
+    applied, taken, gap = StepStatus.APPLIED, StepStatus.TICK_TAKEN, StepStatus.TICK_GAP
+    assert outcome.arrays["status"].tolist() == [applied, applied, taken, gap]
+    assert (outcome.telemetry.agents, outcome.telemetry.entropy_agents) == (2, 2)
+    read = execute(work(Command.READ, counts=(4,), first=None), {"agents": arrays["agents"]}, shelf)
+    assert read.arrays["tick"].tolist() == [1, 2, 1, 0]
+
+
+def test_a_read_gives_what_was_asked_for_and_changes_nothing(shelf):
+    seen = observations(AGENTS)
+    stepped = execute(work(want=int(Want.VFE | Want.Q_PI)), {"observations": seen}, shelf)
+    want = int(Want.OBSERVATION | Want.VFE | Want.Q_PI)
+    for _ in range(2):
+        read = execute(work(Command.READ, want=want), {}, shelf)
+        assert set(read.arrays) == {"tick", "actions", "observations", "q_pi", "vfe"}
+        assert set(read.arrays["tick"]) == {1}
+        np.testing.assert_array_equal(read.arrays["observations"], seen)
+        for name in ("vfe", "q_pi", "actions"):
+            np.testing.assert_array_equal(read.arrays[name], stepped.arrays[name])
+    assert read.telemetry is None
