@@ -94,7 +94,7 @@ def observations(model: Model, agents: int, count: int) -> list[np.ndarray[Any, 
 def timed(step: Callable[[Any], Any], call: Any) -> float:
     started_s = time.perf_counter()
     step(call)
-    return time.perf_counter() - started_s
+    return round(time.perf_counter() - started_s, 7)
 
 
 if __name__ == "__main__":

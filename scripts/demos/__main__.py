@@ -65,8 +65,9 @@ def _interruptible() -> Iterator[None]:
         raise KeyboardInterrupt
 
     for each in _SIGNALS:
-        # What was started under nohup keeps ignoring SIGHUP.
-        if signal.getsignal(each) is not signal.SIG_IGN:
+        # What was started under nohup keeps ignoring SIGHUP. SIGINT is taken even where a shell's background job was
+        # started ignoring it: it is the way to end --serve.
+        if each != signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, interrupt)
     yield
 

@@ -192,7 +192,7 @@ ARGUMENTS = {
     "reading what does not exist": (lambda t: t.mice.read(want=["q"]), InvalidArgument, "want"),
     "removing an agent that does not exist": (lambda t: t.mice.remove_agents([99]), UnknownAgent, "agents"),
     "removing no agents": (lambda t: t.mice.remove_agents([]), InvalidArgument, "agents"),
-    "adding 0 agents": (lambda t: t.mice.add_agents(0), TooLarge, "agents"),
+    "adding 0 agents": (lambda t: t.mice.add_agents(0), TooLarge, "count"),
     "adding -1 agents": (lambda t: t.mice.add_agents(-1), InvalidArgument, "count"),
     "adding nothing": (lambda t: t.mice.add_agents(), InvalidArgument, "count"),
     "ids where there are none": (lambda t: t.mice.add_agents(agent_ids=["a"]), InvalidArgument, "agent_ids"),
