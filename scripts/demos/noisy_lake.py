@@ -157,7 +157,7 @@ def compare_with_engine(model: beliefd.Model, seed: int, walk: Walk) -> tuple[in
 
 
 def _victim(stack: Stack) -> int:
-    pid = stack.pid(f"worker:{VICTIM}")
+    pid = stack.worker_pid(VICTIM)
     if not pid:
         raise StartupError("this worker does not run, so it cannot be killed; see its log", field=VICTIM, value=pid)
     return pid

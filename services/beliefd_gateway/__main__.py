@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -37,11 +38,13 @@ from beliefd_gateway.server import Server, address_of, forward_library_logs, lis
 from beliefd_gateway.streams import Hub
 from beliefd_service.lifecycle import StopSignal, make_folders, run
 from beliefd_service.logging import Logger
+from beliefd_service.parent import end_with_supervisor
 from beliefd_service.settings import Settings
 
 
 def main(settings: Settings, logger: Logger) -> None:
     stop = StopSignal()
+    end_with_supervisor(signal.SIGTERM)
     forward_library_logs(logger)
     make_folders(settings)
     database = Database(settings.database)

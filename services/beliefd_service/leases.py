@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -19,26 +20,26 @@ from beliefd.engine.store import storage_errors
 from beliefd_proto.errors import FolderLocked
 from beliefd_service.process import ProcessIdentity
 
+_POLL_S = 0.002
+
 
 class Lease:
     """An exclusively held lease file."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, patience_s: float = 0.0) -> None:
         """Take the lease `name`.
 
         Raises
         ------
         FolderLocked
-            Where another process holds it.
+            Where another process holds it, and still does after `patience_s`.
         DiskFull, FolderNotUsable
         """
         self.path = folder / f"{name}.lease"
         with storage_errors(self.path):
             folder.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(self._fd, patience_s):
             holder = os.pread(self._fd, 4096, 0).decode(errors="replace").strip()
             os.close(self._fd)
             raise FolderLocked(
@@ -73,6 +74,19 @@ def held_leases(folder: Path) -> Iterator[tuple[str, ProcessIdentity | None]]:
             yield path.stem, _holder(os.pread(fd, 4096, 0))
         finally:
             os.close(fd)
+
+
+def _lock(fd: int, patience_s: float) -> bool:
+    deadline_s = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline_s:
+                return False
+            time.sleep(_POLL_S)
+        else:
+            return True
 
 
 def _holder(content: bytes) -> ProcessIdentity | None:

@@ -47,7 +47,11 @@ def run(process: str, main: Callable[[Settings, Logger], None]) -> int:
     except BeliefdError as error:
         print(f"{process}: {error.code}: {error}", file=sys.stderr)
         return EXIT_CANNOT_START
-    logger = configure(process, settings.log_level)
+    return guarded(main, settings, configure(process, settings.log_level))
+
+
+def guarded(main: Callable[[Settings, Logger], None], settings: Settings, logger: Logger) -> int:
+    """The exit code of a process that is `main`, see `run`."""
     try:
         main(settings, logger)
     except BeliefdError as error:

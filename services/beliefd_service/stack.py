@@ -19,15 +19,18 @@ from types import TracebackType
 from typing import Self
 
 from beliefd.client import Client, connect
+from beliefd.engine.folderlock import LEASES
 from beliefd_proto.errors import BeliefdError, StartupError
+from beliefd_service.leases import held_leases
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+_STUB = CHECKOUT / "services" / "beliefd_worker" / "stub.py"
 _START_S = 240.0  # the first start on a machine compiles every kernel
 
 _WORKERS = """\
 ; As many workers as there are CPUs, unless told otherwise. Change numprocs and run: supervisorctl update
 [program:worker]
-command = %(here)s/../../.venv/bin/python -m beliefd_worker %(program_name)s_%(process_num)02d
+command = %(here)s/../../.venv/bin/python -I -S "{stub}" %(program_name)s_%(process_num)02d
 process_name = %(program_name)s_%(process_num)02d
 numprocs = {workers}
 directory = %(here)s/../..
@@ -53,7 +56,9 @@ def make_stack(folder: Path, workers: int | None = None) -> None:
         if not (folder / ".venv").exists():
             (folder / ".venv").symlink_to(CHECKOUT / ".venv")
     count = workers or os.cpu_count() or 1
-    (folder / "var" / "supervisor" / "workers.conf").write_text(_WORKERS.replace("{workers}", str(count)))
+    (folder / "var" / "supervisor" / "workers.conf").write_text(
+        _WORKERS.replace("{workers}", str(count)).replace("{stub}", str(_STUB).replace("%", "%%"))
+    )
 
 
 class Stack:
@@ -137,6 +142,20 @@ class Stack:
         while (pid := self.pid(program)) is None:
             if time.monotonic() > deadline_s:
                 raise StartupError(f"{program} does not run:\n{self.log_tails()}", field=program)
+            time.sleep(0.02)
+        os.kill(pid, number)
+        return pid
+
+    def worker_pid(self, name: str) -> int | None:
+        """The process id of the worker itself, not that of its stub; None where it does not run."""
+        return next((lease.pid for held, lease in held_leases(self.data / LEASES) if held == name and lease), None)
+
+    def kill_worker(self, name: str, number: int = signal.SIGKILL) -> int:
+        """Send a signal to a worker itself, which is waited for where it does not run; returns the pid it had."""
+        deadline_s = time.monotonic() + _START_S
+        while (pid := self.worker_pid(name)) is None:
+            if time.monotonic() > deadline_s:
+                raise StartupError(f"{name} does not run:\n{self.log_tails()}", field=name)
             time.sleep(0.02)
         os.kill(pid, number)
         return pid

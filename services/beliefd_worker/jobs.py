@@ -15,7 +15,7 @@ import numpy as np
 
 from beliefd.engine.jit import fingerprint
 from beliefd.engine.layout import RecordLayout
-from beliefd.engine.manifest import Change, Manifest, read_manifest, write_manifest
+from beliefd.engine.manifest import Change, Manifest, read_facts, read_manifest, write_manifest
 from beliefd.engine.members import Members
 from beliefd.engine.store import Store, storage_errors
 from beliefd.model import Model
@@ -119,7 +119,7 @@ def _remove(uid: str, request: bytes, numbers: Any, shelf: Shelf) -> Outcome:
 
 
 def _parameters(uid: str, shelf: Shelf) -> Outcome:
-    manifest, _ = read_manifest(shelf.folder(uid))
+    manifest = read_facts(shelf.folder(uid))
     model = Model.load(shelf.model_folder(manifest.model.hash))
     if model.hash != manifest.model.hash:
         raise CorruptStore("the population's model is another one", field="model", value=model.hash)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from beliefd.engine.batch import LoadedPopulation
-from beliefd.engine.manifest import read_manifest
+from beliefd.engine.manifest import read_facts
 from beliefd.engine.planfile import load_plan
 from beliefd.engine.store import Store
 from beliefd_service.settings import Settings
@@ -38,8 +38,8 @@ class Shelf:
         """
         population = self._open.get(uid)
         if population is None:
-            manifest, _ = read_manifest(self.folder(uid))
-            compiled = load_plan(self.model_folder(manifest.model.hash))
+            manifest = read_facts(self.folder(uid))
+            compiled = load_plan(self.model_folder(manifest.model.hash), manifest.model)
             store = Store.open(self.folder(uid) / "agents.bin", compiled.layout)
             population = self._open[uid] = LoadedPopulation(compiled, store, manifest.seed)
         population.store.ensure(rows)

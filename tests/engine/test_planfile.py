@@ -18,9 +18,9 @@ def test_a_mapped_plan_is_the_compiled_one(tmp_path: Path, dtype: str, monkeypat
     model = random_model(np.random.default_rng(1), dtype=dtype)
     model.save(tmp_path / "model")
     compiled = compile_model(model)
-    load_plan(tmp_path / "model")
+    load_plan(tmp_path / "model", model.info)
     monkeypatch.setattr(planfile, "compile_model", lambda _: pytest.fail("compiled again"))
-    mapped = load_plan(tmp_path / "model")
+    mapped = load_plan(tmp_path / "model", model.info)
     assert (mapped.ints == compiled.ints).all()
     assert mapped.reals.dtype == dtype
     assert (mapped.reals == compiled.reals).all()
@@ -37,9 +37,9 @@ def test_a_mapped_plan_is_the_compiled_one(tmp_path: Path, dtype: str, monkeypat
 def test_a_damaged_plan_is_written_again(tmp_path: Path, keep_bytes: int) -> None:
     model = random_model(np.random.default_rng(2))
     model.save(tmp_path / "model")
-    load_plan(tmp_path / "model")
+    load_plan(tmp_path / "model", model.info)
     (path,) = (tmp_path / "model").glob("plan-*")
     whole = path.read_bytes()
     path.write_bytes(whole[:keep_bytes])
-    load_plan(tmp_path / "model")
+    load_plan(tmp_path / "model", model.info)
     assert path.read_bytes() == whole

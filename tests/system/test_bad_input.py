@@ -544,7 +544,7 @@ def test_a_second_broker_on_the_same_data(stack, twin):
 
 def test_a_second_worker_of_the_same_name(stack, twin):
     code, said = started("beliefd_worker", "worker_00", BELIEFD_DATA=str(stack.data))
-    cannot_start(code, said, "worker_00", str(stack.pid("worker:worker_00")))
+    cannot_start(code, said, "worker_00", str(stack.worker_pid("worker_00")))
     twin.step()
 
 

@@ -91,6 +91,15 @@ def while_stepping(run, action, least_steps=20):
 def test_a_worker_killed_in_the_middle_of_steps(stack, run):
     def kill():
         for worker in (0, 1, 0):
+            stack.kill_worker(f"worker_0{worker}")
+            stack.wait_ready(2)
+
+    while_stepping(run, kill)
+
+
+def test_a_stub_killed_in_the_middle_of_steps(stack, run):
+    def kill():
+        for worker in (0, 1, 0):
             stack.kill(f"worker:worker_0{worker}")
             stack.wait_ready(2)
 
@@ -98,7 +107,7 @@ def test_a_worker_killed_in_the_middle_of_steps(stack, run):
 
 
 def test_all_workers_killed_at_once(stack, run):
-    while_stepping(run, lambda: [stack.kill(f"worker:worker_0{i}") for i in range(2)])
+    while_stepping(run, lambda: [stack.kill_worker(f"worker_0{i}") for i in range(2)])
 
 
 def test_supervisorctl_restart_is_not_noticed(stack, run):
@@ -118,7 +127,7 @@ def test_the_broker_killed_while_steps_are_in_flight(stack, run):
 def test_a_stopped_worker_that_outlives_its_broker_writes_nothing_more(stack, run):
     """Only death fences: the new broker waits for nobody who may still write, and kills whom it cannot ask."""
     run.step()
-    victim = stack.kill("worker:worker_00", signal.SIGSTOP)
+    victim = stack.kill_worker("worker_00", signal.SIGSTOP)
     observations = run.observations()
     future = run.mice.submit(observations, want=WANT, timeout_s=60.0)
     stack.kill("broker")
@@ -133,13 +142,13 @@ def test_a_lost_answer_is_asked_for_again_and_not_applied_twice(stack, run):
     """The deadline passes while all workers are stopped: the outcome is unknown, and a retry settles it."""
     run.step()
     for worker in (0, 1):
-        stack.kill(f"worker:worker_0{worker}", signal.SIGSTOP)
+        stack.kill_worker(f"worker_0{worker}", signal.SIGSTOP)
     observations = run.observations()
     with pytest.raises(DeadlineExceeded) as caught:
         run.mice.step(observations, want=WANT, timeout_s=0.3)
     assert set(caught.value.applied) <= {Applied.UNKNOWN, Applied.NO}
     for worker in (0, 1):
-        stack.kill(f"worker:worker_0{worker}", signal.SIGCONT)
+        stack.kill_worker(f"worker_0{worker}", signal.SIGCONT)
     expected = run.local.step(observations, want=WANT)
     run.compare(run.mice.retry(caught.value, timeout_s=30), expected)
     run.compare(run.mice.retry(caught.value, timeout_s=30), expected)
@@ -149,12 +158,12 @@ def test_a_lost_answer_is_asked_for_again_and_not_applied_twice(stack, run):
 def test_a_step_after_an_unknown_outcome_goes_on_from_where_the_agents_are(stack, run):
     run.step()
     for worker in (0, 1):
-        stack.kill(f"worker:worker_0{worker}", signal.SIGSTOP)
+        stack.kill_worker(f"worker_0{worker}", signal.SIGSTOP)
     observations = run.observations()
     with pytest.raises(DeadlineExceeded):
         run.mice.step(observations, timeout_s=0.3)
     for worker in (0, 1):
-        stack.kill(f"worker:worker_0{worker}", signal.SIGCONT)
+        stack.kill_worker(f"worker_0{worker}", signal.SIGCONT)
     ticks = run.mice.read(want=(), timeout_s=30).tick
     lost = ticks == 2
     if lost.any():
@@ -201,17 +210,14 @@ def test_the_whole_stack_stopped_and_started_goes_on_bit_for_bit(own_stack):
             run.step()
 
 
-def test_supervisord_killed_leaves_a_stack_that_can_be_started_again(own_stack):
-    """Its children outlive it; the leases and the folder lock keep them from working beside their successors."""
+def test_supervisord_killed_takes_all_with_it_and_can_be_started_again(own_stack):
+    """What it started ends: the leases, the lock and the ports are free for its successor."""
     with beliefd.connect(own_stack.endpoint) as client:
         run = Run(client, "mice")
         run.step()
-        children = [own_stack.pid(program) for program in ("broker", "gateway", "worker:worker_00", "worker:worker_01")]
+        children = [own_stack.pid(program) for program in ("broker", "gateway", "preload", "worker:worker_00")]
         own_stack.kill_supervisord()
-        run.step()
-        for pid in children:
-            if pid is not None:
-                os.kill(pid, signal.SIGKILL)
+        until(lambda: all(ended(pid) for pid in children))
         own_stack.start()
         for _ in range(3):
             run.step()

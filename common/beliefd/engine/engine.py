@@ -22,7 +22,7 @@ from beliefd.engine.batch import LoadedPopulation, ReadOutputs, StepInputs, Step
 from beliefd.engine.folderlock import FolderLock, refuse_workers
 from beliefd.engine.jit import fingerprint
 from beliefd.engine.layout import RecordLayout
-from beliefd.engine.manifest import Manifest, read_manifest, write_manifest
+from beliefd.engine.manifest import Manifest, read_facts, write_manifest
 from beliefd.engine.members import Members
 from beliefd.engine.planfile import load_plan
 from beliefd.engine.planner import CompiledModel, compile_model
@@ -242,10 +242,10 @@ def _open(data: Path, model: Model, agents: int, seed: int) -> tuple[CompiledMod
         model_folder.parent.mkdir(exist_ok=True)
         folder.parent.mkdir(exist_ok=True)
     model.save(model_folder)
-    compiled = load_plan(model_folder)
+    compiled = load_plan(model_folder, model.info)
     if not folder.exists():
         _create(folder, model, agents, seed)
-    manifest, _ = read_manifest(folder)
+    manifest = read_facts(folder)
     for field, found, asked in (
         ("model", manifest.model.hash, model.hash),
         ("agents", manifest.rows, agents),

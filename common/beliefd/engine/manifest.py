@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -85,18 +87,37 @@ def read_manifest(folder: Path) -> tuple[Manifest, Members]:
         A file is missing or not what was written.
     FolderNotUsable
     """
+    with _reading(folder):
+        missing = None
+        while True:
+            manifest = _read_facts(folder / MANIFEST_NAME)
+            try:
+                return manifest, _read_members(folder / manifest.members)
+            except FileNotFoundError:
+                # A change since the manifest was read removes the file that it named; the new one names another.
+                if manifest.members == missing:
+                    raise
+                missing = manifest.members
+
+
+def read_facts(folder: Path) -> Manifest:
+    """Read a population's manifest alone.
+
+    Raises
+    ------
+    CorruptStore
+        The file is missing or not what was written.
+    FolderNotUsable
+    """
+    with _reading(folder):
+        return _read_facts(folder / MANIFEST_NAME)
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
     with storage_errors(folder):
         try:
-            missing = None
-            while True:
-                manifest = _read_facts(folder / MANIFEST_NAME)
-                try:
-                    return manifest, _read_members(folder / manifest.members)
-                except FileNotFoundError:
-                    # A change since the manifest was read removes the file that it named; the new one names another.
-                    if manifest.members == missing:
-                        raise
-                    missing = manifest.members
+            yield
         except (FileNotFoundError, msgspec.MsgspecError, zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
             raise CorruptStore(
                 f"{folder} holds no whole population ({error}); restore it from a copy, or remove it",

@@ -22,8 +22,17 @@ _HEADER_INTS = 4
 _CHECK = int.from_bytes(b"beliefd1", "little")
 
 
-def load_plan(folder: Path) -> CompiledModel:
+def load_plan(folder: Path, info: ModelInfo) -> CompiledModel:
     """Map the plan of the model saved in a folder; compile and write it first where there is none.
+
+    The model itself is read only to compile it: a worker that opens a population should not need its tensors.
+
+    Parameters
+    ----------
+    folder : Path
+        Named by the model's hash.
+    info : ModelInfo
+        Of that model.
 
     Raises
     ------
@@ -31,15 +40,14 @@ def load_plan(folder: Path) -> CompiledModel:
         The model cannot be read.
     DiskFull, FolderNotUsable
     """
-    model = Model.load(folder)
-    path = folder / f"plan-{model.dtype}-{fingerprint()}.bin"
+    path = folder / f"plan-{info.dtype}-{fingerprint()}.bin"
     with storage_errors(path):
-        mapped = _mapped(path, model.info)
+        mapped = _mapped(path, info)
         if mapped is None:
-            compiled = compile_model(model)
+            compiled = compile_model(Model.load(folder))
             _write(path, compiled)
             # Should the file have gone again, the arrays in memory serve as well.
-            mapped = _mapped(path, model.info) or compiled
+            mapped = _mapped(path, info) or compiled
         return mapped
 
 

@@ -1,0 +1,86 @@
+"""What a process that the preloader forked has to do before it is a worker like any other.
+
+The less it does, the less memory it has of its own: whatever it touches is copied. So it keeps what the preloader has
+made already, settings and logger included.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import os
+import select
+import signal
+import sys
+from dataclasses import dataclass
+from typing import NoReturn
+
+from beliefd_service.lifecycle import guarded
+from beliefd_service.logging import Logger
+from beliefd_service.settings import Settings
+from beliefd_worker import standin
+from beliefd_worker.life import live
+
+_COMM_BYTES = 15  # TASK_COMM_LEN less its closing zero
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a stub asked for, see `standin.request`.
+
+    `fds` are its standard input, output and error, and the reading end of its lifeline.
+    """
+
+    name: str
+    executable: str
+    settings: bytes
+    fds: list[int]
+
+    @classmethod
+    def decode(cls, message: bytes, fds: list[int]) -> Request:
+        """Raises ValueError where a stub would not have said this."""
+        name, executable, settings = message.split(b"\0", 2)
+        return cls(os.fsdecode(name), os.fsdecode(executable), settings, fds)
+
+    def same_installation(self) -> bool:
+        """Whether the stub would have started from the same virtual environment as this process."""
+        return _folder(self.executable) == _folder(sys.executable)
+
+    def same_settings(self) -> bool:
+        return self.settings == standin.settings()
+
+
+def become(request: Request, settings: Settings, logger: Logger) -> NoReturn:
+    """Be the worker of this request, and end."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    lifeline = request.fds[3]
+    for target, fd in enumerate(request.fds[:3]):
+        os.dup2(fd, target)
+    # Nothing else may stay open: a sibling's connection would hide its stub's end of file, and the preloader's lock
+    # would outlive the preloader.
+    os.closerange(3, lifeline)
+    os.closerange(lifeline + 1, os.sysconf("SC_OPEN_MAX"))
+    _tie_to(lifeline)
+    os.setsid()
+    with open("/proc/self/comm", "wb", buffering=0) as comm:
+        comm.write(os.fsencode(request.name)[:_COMM_BYTES])
+    code = guarded(functools.partial(live, request.name), settings, logger.bind(process="beliefd_worker"))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # what the preloader registered to be done at its exit is not ours
+
+
+def _tie_to(lifeline: int) -> None:
+    """Have the kernel kill this process when the other end of the pipe closes, also while it is busy or stopped."""
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    poll = select.poll()
+    poll.register(lifeline, 0)
+    if poll.poll(0):
+        os._exit(0)  # it had closed before
+
+
+def _folder(executable: str) -> str:
+    return os.path.realpath(os.path.dirname(executable))

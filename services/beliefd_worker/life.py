@@ -1,0 +1,39 @@
+"""A worker's life, however it came to be: started by itself or forked by the preloader."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from beliefd_proto.errors import InvalidSetting
+from beliefd_service.leases import Lease
+from beliefd_service.lifecycle import StopSignal
+from beliefd_service.logging import Logger
+from beliefd_service.settings import Settings
+
+_PREDECESSOR_S = 1.0
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def live(name: str, settings: Settings, logger: Logger) -> None:
+    """Be the worker `name` until a signal asks to stop."""
+    if not _NAME.fullmatch(name):
+        raise InvalidSetting("not a name for a worker", field="NAME", value=name, allowed="letters, digits, . _ -")
+    logger = logger.bind(worker=name)
+    stop = StopSignal()
+    # Loads or compiles every kernel, which takes seconds. Before the lease: a broker that starts meanwhile would wait
+    # for whoever holds one, and kill it.
+    from beliefd.engine import jit
+    from beliefd_worker.loop import Worker
+
+    logger.info("warming")
+    jit.warm()
+    # Before anything is mapped: whoever holds a lease may write, and whoever does not may not. A predecessor that was
+    # killed this moment may still have it.
+    with Lease(settings.leases, name, patience_s=_PREDECESSOR_S):
+        worker = Worker(name, settings, logger, stop)
+        logger.info("ready", pid=os.getpid(), fingerprint=jit.fingerprint()[:16])
+        try:
+            worker.run()
+        finally:
+            worker.close()
