@@ -96,6 +96,7 @@ class Client:
         self._driver: int | None = None
         self._ended: deque[Pending] = deque()
         self._closed = False
+        self._process = os.getpid()
         self._pump: threading.Thread | None = None
 
     def create_population(
@@ -224,6 +225,14 @@ class Client:
                 field="arrays",
                 value=f"{frame_bytes} bytes",
                 allowed=f"{self.limits.frame_bytes} bytes",
+            )
+        if self._process != os.getpid():
+            # Before the lock: a thread that does not exist in this process may hold it.
+            raise InvalidArgument(
+                "this client belongs to the process that forked this one; connect again here",
+                field="client",
+                value=self._process,
+                allowed=str(os.getpid()),
             )
         with self._turn:
             if self._closed:

@@ -52,6 +52,9 @@ def load_populations(settings: Settings, logger: Logger) -> Iterator[Population]
         except BeliefdError as error:
             logger.error("population_not_readable", folder=folder.name, code=error.code, reason=str(error))
             continue
+        except Exception:  # whatever is wrong with one, the others are to be served
+            logger.exception("population_not_readable", folder=folder.name)
+            continue
         info = population_info(manifest, members, quarantined=(folder / _QUARANTINE).exists())
         yield Population(info, members.ranges, members.ids)
 

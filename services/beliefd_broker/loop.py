@@ -10,6 +10,7 @@ from typing import Any
 import zmq
 
 from beliefd_broker.actions import Action, Emit, KillWorker, Log, MarkQuarantine, SendClient, SendWorker, WatchWorker
+from beliefd_broker.desk import CREDITS
 from beliefd_broker.disk import clear_leftovers, load_populations, mark_quarantine, next_epoch
 from beliefd_broker.outbox import Outbox
 from beliefd_broker.routing import Core
@@ -186,6 +187,7 @@ class Broker:
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         socket.setsockopt(zmq.ROUTER_HANDOVER, int(handover))
         socket.setsockopt(zmq.MAXMSGSIZE, self._limits.frame_bytes)
+        socket.setsockopt(zmq.SNDHWM, CREDITS)  # who honours its credits never has more to take
         socket.setsockopt(zmq.LINGER, 200)
         for endpoint in endpoints:
             try:
@@ -193,7 +195,7 @@ class Broker:
             except zmq.ZMQError as error:
                 raise EndpointNotUsable(
                     f"cannot listen here: {error}; stop what listens, or choose another with BELIEFD_ENDPOINT",
-                    field="endpoint",
+                    field="BELIEFD_ENDPOINT",
                     value=endpoint,
                 ) from None
         return socket

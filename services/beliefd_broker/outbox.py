@@ -9,6 +9,7 @@ from typing import Any
 import zmq
 
 MESSAGES_PER_PEER = 1024
+BYTES_PER_PEER = 256 * 2**20
 
 
 class Outbox:
@@ -21,6 +22,7 @@ class Outbox:
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._socket = socket
         self._held: dict[bytes, deque[Sequence[Any]]] = {}
+        self._held_bytes: dict[bytes, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self._held)
@@ -29,14 +31,16 @@ class Outbox:
         """Send now, or as soon as the peer takes it; False where the peer is gone or takes nothing any more."""
         held = self._held.get(route)
         if held is not None:
-            if len(held) >= MESSAGES_PER_PEER:
-                del self._held[route]
+            self._held_bytes[route] += _bytes(frames)
+            if len(held) >= MESSAGES_PER_PEER or self._held_bytes[route] > BYTES_PER_PEER:
+                self._drop(route)
                 return False
             held.append(frames)
             return True
         sent = self._try(route, frames)
         if sent is None:
             self._held[route] = deque([frames])
+            self._held_bytes[route] = _bytes(frames)
         return sent is not False
 
     def flush(self) -> Iterator[bytes]:
@@ -50,9 +54,12 @@ class Outbox:
                     held.clear()
                     yield route
                 else:
-                    held.popleft()
+                    self._held_bytes[route] -= _bytes(held.popleft())
             if not held:
-                del self._held[route]
+                self._drop(route)
+
+    def _drop(self, route: bytes) -> None:
+        del self._held[route], self._held_bytes[route]
 
     def _try(self, route: bytes, frames: Sequence[Any]) -> bool | None:
         """True: sent. False: the peer is gone. None: it takes nothing now."""
@@ -65,3 +72,7 @@ class Outbox:
                 return False
             raise
         return True
+
+
+def _bytes(frames: Sequence[Any]) -> int:
+    return sum(memoryview(frame).nbytes for frame in frames)

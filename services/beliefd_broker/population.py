@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 
 import msgspec
@@ -9,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beliefd_proto.messages import PopulationInfo, Telemetry
+from beliefd_proto.model_info import ModelInfo
 from beliefd_service.events import PopulationTelemetry
 
-FIRST_GUESS_NS = 2_000.0
 TILE_AGENTS = 64
 LEAST_MEASURED_AGENTS = 32
 _SMOOTHING = 0.2
+_SWEEPS = 16
 _HISTOGRAM_BINS = 64
 
 
@@ -39,6 +41,7 @@ class Population:
         self.exclusive = False
         self.job_waiting = False
         self._ns_per_agent: dict[int, float] = {}
+        self._guess_ns = guess_ns(info.model)
         self._telemetry = _Sums()
         self.update(info, live_ranges, agent_ids)
 
@@ -58,8 +61,12 @@ class Population:
         self.info = msgspec.structs.replace(self.info, quarantined=quarantined)
 
     def predicted_ns(self, cost_key: int, agents: int) -> float:
-        """How long a worker will take for `agents` agents, from what batches that asked alike took."""
-        return self._ns_per_agent.get(cost_key, FIRST_GUESS_NS) * agents
+        """How long a worker will take for `agents` agents, from what batches that asked alike took.
+
+        Kernels run whole tiles, so one agent takes as long as a tile does.
+        """
+        tiles = -(-agents // TILE_AGENTS)
+        return self._ns_per_agent.get(cost_key, self._guess_ns) * tiles * TILE_AGENTS
 
     def batch_agents(self, cost_key: int, batch_ns: float) -> int:
         """How many agents a batch of `batch_ns` holds; one tile as long as nobody knows what an agent takes."""
@@ -93,6 +100,18 @@ class Population:
             entropy_mean=sums.entropy / sums.entropy_agents if sums.entropy_agents else None,
             action_counts=tuple(counts[i] for i in range(min(max(counts, default=-1) + 1, _HISTOGRAM_BINS))),
         )
+
+
+def guess_ns(model: ModelInfo) -> float:
+    """What a step of one agent takes at the most, as far as the sizes of its model tell: a nanosecond per operation.
+
+    Every policy's every step moves all factors and predicts all modalities, and inference sweeps over all modalities.
+    Sparse models and policies that share their beginning take a small part of it.
+    """
+    predict = math.prod(model.num_states) * sum(model.num_obs)
+    move = sum(states**2 for states in model.num_states)
+    sweeps = _SWEEPS * math.prod(model.num_states) * model.num_modalities
+    return float(model.num_policies * model.policy_len * (predict + move) + sweeps)
 
 
 class _Sums:

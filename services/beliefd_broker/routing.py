@@ -92,8 +92,8 @@ class Core:
             self._desk.refuse(route, error, request_id(frames))
             return
         header = message.header
-        if not isinstance(header, m.Request):
-            self._desk.refuse(route, MalformedMessage("this command is not for clients", field="command"), bytes(16))
+        if not isinstance(header, m.Request) or header.id == bytes(16):
+            self._desk.refuse(route, _not_for_clients(header), bytes(16))
             return
         try:
             self._request(route, message.command, header, message.arrays, now_s)
@@ -184,7 +184,7 @@ class Core:
 
     def dispatch(self, now_s: float) -> None:
         """Hand out work as long as there is work and a worker with room."""
-        while free := self.workforce.free():
+        while free := self.workforce.free(now_s):
             worker = free[0]
             if self._retries:
                 self._start(worker, self._retries.pop(0), now_s)
@@ -262,7 +262,8 @@ class Core:
             return
         batches = list(worker.batches.values())
         fields = {"worker": worker.name, "pid": worker.identity.pid, "batches": len(batches)}
-        self._actions.append(Log("warning", "worker_lost", fields))
+        left = worker.state == "leaving" and not batches
+        self._actions.append(Log("info", "worker_left", fields) if left else Log("warning", "worker_lost", fields))
         self._emit(
             events.WorkerLost(
                 time_s=wall_s,
@@ -498,3 +499,9 @@ def population_of(piece: Piece) -> Population:
 
 def _crashed_error() -> WorkerCrashed:
     return WorkerCrashed(f"{DEATHS_TO_QUARANTINE} workers died over this request; the population is quarantined")
+
+
+def _not_for_clients(header: m.Header) -> MalformedMessage:
+    if isinstance(header, m.Request):
+        return MalformedMessage("zeros are no id: they stand for one that could not be read", field="id")
+    return MalformedMessage("this command is not for clients", field="command")

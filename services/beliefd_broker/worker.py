@@ -11,16 +11,22 @@ from beliefd_service.process import ProcessIdentity
 
 BATCHES_IN_FLIGHT = 2
 """One that runs and one that waits in the worker's socket, so that a worker never waits for the broker."""
+LONG_NS = 10_000_000.0
+"""A batch that takes longer, or is late by that much, has nobody wait behind it."""
 
 
 @dataclass(slots=True)
 class Batch:
-    """What one message hands to a worker: pieces that run together, or one job."""
+    """What one message hands to a worker: pieces that run together, or one job.
+
+    From `late_s` on it has taken longer than it should, and from `due_s` on its worker counts as hung.
+    """
 
     number: int
     pieces: list[Piece]
     job: Job | None
     predicted_ns: float
+    late_s: float = 0.0
     due_s: float = 0.0
 
     @property
@@ -56,8 +62,16 @@ class Worker:
         return cls(hello.worker, hello.incarnation, identity)
 
     @property
-    def room(self) -> int:
-        return BATCHES_IN_FLIGHT - len(self.batches) if self.state == "ready" else 0
+    def ahead_ns(self) -> float:
+        """How long what it has will take."""
+        return sum(batch.predicted_ns for batch in self.batches.values())
+
+    def has_room(self, now_s: float) -> bool:
+        if self.state != "ready" or len(self.batches) >= BATCHES_IN_FLIGHT:
+            return False
+        return not self.batches or (
+            self.ahead_ns <= LONG_NS and all(now_s < batch.late_s for batch in self.batches.values())
+        )
 
     def status(self, registrations: int) -> WorkerStatus:
         return WorkerStatus(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from beliefd_broker.actions import Action, KillWorker, Log, SendWorker, WatchWorker
-from beliefd_broker.worker import Batch, Worker
+from beliefd_broker.worker import LONG_NS, Batch, Worker
 from beliefd_proto import Command, encode
 from beliefd_proto.messages import WorkerHello, WorkerStatus, WorkerWelcome
 from beliefd_service.process import ProcessIdentity
@@ -19,6 +19,7 @@ SETTLE_S = 1.5
 """How long a worker that outlived the last broker may take to register before it is killed."""
 HANG_FLOOR_S = 30.0
 HANG_FACTOR = 50.0
+LATE_FACTOR = 2.0
 
 
 class Workforce:
@@ -82,15 +83,16 @@ class Workforce:
     def get(self, incarnation: bytes) -> Worker | None:
         return self._workers.get(incarnation)
 
-    def free(self) -> list[Worker]:
+    def free(self, now_s: float) -> list[Worker]:
         """Workers that can take a batch, the least loaded first."""
         if not self.settled:
             return []
-        return sorted((w for w in self._workers.values() if w.room > 0), key=lambda w: len(w.batches))
+        return sorted((w for w in self._workers.values() if w.has_room(now_s)), key=lambda w: w.ahead_ns)
 
     def start(self, worker: Worker, batch: Batch, now_s: float) -> None:
         """Note that `batch` is in the worker's hands, and by when it must be done if the worker is not hung."""
-        ahead_ns = sum(other.predicted_ns for other in worker.batches.values()) + batch.predicted_ns
+        ahead_ns = worker.ahead_ns + batch.predicted_ns
+        batch.late_s = now_s + (LATE_FACTOR * ahead_ns + LONG_NS) / 1e9
         batch.due_s = now_s + HANG_FLOOR_S + HANG_FACTOR * ahead_ns / 1e9
         worker.batches[batch.number] = batch
 

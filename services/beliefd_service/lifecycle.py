@@ -35,11 +35,11 @@ class StopSignal:
             return False
 
 
-def run(process: str, main: Callable[[Settings, Logger], None]) -> int:
+def run(process: str, main: Callable[[Settings, Logger], None], **context: str) -> int:
     """Run `main` as a process of the stack and return its exit code.
 
     0 after an orderly end; 78 with one clear line where it cannot start or go on for a cause that the error tree knows;
-    70 with the whole story in the log for any other failure.
+    70 with the whole story in the log for any other failure. `context` goes into every line of the log.
     """
     os.umask(0o077)
     try:
@@ -47,7 +47,7 @@ def run(process: str, main: Callable[[Settings, Logger], None]) -> int:
     except BeliefdError as error:
         print(f"{process}: {error.code}: {error}", file=sys.stderr)
         return EXIT_CANNOT_START
-    return guarded(main, settings, configure(process, settings.log_level))
+    return guarded(main, settings, configure(process, settings.log_level).bind(**context))
 
 
 def guarded(main: Callable[[Settings, Logger], None], settings: Settings, logger: Logger) -> int:

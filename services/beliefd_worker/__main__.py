@@ -16,4 +16,4 @@ if __name__ == "__main__":
     from beliefd_worker.life import live
 
     name = sys.argv[1] if len(sys.argv) > 1 else "worker_00"
-    sys.exit(run("beliefd_worker", functools.partial(live, name)))
+    sys.exit(run("beliefd_worker", functools.partial(live, name), worker=name))

@@ -65,7 +65,8 @@ def become(request: Request, settings: Settings, logger: Logger) -> NoReturn:
     os.setsid()
     with open("/proc/self/comm", "wb", buffering=0) as comm:
         comm.write(os.fsencode(request.name)[:_COMM_BYTES])
-    code = guarded(functools.partial(live, request.name), settings, logger.bind(process="beliefd_worker"))
+    logger = logger.bind(process="beliefd_worker", worker=request.name)
+    code = guarded(functools.partial(live, request.name), settings, logger)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # what the preloader registered to be done at its exit is not ours

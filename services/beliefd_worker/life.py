@@ -19,7 +19,6 @@ def live(name: str, settings: Settings, logger: Logger) -> None:
     """Be the worker `name` until a signal asks to stop."""
     if not _NAME.fullmatch(name):
         raise InvalidSetting("not a name for a worker", field="NAME", value=name, allowed="letters, digits, . _ -")
-    logger = logger.bind(worker=name)
     stop = StopSignal()
     # Loads or compiles every kernel, which takes seconds. Before the lease: a broker that starts meanwhile would wait
     # for whoever holds one, and kill it.

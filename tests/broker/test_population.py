@@ -1,9 +1,10 @@
 """What the broker learns of a population from its batches."""
 
+import msgspec
 import pytest
-from broker_world import population
+from broker_world import INFO, population
 
-from beliefd_broker.population import FIRST_GUESS_NS, TILE_AGENTS
+from beliefd_broker.population import TILE_AGENTS, guess_ns
 from beliefd_proto.messages import Telemetry
 
 
@@ -22,10 +23,19 @@ def test_batches_add_up_and_what_was_not_sampled_is_not_told():
 def test_small_batches_do_not_tell_what_an_agent_takes():
     """They measure the cost of a call: taken for that of an agent it would never be corrected."""
     mice = population()
+    first_guess_ns = TILE_AGENTS * guess_ns(INFO)
     mice.record(1, 1, 300_000_000, None)
-    assert mice.predicted_ns(1, 1) == FIRST_GUESS_NS
+    assert mice.predicted_ns(1, 1) == first_guess_ns
     assert mice.batch_agents(1, 2e6) == TILE_AGENTS
     mice.record(1, 1000, 1_000_000, None)
-    assert mice.predicted_ns(1, 10) == pytest.approx(10_000)
+    assert mice.predicted_ns(1, 10) == pytest.approx(64_000)
+    assert mice.predicted_ns(1, 65) == pytest.approx(128_000)
     assert mice.batch_agents(1, 2e6) == 2000
-    assert mice.predicted_ns(2, 1) == FIRST_GUESS_NS
+    assert mice.predicted_ns(2, 1) == first_guess_ns
+
+
+def test_a_large_model_is_known_to_be_slow_before_its_first_step():
+    """400 states, a million policies: minutes. Taken for quick it would count as hung, and its workers be killed."""
+    large = msgspec.structs.replace(INFO, num_states=(400,), num_obs=(400,), policy_len=6, num_policies=10**6)
+    assert guess_ns(large) > 60e9
+    assert guess_ns(INFO) < 100_000

@@ -2,9 +2,10 @@
 
 import secrets
 
+import msgspec
 import numpy as np
 import pytest
-from broker_world import World, population
+from broker_world import INFO, World, population
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -114,6 +115,44 @@ def test_work_of_a_silent_worker_stays_with_it_until_its_death():
     assert world.answer(request).command is Command.STEPPED
 
 
+def test_nobody_waits_behind_a_batch_that_takes_long():
+    slow = msgspec.structs.replace(INFO, num_states=(100, 50), num_obs=(100, 50), num_policies=10**4)
+    world = World([population(), population(uid="1" * 16, name="elephants", model=slow)], workers=2)
+    long = world.step(world.client(), uid="1" * 16, count=1)
+    world.pump()
+    (busy,) = [worker for worker in world.workers.values() if worker.inbox]
+    quick = [world.step(world.client(), first=i, count=1) for i in range(6)]
+    for _ in quick:
+        world.pump()
+        for worker in world.workers.values():
+            if worker is not busy and worker.inbox:
+                worker.run_one()
+    world.pump()
+    assert len(busy.inbox) == 1
+    assert {world.answer(request).command for request in quick} == {Command.STEPPED}
+    world.settle()
+    assert world.answer(long).command is Command.STEPPED
+
+
+def test_nobody_waits_behind_a_batch_that_is_late():
+    world = World(workers=2)
+    late = world.step(world.client(), count=1)
+    world.pump()
+    (busy,) = [worker for worker in world.workers.values() if worker.inbox]
+    world.now_s += 1.0
+    quick = [world.step(world.client(), first=1 + i, count=1) for i in range(6)]
+    for _ in quick:
+        world.pump()
+        for worker in world.workers.values():
+            if worker is not busy and worker.inbox:
+                worker.run_one()
+    world.pump()
+    assert len(busy.inbox) == 1
+    assert {world.answer(request).command for request in quick} == {Command.STEPPED}
+    world.settle()
+    assert world.answer(late).command is Command.STEPPED
+
+
 def test_three_deaths_over_one_batch_quarantine_the_population_and_spare_the_neighbours():
     world = World([population(), population(uid="1" * 16, name="rats")], workers=1)
     client, neighbour = world.client(), world.client()
@@ -132,7 +171,7 @@ def test_three_deaths_over_one_batch_quarantine_the_population_and_spare_the_nei
     world.settle()
     assert error(world.answer(refused)).code == "quarantined"
     assert world.answer(served).command is Command.STEPPED
-    world.send(client, Command.RELEASE, m.Release(id=bytes(16), deadline_ms=100, population="0" * 16))
+    world.send(client, Command.RELEASE, m.Release(id=b"release the mice", deadline_ms=100, population="0" * 16))
     again = world.step(client, first=3)
     world.settle()
     assert world.answer(again).command is Command.STEPPED

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import warnings
 from pathlib import Path
 
 import msgspec
@@ -12,7 +14,7 @@ import pytest
 
 from beliefd.engine.manifest import CHANGES_KEPT, MANIFEST_NAME, Change, Manifest, read_manifest, write_manifest
 from beliefd.engine.members import Members
-from beliefd_proto.errors import CorruptStore, DiskFull
+from beliefd_proto.errors import CorruptStore, DiskFull, FolderNotUsable
 from models import tmaze
 
 
@@ -111,6 +113,19 @@ def test_missing_and_cut_off_files_are_refused(tmp_path: Path, name: str, keep_b
         path.write_bytes(content[:keep_bytes])
     with pytest.raises(CorruptStore):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("name", [MANIFEST_NAME, "members-0.npz"])
+def test_altered_files_are_refused_or_read(tmp_path: Path, name: str) -> None:
+    """Every byte in turn: nothing but errors of the tree ever comes of it, whichever reader stumbles."""
+    write_manifest(tmp_path, _manifest(), Members.of(5, list("abcde")))
+    path = tmp_path / name
+    content = path.read_bytes()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x5A]) + content[place + 1 :])
+        with contextlib.suppress(CorruptStore, FolderNotUsable), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read_manifest(tmp_path)
 
 
 def test_another_format_is_refused(tmp_path: Path) -> None:

@@ -352,3 +352,19 @@ def test_a_broker_of_another_version_is_told_long_before_the_deadline():
 
     with Newer(answer) as peer, pytest.raises(VersionMismatch):
         beliefd.connect(peer.endpoint, timeout_s=600.0)
+
+
+def test_a_forked_process_is_told_to_connect_again(peer, client, mice):
+    """The socket and its threads stayed with the parent: without the check the child would wait for ever."""
+    mice.step(np.zeros(8, int))
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            mice.step(np.zeros(8, int))
+        except InvalidArgument as error:
+            code = 0 if error.field == "client" else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert mice.step(np.zeros(8, int)).tick.tolist() == [2] * 8

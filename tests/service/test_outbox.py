@@ -112,3 +112,15 @@ def test_a_held_peer_that_goes_away_is_told_once(context, router):
         gone += outbox.flush()
     assert gone == [b"gone"]
     assert not outbox
+
+
+def test_what_is_held_is_bounded_in_bytes_too(context, router, monkeypatch):
+    monkeypatch.setattr(module, "BYTES_PER_PEER", 3 * len(PAYLOAD))
+    slow = peer(context, router, b"slow")
+    outbox = Outbox(router)
+    fill(outbox, b"slow")
+    assert outbox.send(b"slow", [PAYLOAD])
+    assert outbox.send(b"slow", [bytes(4)])
+    assert not outbox.send(b"slow", [PAYLOAD])
+    assert not outbox
+    slow.close()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,18 @@ from beliefd_proto.model_info import ModelInfo
 
 FORMAT_VERSION = 1
 CHANGES_KEPT = 256
+# What the readers of JSON, zip archives and arrays raise on files that are cut off or altered.
+_UNREADABLE = (
+    FileNotFoundError,
+    msgspec.MsgspecError,
+    zipfile.BadZipFile,
+    zlib.error,
+    KeyError,
+    ValueError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+)
 MANIFEST_NAME = "population.json"
 
 
@@ -118,7 +131,7 @@ def _reading(folder: Path) -> Iterator[None]:
     with storage_errors(folder):
         try:
             yield
-        except (FileNotFoundError, msgspec.MsgspecError, zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+        except _UNREADABLE as error:
             raise CorruptStore(
                 f"{folder} holds no whole population ({error}); restore it from a copy, or remove it",
                 field=str(folder),
