@@ -18,12 +18,17 @@ def end_with_supervisor(number: int) -> None:
     """
     if "SUPERVISOR_ENABLED" not in os.environ:
         return
-    # `ctypes` itself would be half a megabyte of every worker's stub.
-    prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
-    _ctypes.call_function(prctl, (_PR_SET_PDEATHSIG, number, 0, 0, 0))
+    end_with_parent(number)
     # It may have died before that. Its end of the pipe that is our standard input went with it.
     if stat.S_ISFIFO(os.fstat(0).st_mode):
         poll = select.poll()
         poll.register(0, 0)
         if poll.poll(0):
             sys.exit("supervisord is gone")
+
+
+def end_with_parent(number: int) -> None:
+    """Have the kernel send this process the signal `number` when its parent dies."""
+    # `ctypes` itself would be half a megabyte of every worker's stub.
+    prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
+    _ctypes.call_function(prctl, (_PR_SET_PDEATHSIG, number, 0, 0, 0))

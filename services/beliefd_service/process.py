@@ -34,10 +34,11 @@ def boot_id() -> str:
 def start_time(pid: int) -> int | None:
     """When the process started, in clock ticks since boot; None where there is no such process."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            stat = file.read()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return int(stat.rpartition(")")[2].split()[19])
+    return int(stat.rpartition(b")")[2].split()[19])
 
 
 def open_process(identity: ProcessIdentity) -> int | None:

@@ -13,7 +13,7 @@ from beliefd_worker.onethread import use_one_thread
 if __name__ == "__main__":
     use_one_thread()
     from beliefd_service.lifecycle import run
-    from beliefd_worker.life import live
+    from beliefd_worker.life import start
 
     name = sys.argv[1] if len(sys.argv) > 1 else "worker_00"
-    sys.exit(run("beliefd_worker", functools.partial(live, name), worker=name))
+    sys.exit(run("beliefd_worker", functools.partial(start, name), worker=name))

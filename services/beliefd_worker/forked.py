@@ -18,7 +18,6 @@ from typing import NoReturn
 from beliefd_service.lifecycle import guarded
 from beliefd_service.logging import Logger
 from beliefd_service.settings import Settings
-from beliefd_worker import standin
 from beliefd_worker.life import live
 
 _COMM_BYTES = 15  # TASK_COMM_LEN less its closing zero
@@ -26,34 +25,17 @@ _COMM_BYTES = 15  # TASK_COMM_LEN less its closing zero
 
 @dataclass(frozen=True)
 class Request:
-    """What a stub asked for, see `standin.request`.
+    """A worker to become.
 
-    `fds` are its standard input, output and error, and the reading end of its lifeline.
+    `fds` are its standard input, output and error, and the reading end of its stub's lifeline.
     """
 
     name: str
-    executable: str
-    settings: bytes
     fds: list[int]
-
-    @classmethod
-    def decode(cls, message: bytes, fds: list[int]) -> Request:
-        """Raises ValueError where a stub would not have said this."""
-        name, executable, settings = message.split(b"\0", 2)
-        return cls(os.fsdecode(name), os.fsdecode(executable), settings, fds)
-
-    def same_installation(self) -> bool:
-        """Whether the stub would have started from the same virtual environment as this process."""
-        return _folder(self.executable) == _folder(sys.executable)
-
-    def same_settings(self) -> bool:
-        return self.settings == standin.settings()
 
 
 def become(request: Request, settings: Settings, logger: Logger) -> NoReturn:
     """Be the worker of this request, and end."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
     lifeline = request.fds[3]
     for target, fd in enumerate(request.fds[:3]):
         os.dup2(fd, target)
@@ -81,7 +63,3 @@ def _tie_to(lifeline: int) -> None:
     poll.register(lifeline, 0)
     if poll.poll(0):
         os._exit(0)  # it had closed before
-
-
-def _folder(executable: str) -> str:
-    return os.path.realpath(os.path.dirname(executable))

@@ -17,6 +17,7 @@ from beliefd.engine.jit import fingerprint
 from beliefd.engine.layout import RecordLayout
 from beliefd.engine.manifest import Change, Manifest, read_facts, read_manifest, write_manifest
 from beliefd.engine.members import Members
+from beliefd.engine.planfile import load_plan
 from beliefd.engine.store import Store, storage_errors
 from beliefd.model import Model
 from beliefd_proto import Arrays, Command
@@ -71,6 +72,7 @@ def _create(request: m.Create, arrays: Arrays, shelf: Shelf) -> Outcome:
     layout = RecordLayout.of(model.info)
     try:
         model.save(shelf.model_folder(model.hash))
+        load_plan(shelf.model_folder(model.hash), model.info)  # so that no worker compiles it in its first batch
         _make_folder(folder, manifest, members, layout)
     except DiskFull as error:
         raise DiskFull(

@@ -79,7 +79,7 @@ def main() -> None:
     try:
         connection, worker = _fork(name)
     except Refused as refused:
-        _say(name, str(refused))
+        say("beliefd_worker", "slow_start", level="warning", worker=name, reason=str(refused))
         os.execv(sys.executable, [sys.executable, "-m", "beliefd_worker", name])
     _stand(connection, worker)
 
@@ -182,17 +182,16 @@ def _end(status: int | None) -> NoReturn:
     os._exit(os.WEXITSTATUS(status))
 
 
-def _say(name: str, reason: str) -> None:
+def say(process: str, event: str, level: str = "info", **fields: object) -> None:
     """One line as the services log it: structlog is not to be had here."""
     import json
     from datetime import UTC, datetime
 
     line = {
-        "process": "beliefd_worker",
-        "worker": name,
-        "reason": reason,
-        "event": "slow_start",
-        "level": "warning",
+        "process": process,
+        **fields,
+        "event": event,
+        "level": level,
         "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
     }
     print(json.dumps(line), file=sys.stderr, flush=True)

@@ -43,6 +43,11 @@ def parent(pid):
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def forked_by(pid):
+    """The preloader whose zygote forked this worker."""
+    return parent(parent(pid))
+
+
 def descriptors(pid):
     return {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
 
@@ -61,8 +66,7 @@ def step(stack):
 @pytest.fixture
 def forked(own_stack):
     """A stack whose two workers have been forked."""
-    preload = own_stack.pid("preload")
-    assert {parent(own_stack.worker_pid(name)) for name in WORKERS} == {preload}
+    assert {forked_by(own_stack.worker_pid(name)) for name in WORKERS} == {own_stack.pid("preload")}
     return own_stack
 
 
@@ -77,7 +81,8 @@ def test_workers_are_forked_and_their_stubs_are_what_supervisord_has(forked):
 def test_a_worker_holds_nothing_of_the_preloader_or_of_its_siblings(forked):
     sockets = [descriptors(forked.worker_pid(name)) for name in WORKERS]
     stubs = [descriptors(forked.pid(f"worker:{name}")) for name in WORKERS]
-    shared = (sockets[0] & sockets[1]) | (sockets[0] & descriptors(forked.pid("preload")))
+    zygote = parent(forked.worker_pid("worker_00"))
+    shared = sockets[0] & (sockets[1] | descriptors(forked.pid("preload")) | descriptors(zygote))
     assert not {target for target in shared if target.startswith(("socket:", "pipe:"))}
     assert not {target for target in sockets[0] & stubs[1] if target.startswith(("socket:", "pipe:"))}
 
@@ -121,8 +126,20 @@ def test_the_preloader_dies_alone_and_its_successor_serves(forked):
     forked.kill_worker("worker_00")
     until(lambda: ended(stub))
     forked.wait_ready(2)
-    assert parent(forked.worker_pid("worker_00")) == forked.pid("preload")
+    assert forked_by(forked.worker_pid("worker_00")) == forked.pid("preload")
     step(forked)
+
+
+def test_the_zygote_dies_and_the_preloader_is_started_again(forked):
+    before = {name: forked.worker_pid(name) for name in WORKERS}
+    first, zygote = forked.pid("preload"), parent(before["worker_00"])
+    os.kill(zygote, signal.SIGKILL)
+    until(lambda: forked.pid("preload") not in (None, first))
+    step(forked)
+    assert {name: forked.worker_pid(name) for name in WORKERS} == before
+    forked.ctl("restart", "worker:worker_00")
+    forked.wait_ready(2)
+    assert forked_by(forked.worker_pid("worker_00")) == forked.pid("preload")
 
 
 def test_without_a_preloader_a_worker_starts_by_itself_and_says_so(forked):
@@ -147,7 +164,7 @@ def test_a_stopped_preloader_holds_nobody_up(forked):
     forked.ctl("restart", "worker:worker_01")
     forked.wait_ready(2)
     assert forked.worker_pid("worker_00") == worker
-    assert [parent(forked.worker_pid(name)) == preload for name in WORKERS] == [False, True]
+    assert [forked_by(forked.worker_pid(name)) == preload for name in WORKERS] == [False, True]
 
 
 def test_changed_code_makes_the_preloader_stale_until_it_is_restarted():
@@ -156,7 +173,7 @@ def test_changed_code_makes_the_preloader_stale_until_it_is_restarted():
         loaded = Path(folder) / "sitecustomize.py"
         loaded.write_text("")
         with Stack(Path(folder) / "s", workers=1, environment={"PYTHONPATH": folder}) as stack:
-            assert parent(stack.worker_pid("worker_00")) == stack.pid("preload")
+            assert forked_by(stack.worker_pid("worker_00")) == stack.pid("preload")
             loaded.write_text("new = True\n")
             stack.ctl("restart", "worker:worker_00")
             stack.wait_ready(1)
@@ -165,7 +182,7 @@ def test_changed_code_makes_the_preloader_stale_until_it_is_restarted():
             assert str(loaded) in said["reason"]
             stack.ctl("restart", "preload", "worker:*")
             stack.wait_ready(1)
-            assert parent(stack.worker_pid("worker_00")) == stack.pid("preload")
+            assert forked_by(stack.worker_pid("worker_00")) == stack.pid("preload")
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(PARTS)), ids="-".join)
