@@ -1,4 +1,4 @@
-"""The served step path, measured: a stack of its own with two workers, one client, T-maze agents.
+"""The served step path, measured: a stack of its own with two workers, one client, T-maze agents. And its workers.
 
 Every figure is given with its raw numbers. The same work is done by `Engine` in this process, in turns with the served
 one, so that their ratio does not depend on what else the machine does.
@@ -23,6 +23,7 @@ from beliefd.engine import Engine
 from beliefd.model import Model
 from beliefd.worlds import tmaze
 from beliefd_service.stack import Stack
+from benches.workers import measure_workers
 from provenance import provenance
 
 WORKERS = 2
@@ -44,7 +45,7 @@ def main(
             "tmaze-100000": lockstep(client, "tmaze-100000", 100_000, max(steps // 10, 10)),
             "one-agent": round_trips(client, "one-agent", steps * 20),
         }
-    report = {**provenance(), "workers": WORKERS, "works": works}
+    report = {**provenance(), "workers": WORKERS, "works": works, "worker_cost": measure_workers(quick)}
     text = json.dumps(report, indent=2)
     typer.echo(text)
     if json_file is not None:
