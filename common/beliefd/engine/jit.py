@@ -32,9 +32,8 @@ import llvmlite
 import numba
 import numpy as np
 from llvmlite import binding
-from numba import types
+from numba import extending, types
 from numba.core import config as numba_config
-from numba.extending import overload
 
 _OPTIONS: Any = {"fastmath": {"contract", "nnan", "ninf", "nsz"}, "error_model": "numpy", "nogil": True}
 _KERNEL_MODULES = ("kernels",)
@@ -144,6 +143,11 @@ def inline(function: Any) -> Any:
     return numba.njit(**_OPTIONS)(function)
 
 
+def intrinsic(function: Any) -> Any:
+    """Declare a helper that emits its LLVM code itself; the function is as `numba.extending.intrinsic` takes it."""
+    return extending.intrinsic(function)
+
+
 def by_dtype(float32: Any, float64: Any) -> Any:
     """Make one helper ``f(x)`` of two: kernels reach the implementation for the dtype of x."""
     implementations = {types.float32: float32.py_func, types.float64: float64.py_func}
@@ -151,7 +155,7 @@ def by_dtype(float32: Any, float64: Any) -> Any:
     def helper(x: Any) -> Any:
         return float32(x) if np.asarray(x).dtype == np.float32 else float64(x)
 
-    overload(helper, jit_options=_OPTIONS)(lambda x: implementations.get(x))
+    extending.overload(helper, jit_options=_OPTIONS)(lambda x: implementations.get(x))
     return helper
 
 

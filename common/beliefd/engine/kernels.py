@@ -184,7 +184,7 @@ def _place_agents(ints, lanes, picked, start, used, rows, ticks):
 
 @inline
 def _gather(ints, work, lanes, marks, int32s, records, indices, reset, executed):
-    """Bring previous beliefs into block 0, and observations and previous actions into the marks."""
+    """Bring previous beliefs into the rows of now, and observations and previous actions into the marks."""
     real_bytes = work.itemsize
     for lane in range(LANES):
         item, record, slot = lanes[_ITEM, lane], lanes[_RECORD, lane], lanes[_READ_SLOT, lane]
@@ -336,7 +336,7 @@ def report(
                 work[s, lane] = records[record, beliefs_at + s] if tick > 0 else reals[ints[plan.D] + s]
         _read_slots(ints, work, lanes, used, int32s, records, ticks, actions, observations, vfe, beliefs)
         if len(q_pi) > 0 or len(neg_efe) > 0:
-            multiply_joints(ints, work, plan.NOW, ints[plan.ALL_JOINTS])
+            multiply_joints(ints, work, ints[plan.ALL_JOINTS])
             evaluate_policies(ints, reals, work)
             _write_scores(ints, work, lanes, used, neg_efe)
             score_policies(ints, reals, work, ints[plan.BASE_ROW])

@@ -17,24 +17,25 @@ from beliefd.engine.vectormath import log_floor
 
 @inline
 def predict_prior(ints, reals, work, fresh, previous):
-    """Set the base rows to the ln prior: of D for fresh lanes, else of B(previous action) times block 0, the beliefs.
+    """Set the base rows to the ln prior: of D for fresh lanes, else of B(previous action) times the beliefs of now.
 
-    `fresh` is int32 (LANES,), `previous` int32 (factors, LANES). Block 1 is overwritten.
+    `fresh` is int32 (LANES,), `previous` int32 (factors, LANES). Rows of predictions are overwritten.
     """
-    multiply_joints(ints, work, plan.NOW, ints[plan.TRANSITION_JOINTS])
-    moved = ints[plan.BLOCK_ROWS]
+    multiply_joints(ints, work, ints[plan.TRANSITION_JOINTS])
+    moved = ints[plan.PREDICTION_ROW]
     for f in range(ints[plan.NUM_FACTORS]):
         start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
         base = ints[plan.BASE_ROW] + start
         for s in range(states):
             fill(work, base + s, reals[ints[plan.D] + start + s])
+        parents = ints[ints[plan.JOINT_ROW] + ints[ints[plan.B_JOINT] + f]]
         for action in range(ints[ints[plan.NUM_CONTROLS] + f]):
             takes = 0
             for lane in range(LANES):
                 takes += (fresh[lane] == 0) & (previous[f, lane] == action)
             if takes == 0:
                 continue
-            predict_factor(ints, reals, work, plan.NOW, moved, f, action)
+            predict_factor(ints, reals, work, parents, moved, f, action)
             for s in range(states):
                 for lane in range(LANES):
                     if (fresh[lane] == 0) & (previous[f, lane] == action):
@@ -51,7 +52,7 @@ def observe(ints, reals, work, observed, distributions, items):
     `observed` is int32 (modalities, LANES); -1 adds nothing, -2 takes the row items[lane] of `distributions`.
     """
     zero = work.dtype.type(0)
-    for row in range(ints[plan.LIKELIHOOD_ROW], ints[plan.VALUE_ROW]):
+    for row in range(ints[plan.LIKELIHOOD_ROW], ints[plan.PREDICTION_ROW]):
         fill(work, row, zero)
     for m in range(ints[plan.NUM_MODALITIES]):
         joint = ints[ints[plan.A_JOINT] + m]
@@ -83,7 +84,7 @@ def _observe_distribution(ints, reals, work, m, lane, target, size, log_a, distr
 
 @inline
 def infer_states(ints, work):
-    """Set block 0 to the posterior beliefs and their joints.
+    """Set the beliefs of now to the posterior, and their joints.
 
     Stops after a sweep that changes no bit of the tile: all later sweeps would give the same.
     """
@@ -109,7 +110,7 @@ def infer_states(ints, work):
                 changed |= softmax(work, message + start, start, states, ints[plan.SPARE_ROW])
         if not changed:
             break
-    multiply_joints(ints, work, plan.NOW, ints[plan.ALL_JOINTS])
+    multiply_joints(ints, work, ints[plan.ALL_JOINTS])
 
 
 @inline
@@ -149,7 +150,7 @@ def _pass_message(ints, work, k, at, arity, i):
 
 @inline
 def free_energy(ints, work, target):
-    """Set row `target` to the variational free energy of block 0, in nats."""
+    """Set row `target` to the variational free energy of the beliefs of now, in nats."""
     fill(work, target, work.dtype.type(0))
     base = ints[plan.BASE_ROW]
     for s in range(ints[plan.TOTAL_STATES]):

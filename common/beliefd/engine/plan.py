@@ -14,9 +14,8 @@ joint
     The distinct sets of factors that a modality or a transition depends on, each computed once. A joint of one factor
     is that factor's beliefs; a joint of several is their product, its states flattened with the last factor fastest.
     Joint f is factor f alone; in a mask of joints, bit i is joint NUM_FACTORS + i.
-block
-    The scratch rows of beliefs and joints at one time: block 0 holds the beliefs of now, block d + 1 those predicted
-    after d + 1 actions of a policy.
+operation
+    A step of prediction, `JOIN` to `SUM`: first its name, then the row of its target, then what it needs.
 node
     An action in the tree of policies: policies with the same first actions share them. Depth-first order.
 """
@@ -32,11 +31,14 @@ from numpy.typing import NDArray
 LANES = 64
 """Agents per tile. Every row of scratch has this many columns, and every innermost loop runs over all of them."""
 
-NOW = np.int64(0)
-"""The row at which block 0 begins. Typed, for a literal 0 would have helpers compiled a second time."""
+NODE_INTS = 4
+"""Integers of a node: depth, the row with what it adds to G, start and end of the policies that end here."""
 
-NODE_HEADER = 6
-"""Integers of a node before its actions: depth, masks of factors, joints and modalities to compute, leaf start, end."""
+# Names of operations, and what stands after the name and the row of the target:
+JOIN = 0  # the joint; per factor what is added to a state of the joint's index to get its row
+MOVE = 1  # the first row of the parents' joint, the factor, the action
+VALUE = 2  # the first row of the modality's joint, the modality
+SUM = 3  # how many rows; these rows
 
 # Integers.
 (
@@ -45,6 +47,7 @@ NODE_HEADER = 6
     NUM_JOINTS,
     NUM_POLICIES,
     NUM_NODES,
+    NUM_OPERATIONS,
     NUM_ITER,
     TOTAL_STATES,
     USE_STATES_INFO_GAIN,
@@ -52,12 +55,11 @@ NODE_HEADER = 6
     MARGINAL,
     TRANSITION_JOINTS,  # mask of the joints of several factors that transitions need
     ALL_JOINTS,  # mask of the joints of several factors
-    BLOCK_ROWS,
     # The first scratch row of each region.
     BASE_ROW,  # ln prior plus what single-factor modalities say, per state
     MESSAGE_ROW,  # unnormalised ln posterior, per state
     LIKELIHOOD_ROW,  # summed ln likelihoods of the joints of several factors
-    VALUE_ROW,  # a modality's part of G, per depth and modality
+    PREDICTION_ROW,  # where operations put their results; in inference, room for the states of one factor
     NEG_EFE_ROW,  # G summed down to each depth; the first is zero
     OBSERVATION_ROW,  # predicted probabilities of one modality's observations
     SPARE_ROW,  # three rows for whoever needs them
@@ -82,15 +84,17 @@ NODE_HEADER = 6
     CONTROLLED,
     COUPLED,  # whether a modality of several factors informs it
     B_JOINT,
+    B_WIDTH,  # as A_WIDTH
     B_START,  # which of B_ROWS is that of action 0 and next state 0; next state fastest
     # Per modality:
     NUM_OBS,
     OBS_START,  # of the modality's first observation among all observations, and its row among A_ROWS
     A_JOINT,
+    A_WIDTH,  # columns where all entries are kept; 0 where only those that are not zero
     LOG_A_START,
     LINEAR_START,
     # Per joint:
-    JOINT_ROW,  # in its block
+    JOINT_ROW,  # of the beliefs of now
     JOINT_SIZE,
     JOINT_ARITY,
     JOINT_LIKELIHOOD,  # among the likelihood rows; -1 where no modality of several factors has this joint
@@ -101,10 +105,11 @@ NODE_HEADER = 6
     A_COLUMNS,
     B_ROWS,
     B_COLUMNS,
-    NODES,  # (node, NODE_HEADER + factor)
+    OPERATIONS,
+    NODES,  # (node, NODE_INTS)
     LEAF_POLICIES,
     FIRST_ACTIONS,  # (policy, factor)
-) = range(BELIEFS_AT + 1, BELIEFS_AT + 26)
+) = range(BELIEFS_AT + 1, BELIEFS_AT + 29)
 
 # Real sections; the first three have one entry.
 (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beliefd.engine import plan
+from beliefd.engine.forecast import forecast
 from beliefd.engine.layout import RecordLayout
-from beliefd.engine.plan import NODE_HEADER
+from beliefd.engine.plan import NODE_INTS
 from beliefd.engine.policytree import policy_tree
+from beliefd.engine.schedule import Blocks, schedule
 from beliefd.engine.vectormath import FLOOR
 from beliefd.model import Model
 from beliefd_proto.model_info import ModelInfo
 
 _TIE_TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
+_DENSE = 0.5
+"""Above this share of entries that are not zero, skipping the others costs more than it saves."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +56,6 @@ def compile_model(model: Model) -> CompiledModel:
         joints.fields(),
         _likelihoods(model, joints),
         _transitions(model, joints),
-        _policies(model, joints),
     ):
         fields.update(part)
     scratch_rows = _place_scratch(fields, model, joints)
@@ -82,9 +86,9 @@ class _Joints:
                 self.likelihood[j] = self.likelihood_rows
                 self.likelihood_rows += self.sizes[j]
 
-    def mask(self, sets: list[tuple[int, ...]], *, touching: int = -1) -> int:
-        """Mask the joints of several factors among `sets` that have a factor in the mask `touching`."""
-        chosen = {factors for factors in sets if len(factors) > 1 and any(touching >> f & 1 for f in factors)}
+    def mask(self, sets: list[tuple[int, ...]]) -> int:
+        """Mask the joints of several factors among `sets`."""
+        chosen = {factors for factors in sets if len(factors) > 1}
         return sum(1 << (self.number[factors] - len(self.num_states)) for factors in chosen)
 
     def fields(self) -> dict[int, Any]:
@@ -97,7 +101,6 @@ class _Joints:
             plan.NUM_JOINTS: len(self.members),
             plan.TRANSITION_JOINTS: _signed(self.mask(self.B)),
             plan.ALL_JOINTS: _signed(self.mask(self.members)),
-            plan.BLOCK_ROWS: self.end,
             plan.JOINT_ROW: self.rows,
             plan.JOINT_SIZE: self.sizes,
             plan.JOINT_ARITY: [len(factors) for factors in self.members],
@@ -161,9 +164,10 @@ def _likelihoods(model: Model, joints: _Joints) -> dict[int, Any]:
         if model.use_states_info_gain:
             weight += (matrix * _log_floor(matrix)).sum(axis=0)
         linear.append(weight)
-    rows, columns, values = _sparse(matrices)
+    rows, columns, values, widths = _kept([[matrix] for matrix in matrices])
     return {
         plan.A_JOINT: [joints.number[factors] for factors in joints.A],
+        plan.A_WIDTH: widths,
         plan.LOG_A_START: _starts([matrix.size for matrix in matrices]),
         plan.LOG_A: np.concatenate([_log_floor(matrix).reshape(-1) for matrix in matrices]),
         plan.LINEAR_START: _starts([len(weight) for weight in linear]),
@@ -175,51 +179,73 @@ def _likelihoods(model: Model, joints: _Joints) -> dict[int, Any]:
 
 
 def _transitions(model: Model, joints: _Joints) -> dict[int, Any]:
-    matrices = []
-    for tensor, factors in zip(model.B, model.B_dependencies, strict=True):
-        axes = [len(factors) + 1, 0, *(1 + position for position in np.argsort(factors))]
-        matrices.append(tensor.transpose(axes).reshape(tensor.shape[-1] * tensor.shape[0], -1))
-    rows, columns, values = _sparse(matrices)
+    matrices = _transition_matrices(model)
+    rows, columns, values, widths = _kept(matrices)
     return {
         plan.B_JOINT: [joints.number[factors] for factors in joints.B],
-        plan.B_START: _starts([len(matrix) for matrix in matrices]),
+        plan.B_WIDTH: widths,
+        plan.B_START: _starts([len(matrix) * matrix.shape[1] for matrix in matrices]),
         plan.B_ROWS: rows,
         plan.B_COLUMNS: columns,
         plan.B_VALUES: values,
     }
 
 
-def _policies(model: Model, joints: _Joints) -> dict[int, Any]:
-    tree = policy_tree(model.policies, model.B_dependencies)
-    nodes = np.zeros((len(tree.depths), NODE_HEADER + len(model.num_states)), dtype=np.int64)
+def _transition_matrices(model: Model) -> list[NDArray[np.float64]]:
+    """B per factor as (action, next state, state of its joint)."""
+    matrices = []
+    for tensor, factors in zip(model.B, model.B_dependencies, strict=True):
+        axes = [len(factors) + 1, 0, *(1 + position for position in np.argsort(factors))]
+        matrices.append(tensor.transpose(axes).reshape(tensor.shape[-1], tensor.shape[0], -1))
+    return matrices
+
+
+def _predictions(model: Model, joints: _Joints, first_row: int) -> tuple[dict[int, Any], int]:
+    """The fields that evaluate policies, and the rows of scratch that they take from `first_row` on."""
+    tree = policy_tree(model.policies)
+    found = forecast(tree, _transition_matrices(model), joints.B)
+    singles = range(len(model.num_states))
+    blocks = Blocks(
+        now={("belief", (f,)): joints.rows[f] for f in singles}
+        | {("joint", factors): joints.rows[j] for factors, j in joints.number.items() if len(factors) > 1},
+        states=model.num_states,
+        state_start=joints.state_start,
+        A_parents=joints.A,
+        B_parents=joints.B,
+        joint_number=joints.number,
+        first_row=first_row,
+    )
+    planned = schedule(tree, found, blocks)
+    nodes = np.zeros((len(tree.depths), NODE_INTS), dtype=np.int64)
     nodes[:, 0] = tree.depths
-    nodes[:, 1] = tree.stale
-    for mask in np.unique(tree.stale):
-        modalities = sum(1 << m for m, factors in enumerate(joints.A) if any(int(mask) >> f & 1 for f in factors))
-        chosen = tree.stale == mask
-        nodes[chosen, 3] = modalities
-        # The last step's beliefs are seen by modalities only; no transition leads on from there.
-        last = tree.depths == model.policy_len - 1
-        nodes[chosen & last, 2] = _signed(joints.mask(joints.A, touching=int(mask)))
-        nodes[chosen & ~last, 2] = _signed(joints.mask(joints.members, touching=int(mask)))
-    nodes[:, 4:6] = tree.leaves
-    nodes[:, NODE_HEADER:] = tree.actions
-    return {
+    nodes[:, 1] = planned.totals
+    nodes[:, 2:4] = tree.leaves
+    fields = {
         plan.NUM_NODES: len(nodes),
         plan.NODES: nodes,
+        plan.NUM_OPERATIONS: planned.count,
+        plan.OPERATIONS: planned.operations,
         plan.LEAF_POLICIES: tree.leaf_policies,
         plan.FIRST_ACTIONS: model.policies[:, 0],
     }
+    return fields, planned.rows
 
 
 def _place_scratch(fields: dict[int, Any], model: Model, joints: _Joints) -> int:
     total_states = sum(model.num_states)
-    row = (model.policy_len + 1) * joints.end
+    row = joints.end
     for name, rows in (
         (plan.BASE_ROW, total_states),
         (plan.MESSAGE_ROW, total_states),
         (plan.LIKELIHOOD_ROW, joints.likelihood_rows),
-        (plan.VALUE_ROW, model.policy_len * len(model.num_obs)),
+    ):
+        fields[name] = row
+        row += rows
+    fields[plan.PREDICTION_ROW] = row
+    predictions, rows = _predictions(model, joints, row)
+    fields.update(predictions)
+    row += max(rows, *model.num_states)
+    for name, rows in (
         (plan.NEG_EFE_ROW, model.policy_len + 1),
         (plan.OBSERVATION_ROW, max(model.num_obs)),
         (plan.SPARE_ROW, 3),
@@ -231,15 +257,28 @@ def _place_scratch(fields: dict[int, Any], model: Model, joints: _Joints) -> int
     return row
 
 
-def _sparse(matrices: Any) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Stack matrices by rows and keep their nonzero entries."""
-    counts, columns, values = [np.zeros(1, dtype=np.int64)], [], []
-    for matrix in matrices:
-        row, column = np.nonzero(matrix)
+def _kept(
+    groups: Iterable[Iterable[NDArray[np.float64]]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], list[int]]:
+    """Stack matrices by rows and keep their entries: of a group that is dense all, else those that are not zero.
+
+    Returns
+    -------
+    rows, columns, values
+        Row i has the entries rows[i] .. rows[i + 1].
+    widths : list of int
+        Per group the columns of a row where all are kept, else 0.
+    """
+    counts, columns, values, widths = [np.zeros(1, dtype=np.int64)], [], [], []
+    for group in groups:
+        matrix = np.concatenate(list(group))
+        dense = np.count_nonzero(matrix) > _DENSE * matrix.size
+        row, column = np.nonzero(np.ones_like(matrix) if dense else matrix)
         counts.append(np.bincount(row, minlength=len(matrix)))
         columns.append(column)
         values.append(matrix[row, column])
-    return np.cumsum(np.concatenate(counts)), np.concatenate(columns), np.concatenate(values)
+        widths.append(matrix.shape[1] if dense else 0)
+    return np.cumsum(np.concatenate(counts)), np.concatenate(columns), np.concatenate(values), widths
 
 
 def _log_floor(array: NDArray[np.float64]) -> NDArray[np.float64]:

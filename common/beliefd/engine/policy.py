@@ -10,54 +10,91 @@ entropy of the predicted observations is linear in the beliefs, and comes with t
 
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
-from beliefd.engine.plan import LANES, NODE_HEADER
-from beliefd.engine.tile import fill, multiply_joints, predict_factor, weigh_all_rows, weigh_rows
+from beliefd.engine.plan import JOIN, LANES, MOVE, NODE_INTS, SUM, VALUE
+from beliefd.engine.rows import weigh_row
+from beliefd.engine.tile import fill, predict_factor, weigh_rows
 from beliefd.engine.vectormath import log_floor
 
 
 @inline
 def evaluate_policies(ints, reals, work):
-    """Set the score rows to G of each policy, given beliefs and joints in block 0."""
-    factors, modalities, block_rows = ints[plan.NUM_FACTORS], ints[plan.NUM_MODALITIES], ints[plan.BLOCK_ROWS]
+    """Set the score rows to G of each policy, given the beliefs of now and their joints."""
+    _predict(ints, reals, work)
     node = ints[plan.NODES]
     fill(work, ints[plan.NEG_EFE_ROW], work.dtype.type(0))
     for _ in range(ints[plan.NUM_NODES]):
-        depth = ints[node]
-        parent = depth * block_rows
-        block = parent + block_rows
-        for f in range(factors):
-            if (ints[node + 1] >> f) & 1:
-                target = block + ints[ints[plan.STATE_START] + f]
-                predict_factor(ints, reals, work, parent, target, f, ints[node + NODE_HEADER + f])
-        multiply_joints(ints, work, block, ints[node + 2])
-        values = ints[plan.VALUE_ROW] + depth * modalities
-        total = ints[plan.NEG_EFE_ROW] + depth + 1
-        for lane in range(LANES):
-            work[total, lane] = work[total - 1, lane]
-        for m in range(modalities):
-            if (ints[node + 3] >> m) & 1:
-                _value_modality(ints, reals, work, block, m, values + m)
+        before, adds = ints[plan.NEG_EFE_ROW] + ints[node], ints[node + 1]
+        leaf, end = ints[node + 2], ints[node + 3]
+        if leaf == end:
             for lane in range(LANES):
-                work[total, lane] += work[values + m, lane]
-        for leaf in range(ints[node + 4], ints[node + 5]):
+                work[before + 1, lane] = work[before, lane] + work[adds, lane]
+        while leaf < end:
             score = ints[plan.SCORE_ROW] + ints[ints[plan.LEAF_POLICIES] + leaf]
             for lane in range(LANES):
-                work[score, lane] = work[total, lane]
-        node += NODE_HEADER + factors
+                work[score, lane] = work[before, lane] + work[adds, lane]
+            leaf += 1
+        node += NODE_INTS
 
 
 @inline
-def _value_modality(ints, reals, work, block, m, target):
-    """Set row `target` to what modality m adds to G under the predicted beliefs of a block."""
-    joint = ints[ints[plan.A_JOINT] + m]
-    first = block + ints[ints[plan.JOINT_ROW] + joint]
+def _predict(ints, reals, work):
+    """Do the operations of the plan: predict beliefs, and what a node with these beliefs adds to G."""
+    at = ints[plan.OPERATIONS]
+    for _ in range(ints[plan.NUM_OPERATIONS]):
+        operation, target = ints[at], ints[at + 1]
+        if operation == MOVE:
+            predict_factor(ints, reals, work, ints[at + 2], target, ints[at + 3], ints[at + 4])
+            at += 5
+        elif operation == VALUE:
+            _value_modality(ints, reals, work, ints[at + 2], ints[at + 3], target)
+            at += 4
+        elif operation == SUM:
+            _add_rows(ints, work, target, at + 3, ints[at + 2])
+            at += 3 + ints[at + 2]
+        elif operation == JOIN:
+            _join(ints, work, target, ints[at + 2], at + 3)
+            at += 3 + ints[ints[plan.JOINT_ARITY] + ints[at + 2]]
+
+
+@inline
+def _add_rows(ints, work, target, rows, count):
+    """Set row `target` to the sum of the rows ints[rows] .. ints[rows + count - 1], of which there are two or more."""
+    a, b = ints[rows], ints[rows + 1]
+    for lane in range(LANES):
+        work[target, lane] = work[a, lane] + work[b, lane]
+    for i in range(rows + 2, rows + count):
+        c = ints[i]
+        for lane in range(LANES):
+            work[target, lane] += work[c, lane]
+
+
+@inline
+def _join(ints, work, target, j, offsets):
+    """Set rows from `target` on to joint j of the beliefs that `offsets` points to."""
+    arity = ints[ints[plan.JOINT_ARITY] + j]
+    at = ints[plan.JOINT_INDEX] + ints[ints[plan.JOINT_INDEX_START] + j]
+    for row in range(target, target + ints[ints[plan.JOINT_SIZE] + j]):
+        a, b = ints[at] + ints[offsets], ints[at + 1] + ints[offsets + 1]
+        for lane in range(LANES):
+            work[row, lane] = work[a, lane] * work[b, lane]
+        for i in range(2, arity):
+            c = ints[at + i] + ints[offsets + i]
+            for lane in range(LANES):
+                work[row, lane] *= work[c, lane]
+        at += arity
+
+
+@inline
+def _value_modality(ints, reals, work, first, m, target):
+    """Set row `target` to what modality m adds to G under the predicted joint from row `first` on."""
     linear = ints[plan.LINEAR] + ints[ints[plan.LINEAR_START] + m]
-    weigh_all_rows(reals, work, target, first, linear, ints[ints[plan.JOINT_SIZE] + joint])
+    weigh_row(work, target, reals, linear, ints[ints[plan.JOINT_SIZE] + ints[ints[plan.A_JOINT] + m]], first)
     if not ints[plan.USE_STATES_INFO_GAIN]:
         return
     predicted, count = ints[plan.OBSERVATION_ROW], ints[ints[plan.NUM_OBS] + m]
     pointer = ints[plan.A_ROWS] + ints[ints[plan.OBS_START] + m]
-    weigh_rows(ints, reals, work, predicted, count, first, ints[plan.A_COLUMNS], ints[plan.A_VALUES], pointer)
+    width = ints[ints[plan.A_WIDTH] + m]
+    weigh_rows(ints, reals, work, predicted, count, first, ints[plan.A_COLUMNS], ints[plan.A_VALUES], pointer, width)
     for row in range(predicted, predicted + count):
         for lane in range(LANES):
             p = work[row, lane]

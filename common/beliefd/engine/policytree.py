@@ -1,4 +1,4 @@
-"""Policies as a tree: what policies with the same first actions share is computed once."""
+"""Policies as a tree: what policies with the same first actions share stands there once."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class PolicyTree:
-    """The tree in depth-first order.
+    """The tree in depth-first order. A node is an action after those of its ancestors.
 
     Attributes
     ----------
     depths : ndarray of int64, shape (nodes,)
         0 for a first action.
+    parents : ndarray of int64, shape (nodes,)
+        The node before; -1 for a first action.
     actions : ndarray of int64, shape (nodes, factors)
-    stale : ndarray of int64, shape (nodes,)
-        Mask of the factors whose beliefs at this depth are not those last computed at this depth. A factor that no
-        action moves is stale once per depth.
     leaves : ndarray of int64, shape (nodes, 2)
         Start and end among `leaf_policies` of the policies that end here; empty above the last depth.
     leaf_policies : ndarray of int64, shape (policies,)
     """
 
     depths: NDArray[np.int64]
+    parents: NDArray[np.int64]
     actions: NDArray[np.int64]
-    stale: NDArray[np.int64]
     leaves: NDArray[np.int64]
     leaf_policies: NDArray[np.int64]
 
 
-def policy_tree(policies: NDArray[np.int32], B_dependencies: tuple[tuple[int, ...], ...]) -> PolicyTree:
+def policy_tree(policies: NDArray[np.int32]) -> PolicyTree:
     """Build the tree of policies, shape (policies, policy_len, factors); duplicates share a leaf."""
     count, length, factors = policies.shape
     flat = policies.reshape(count, length * factors)
@@ -52,31 +51,15 @@ def policy_tree(policies: NDArray[np.int32], B_dependencies: tuple[tuple[int, ..
     leaf_end = np.append(leaf_start[1:], count)
     leaves = np.zeros((len(owner), 2), dtype=np.int64)
     leaves[depths == length - 1] = np.stack([leaf_start, leaf_end], axis=1)
-    return PolicyTree(depths, actions, _stale_factors(depths, actions, length, B_dependencies), leaves, order)
+    return PolicyTree(depths, _parents(depths, length), actions, leaves, order)
 
 
-def _stale_factors(
-    depths: NDArray[np.int64],
-    actions: NDArray[np.int64],
-    length: int,
-    B_dependencies: tuple[tuple[int, ...], ...],
-) -> NDArray[np.int64]:
-    # Every computation of a factor at a depth gets a version. What a node needs is made from an action and the versions
-    # of the parents one step up; where those are what the last computation at its depth used, it stands there already.
-    factors = len(B_dependencies)
-    versions = [[0] * factors for _ in range(length + 1)]
-    made_from: list[list[tuple[int, ...] | None]] = [[None] * factors for _ in range(length)]
-    masks = np.zeros(len(depths), dtype=np.int64)
-    latest = 0
-    for node, (depth, row) in enumerate(zip(depths.tolist(), actions.tolist(), strict=True)):
-        parents = versions[depth]
-        mask = 0
-        for f, dependencies in enumerate(B_dependencies):
-            sources = (row[f], *(parents[p] for p in dependencies))
-            if made_from[depth][f] != sources:
-                made_from[depth][f] = sources
-                latest += 1
-                versions[depth + 1][f] = latest
-                mask |= 1 << f
-        masks[node] = mask
-    return masks
+def _parents(depths: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """The last node of the depth above that stands before a node."""
+    parents = np.full(len(depths), -1)
+    above = np.flatnonzero(depths == 0)
+    for depth in range(1, length):
+        nodes = np.flatnonzero(depths == depth)
+        parents[nodes] = above[np.searchsorted(above, nodes) - 1]
+        above = nodes
+    return parents

@@ -10,6 +10,7 @@ depends on its place in the tile. `work` is the scratch, shape (rows, LANES), of
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
 from beliefd.engine.plan import LANES
+from beliefd.engine.rows import weigh_four_rows, weigh_row, weigh_some_rows
 from beliefd.engine.vectormath import exp
 
 
@@ -21,91 +22,57 @@ def fill(work, row, value):
 
 
 @inline
-def weigh_rows(ints, reals, work, target, count, first, columns, values, pointer):
-    """Set `count` rows from `target` on to sparse sums: of reals[values + i] times row first + ints[columns + i].
+def weigh_rows(ints, reals, work, target, count, first, columns, values, pointer, width):
+    """Set `count` rows from `target` on to sums of reals[values + i] times row first + ints[columns + i].
 
-    i runs from ints[pointer] to ints[pointer + 1] for the first of them, and so on. A pass over the target costs as
-    much as one over a source, so a pass takes four sources, and the first one what is over.
+    i runs from ints[pointer] to ints[pointer + 1] for the first of them, and so on. Where `width` is not 0, all rows
+    have that many entries, in the order of the columns.
     """
-    for row in range(target, target + count):
-        i, end = ints[pointer], ints[pointer + 1]
-        pointer += 1
-        over = (end - i) % 4
-        if over == 0:
-            fill(work, row, work.dtype.type(0))
-        elif over == 1:
-            a, u = first + ints[columns + i], reals[values + i]
-            for lane in range(LANES):
-                work[row, lane] = u * work[a, lane]
-        else:
-            # With two sources the third is the second again, at no weight.
-            last = i + over - 1
-            a, b, c = first + ints[columns + i], first + ints[columns + i + 1], first + ints[columns + last]
-            u, v, w = reals[values + i], reals[values + i + 1], reals[values + last]
-            if over == 2:
-                w = work.dtype.type(0)
-            for lane in range(LANES):
-                work[row, lane] = u * work[a, lane] + v * work[b, lane] + w * work[c, lane]
-        i += over
-        while i < end:
-            a, b = first + ints[columns + i], first + ints[columns + i + 1]
-            c, d = first + ints[columns + i + 2], first + ints[columns + i + 3]
-            u, v, w, x = reals[values + i], reals[values + i + 1], reals[values + i + 2], reals[values + i + 3]
-            for lane in range(LANES):
-                work[row, lane] += u * work[a, lane] + v * work[b, lane] + w * work[c, lane] + x * work[d, lane]
-            i += 4
+    row = 0
+    if width > 0:
+        at = values + ints[pointer]
+        while row + 4 <= count:
+            weigh_four_rows(work, target + row, reals, at + row * width, width, first)
+            row += 4
+        while row < count:
+            weigh_row(work, target + row, reals, at + row * width, width, first)
+            row += 1
+        return
+    while row < count:
+        i = ints[pointer + row]
+        entries = ints[pointer + row + 1] - i
+        weigh_some_rows(work, target + row, reals, values + i, ints, columns + i, entries, first)
+        row += 1
 
 
 @inline
-def weigh_all_rows(reals, work, target, first, values, count):
-    """As `weigh_rows`, with `count` adjacent rows and values."""
-    u = reals[values]
-    for lane in range(LANES):
-        work[target, lane] = u * work[first, lane]
-    i = 1
-    while i + 4 <= count:
-        a = first + i
-        u, v, w, x = reals[values + i], reals[values + i + 1], reals[values + i + 2], reals[values + i + 3]
-        for lane in range(LANES):
-            work[target, lane] += (
-                u * work[a, lane] + v * work[a + 1, lane] + w * work[a + 2, lane] + x * work[a + 3, lane]
-            )
-        i += 4
-    while i < count:
-        a, u = first + i, reals[values + i]
-        for lane in range(LANES):
-            work[target, lane] += u * work[a, lane]
-        i += 1
-
-
-@inline
-def multiply_joints(ints, work, block, mask):
-    """Compute the joints in the mask from the beliefs of the block that begins at row `block`."""
+def multiply_joints(ints, work, mask):
+    """Compute the joints in the mask from the beliefs of now."""
     factors = ints[plan.NUM_FACTORS]
     for j in range(factors, ints[plan.NUM_JOINTS]):
         if not (mask >> (j - factors)) & 1:
             continue
         arity = ints[ints[plan.JOINT_ARITY] + j]
         at = ints[plan.JOINT_INDEX] + ints[ints[plan.JOINT_INDEX_START] + j]
-        first = block + ints[ints[plan.JOINT_ROW] + j]
+        first = ints[ints[plan.JOINT_ROW] + j]
         for target in range(first, first + ints[ints[plan.JOINT_SIZE] + j]):
-            a, b = block + ints[at], block + ints[at + 1]
+            a, b = ints[at], ints[at + 1]
             for lane in range(LANES):
                 work[target, lane] = work[a, lane] * work[b, lane]
             for i in range(at + 2, at + arity):
-                c = block + ints[i]
+                c = ints[i]
                 for lane in range(LANES):
                     work[target, lane] *= work[c, lane]
             at += arity
 
 
 @inline
-def predict_factor(ints, reals, work, source, target, factor, action):
-    """Move one factor's beliefs: rows from `target` on become B(action) times the parents of the block at `source`."""
-    parents = source + ints[ints[plan.JOINT_ROW] + ints[ints[plan.B_JOINT] + factor]]
+def predict_factor(ints, reals, work, parents, target, factor, action):
+    """Move one factor's beliefs: rows from `target` on become B(action) times the joint of its parents."""
     states = ints[ints[plan.NUM_STATES] + factor]
     pointer = ints[plan.B_ROWS] + ints[ints[plan.B_START] + factor] + action * states
-    weigh_rows(ints, reals, work, target, states, parents, ints[plan.B_COLUMNS], ints[plan.B_VALUES], pointer)
+    width = ints[ints[plan.B_WIDTH] + factor]
+    weigh_rows(ints, reals, work, target, states, parents, ints[plan.B_COLUMNS], ints[plan.B_VALUES], pointer, width)
 
 
 @inline

@@ -1,0 +1,189 @@
+"""In what order a model's predictions are made, and in which rows of scratch: each once, each row free again early."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beliefd.engine.forecast import Forecast, Recipe
+from beliefd.engine.plan import JOIN, MOVE, SUM, VALUE
+from beliefd.engine.policytree import PolicyTree
+
+Key = tuple[str, tuple[int, ...]]
+"""Names a block of rows: ("belief", (number,)), ("joint", beliefs), ("value", (modality, *beliefs)), ("total", …)."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Operations for the kernels.
+
+    Attributes
+    ----------
+    operations : list of int
+        One after the other; see `beliefd.engine.plan`.
+    count : int
+        How many operations.
+    rows : int
+        Rows of scratch that they take from `first_row` on.
+    totals : ndarray of int64, shape (nodes,)
+        The row with what a node adds to G.
+    """
+
+    operations: list[int]
+    count: int
+    rows: int
+    totals: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """What the schedule has to know of a model: see `beliefd.engine.planner`.
+
+    Attributes
+    ----------
+    now : dict
+        First row of what exists before: ("belief", (f,)) and ("joint", beliefs of now).
+    states : list of int
+        Per factor.
+    state_start : list of int
+        Of the factor's first state among all states.
+    A_parents, B_parents : list of tuple of int
+        The factors that a modality, and a factor's transition, depend on.
+    joint_number : dict
+        Of the joint of these factors.
+    first_row : int
+        Of the rows that may be used.
+    """
+
+    now: dict[Key, int]
+    states: Sequence[int]
+    state_start: Sequence[int]
+    A_parents: Sequence[tuple[int, ...]]
+    B_parents: Sequence[tuple[int, ...]]
+    joint_number: dict[tuple[int, ...], int]
+    first_row: int
+
+
+@dataclass(frozen=True)
+class _Operation:
+    kind: int
+    target: Key
+    rows: int
+    sources: tuple[Key, ...]
+    details: tuple[int, ...]
+
+
+def schedule(tree: PolicyTree, found: Forecast, blocks: Blocks) -> Schedule:
+    """Order the predictions of a tree, so that few blocks of rows are in use at once."""
+    writer = _Writer(found, blocks)
+    totals = {node: writer.total(tuple(found.beliefs[node].tolist())) for node in _order(tree, found)}
+    operations = writer.operations
+    place, rows = _place(operations, blocks, set(totals.values()))
+    written: list[int] = []
+    for operation in operations:
+        written += _written(operation, place, blocks)
+    nodes = [place[totals[node]] for node in range(len(tree.depths))]
+    return Schedule(written, len(operations), rows, np.array(nodes, dtype=np.int64))
+
+
+def _order(tree: PolicyTree, found: Forecast) -> list[int]:
+    """Depth first, but a node whose beliefs are reached by a shorter path as well comes after all others.
+
+    What follows from it follows from the shorter path too, mostly, and is there already.
+    """
+    _, which = np.unique(found.beliefs, axis=0, return_inverse=True)
+    which = which.reshape(-1)
+    shortest = np.full(int(which.max()) + 1, len(tree.depths))
+    np.minimum.at(shortest, which, tree.depths)
+    late = tree.depths > shortest[which]
+    for node, parent in enumerate(tree.parents.tolist()):
+        if parent >= 0 and late[parent]:
+            late[node] = True
+    return [*np.flatnonzero(~late).tolist(), *np.flatnonzero(late).tolist()]
+
+
+class _Writer:
+    """Writes each operation when its result is first asked for."""
+
+    def __init__(self, found: Forecast, blocks: Blocks) -> None:
+        self.operations: list[_Operation] = []
+        self._found = found
+        self._blocks = blocks
+        self._done: set[Key] = set(blocks.now)
+
+    def total(self, beliefs: tuple[int, ...]) -> Key:
+        """What a node with these beliefs, one per factor, adds to G."""
+        values = tuple(self._value(m, tuple(beliefs[f] for f in p)) for m, p in enumerate(self._blocks.A_parents))
+        if len(values) == 1:
+            return values[0]
+        return self._write(_Operation(SUM, ("total", tuple(i for _, value in values for i in value)), 1, values, ()))
+
+    def _value(self, modality: int, beliefs: tuple[int, ...]) -> Key:
+        key: Key = ("value", (modality, *beliefs))
+        if key in self._done:
+            return key
+        source = self._joint(self._blocks.A_parents[modality], beliefs)
+        return self._write(_Operation(VALUE, key, 1, (source,), (modality,)))
+
+    def _joint(self, factors: tuple[int, ...], beliefs: tuple[int, ...]) -> Key:
+        members = tuple(self._belief(belief) for belief in beliefs)
+        if len(members) == 1:
+            return members[0]
+        size = int(np.prod([self._blocks.states[f] for f in factors]))
+        joint = self._blocks.joint_number[factors]
+        return self._write(_Operation(JOIN, ("joint", beliefs), size, members, (joint, *factors)))
+
+    def _belief(self, number: int) -> Key:
+        key: Key = ("belief", (number,))
+        if key in self._done:
+            return key
+        recipe: Recipe = self._found.recipes[number - len(self._blocks.states)]
+        source = self._joint(self._blocks.B_parents[recipe.factor], recipe.parents)
+        rows = self._blocks.states[recipe.factor]
+        return self._write(_Operation(MOVE, key, rows, (source,), (recipe.factor, recipe.action)))
+
+    def _write(self, operation: _Operation) -> Key:
+        if operation.target not in self._done:
+            self._done.add(operation.target)
+            self.operations.append(operation)
+        return operation.target
+
+
+def _place(operations: Sequence[_Operation], blocks: Blocks, kept: Iterable[Key]) -> tuple[dict[Key, int], int]:
+    """Give every block its rows; those of a block that nothing reads any more serve the next one of its size."""
+    last_read: dict[Key, int] = dict.fromkeys(kept, len(operations))
+    for i, operation in enumerate(operations):
+        for source in operation.sources:
+            last_read[source] = max(last_read.get(source, 0), i)
+    ends: defaultdict[int, list[_Operation]] = defaultdict(list)
+    for operation in operations:
+        ends[last_read[operation.target]].append(operation)
+    free: defaultdict[int, list[int]] = defaultdict(list)
+    place = dict(blocks.now)
+    row = blocks.first_row
+    for i, operation in enumerate(operations):
+        if free[operation.rows]:
+            place[operation.target] = free[operation.rows].pop()
+        else:
+            place[operation.target] = row
+            row += operation.rows
+        for ended in ends[i]:
+            free[ended.rows].append(place[ended.target])
+    return place, row - blocks.first_row
+
+
+def _written(operation: _Operation, place: dict[Key, int], blocks: Blocks) -> list[int]:
+    target = place[operation.target]
+    sources = [place[source] for source in operation.sources]
+    if operation.kind == JOIN:
+        joint, *factors = operation.details
+        # A joint's index counts states among all states: what is added to it gives the row of a member's state.
+        offsets = [row - blocks.state_start[f] for row, f in zip(sources, factors, strict=True)]
+        return [JOIN, target, joint, *offsets]
+    if operation.kind == SUM:
+        return [SUM, target, len(sources), *sources]
+    return [operation.kind, target, *sources, *operation.details]

@@ -1,0 +1,136 @@
+"""The operations of a plan, replayed: every row holds what is read from it when it is read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from beliefd.engine import plan
+from beliefd.engine.planner import CompiledModel, compile_model
+from beliefd.model import Model
+from models import grid, random_model, tmaze
+
+
+def replay(compiled: CompiledModel, now: np.ndarray) -> np.ndarray:
+    """What each node adds to G, by the operations alone; a row that was never written is not a number."""
+    ints, reals = compiled.ints, compiled.reals
+    work = np.full(compiled.scratch_rows, np.nan)
+    work[: len(now)] = now
+
+    def section(name: int, i: int) -> int:
+        return int(ints[ints[name] + i])
+
+    def weighed(pointer: int, count: int, columns: int, values: int, first: int) -> np.ndarray:
+        sums = np.zeros(count)
+        for row in range(count):
+            for i in range(int(ints[pointer + row]), int(ints[pointer + row + 1])):
+                sums[row] += reals[values + i] * work[first + ints[columns + i]]
+        return sums
+
+    at = int(ints[plan.OPERATIONS])
+    for _ in range(ints[plan.NUM_OPERATIONS]):
+        name, target = ints[at : at + 2]
+        if name == plan.MOVE:
+            first, f, action = ints[at + 2 : at + 5]
+            states = section(plan.NUM_STATES, f)
+            pointer = int(ints[plan.B_ROWS]) + section(plan.B_START, f) + int(action) * states
+            moved = weighed(pointer, states, int(ints[plan.B_COLUMNS]), int(ints[plan.B_VALUES]), first)
+            work[target : target + states] = moved
+            at += 5
+        elif name == plan.VALUE:
+            first, m = ints[at + 2 : at + 4]
+            joint = section(plan.A_JOINT, m)
+            linear = int(ints[plan.LINEAR]) + section(plan.LINEAR_START, m)
+            size = section(plan.JOINT_SIZE, joint)
+            value = float(reals[linear : linear + size] @ work[first : first + size])
+            pointer = int(ints[plan.A_ROWS]) + section(plan.OBS_START, m)
+            p = weighed(pointer, section(plan.NUM_OBS, m), int(ints[plan.A_COLUMNS]), int(ints[plan.A_VALUES]), first)
+            work[target] = value - float((p * np.log(np.maximum(p, 2.0**-52))).sum())
+            at += 4
+        elif name == plan.SUM:
+            rows = ints[at + 3 : at + 3 + ints[at + 2]]
+            work[target] = work[rows].sum()
+            at += 3 + len(rows)
+        else:
+            joint = int(ints[at + 2])
+            arity, size = section(plan.JOINT_ARITY, joint), section(plan.JOINT_SIZE, joint)
+            start = int(ints[plan.JOINT_INDEX]) + section(plan.JOINT_INDEX_START, joint)
+            states = ints[start : start + arity * size].reshape(size, arity)
+            work[target : target + size] = work[states + ints[at + 3 : at + 3 + arity]].prod(axis=1)
+            at += 3 + arity
+    nodes = ints[ints[plan.NODES] :][: ints[plan.NUM_NODES] * plan.NODE_INTS].reshape(-1, plan.NODE_INTS)
+    return work[nodes[:, 1]]
+
+
+def direct(model: Model, now: list[np.ndarray]) -> dict[tuple[tuple[int, ...], ...], float]:
+    """What the last action of every beginning of a policy adds to G."""
+    added = {}
+    for policy in model.policies.tolist():
+        beliefs = now
+        for depth in range(len(policy)):
+            beliefs = [
+                _contracted(model.B[f][..., policy[depth][f]], [beliefs[p] for p in parents])
+                for f, parents in enumerate(model.B_dependencies)
+            ]
+            key = tuple(tuple(actions) for actions in policy[: depth + 1])
+            added[key] = sum(_value(model, m, beliefs) for m in range(len(model.A)))
+    return added
+
+
+def _value(model: Model, m: int, beliefs: list[np.ndarray]) -> float:
+    parents = [beliefs[p] for p in model.A_dependencies[m]]
+    A = model.A[m]
+    p = _contracted(A, parents)
+    ambiguity = _contracted(-(A * np.log(np.maximum(A, 2.0**-52))).sum(axis=0, keepdims=True), parents)[0]
+    return float(p @ model.C[m] - (p * np.log(np.maximum(p, 2.0**-52))).sum() - ambiguity)
+
+
+def _contracted(tensor: np.ndarray, parents: list[np.ndarray]) -> np.ndarray:
+    for parent in reversed(parents):
+        tensor = tensor @ parent
+    return tensor
+
+
+def models() -> list[Model]:
+    randoms = [random_model(np.random.default_rng(seed), sharp=seed % 2 == 0) for seed in range(40)]
+    return [tmaze(policy_len=3, dtype="float64"), grid(4, dtype="float64"), *randoms]
+
+
+@pytest.mark.parametrize("model", models())
+def test_every_node_adds_what_its_path_adds(model: Model) -> None:
+    compiled = compile_model(model)
+    rng = np.random.default_rng(1)
+    now = [rng.dirichlet(np.ones(n)) for n in model.num_states]
+    first_free = int(compiled.ints[plan.BASE_ROW])
+    rows = np.full(first_free, np.nan)
+    rows[: sum(model.num_states)] = np.concatenate(now)
+    for j in range(len(now), compiled.ints[plan.NUM_JOINTS]):
+        arity = int(compiled.ints[compiled.ints[plan.JOINT_ARITY] + j])
+        size = int(compiled.ints[compiled.ints[plan.JOINT_SIZE] + j])
+        start = int(compiled.ints[plan.JOINT_INDEX] + compiled.ints[compiled.ints[plan.JOINT_INDEX_START] + j])
+        states = compiled.ints[start : start + arity * size].reshape(size, arity)
+        row = int(compiled.ints[compiled.ints[plan.JOINT_ROW] + j])
+        rows[row : row + size] = rows[states].prod(axis=1)
+    added = replay(compiled, rows)
+    expected = direct(model, now)
+    ints = compiled.ints
+    nodes = ints[ints[plan.NODES] :][: ints[plan.NUM_NODES] * plan.NODE_INTS].reshape(-1, plan.NODE_INTS)
+    path: list[float] = []
+    total = 0.0
+    leaves = {}
+    for (depth, _, start, end), value in zip(nodes.tolist(), added, strict=True):
+        path = [*path[:depth], value]
+        total = sum(path)
+        for leaf in range(start, end):
+            leaves[int(ints[ints[plan.LEAF_POLICIES] + leaf])] = total
+    for p, policy in enumerate(model.policies.tolist()):
+        keys = [tuple(tuple(actions) for actions in policy[: depth + 1]) for depth in range(len(policy))]
+        assert leaves[p] == pytest.approx(sum(expected[key] for key in keys), rel=1e-9, abs=1e-9)
+
+
+def test_rows_are_used_again() -> None:
+    """A walk of four steps on a grid predicts 102 beliefs of 49 cells; less than a quarter is in use at once."""
+    compiled = compile_model(grid(7, policy_len=4))
+    predicted = compiled.ints[plan.NEG_EFE_ROW] - compiled.ints[plan.PREDICTION_ROW]
+    moves = int(compiled.ints[plan.NUM_OPERATIONS]) // 2
+    assert predicted < moves * 49 // 4
