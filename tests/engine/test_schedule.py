@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -11,14 +13,26 @@ from beliefd.model import Model
 from models import grid, random_model, tmaze
 
 
+def section(ints: np.ndarray, name: int, i: int) -> int:
+    return int(ints[ints[name] + i])
+
+
+def operations(ints: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Name, target and details of each."""
+    at = int(ints[plan.OPERATIONS])
+    for _ in range(ints[plan.NUM_OPERATIONS]):
+        name, target, first = ints[at : at + 3].tolist()
+        details = {plan.MOVE: 3, plan.VALUE: 2, plan.CONTRACT: 2, plan.VALUE_GIVEN: 3, plan.SUM: 1 + first}
+        count = 1 + section(ints, plan.JOINT_ARITY, first) if name == plan.JOIN else details[name]
+        yield name, target, ints[at + 2 : at + 2 + count]
+        at += 2 + count
+
+
 def replay(compiled: CompiledModel, now: np.ndarray) -> np.ndarray:
     """What each node adds to G, by the operations alone; a row that was never written is not a number."""
     ints, reals = compiled.ints, compiled.reals
     work = np.full(compiled.scratch_rows, np.nan)
     work[: len(now)] = now
-
-    def section(name: int, i: int) -> int:
-        return int(ints[ints[name] + i])
 
     def weighed(pointer: int, count: int, columns: int, values: int, first: int) -> np.ndarray:
         sums = np.zeros(count)
@@ -27,37 +41,56 @@ def replay(compiled: CompiledModel, now: np.ndarray) -> np.ndarray:
                 sums[row] += reals[values + i] * work[first + ints[columns + i]]
         return sums
 
-    at = int(ints[plan.OPERATIONS])
-    for _ in range(ints[plan.NUM_OPERATIONS]):
-        name, target = ints[at : at + 2]
+    for name, target, details in operations(ints):
         if name == plan.MOVE:
-            first, f, action = ints[at + 2 : at + 5]
-            states = section(plan.NUM_STATES, f)
-            pointer = int(ints[plan.B_ROWS]) + section(plan.B_START, f) + int(action) * states
+            first, f, action = details
+            states = section(ints, plan.NUM_STATES, f)
+            pointer = int(ints[plan.B_ROWS]) + section(ints, plan.B_START, f) + int(action) * states
             moved = weighed(pointer, states, int(ints[plan.B_COLUMNS]), int(ints[plan.B_VALUES]), first)
             work[target : target + states] = moved
-            at += 5
         elif name == plan.VALUE:
-            first, m = ints[at + 2 : at + 4]
-            joint = section(plan.A_JOINT, m)
-            linear = int(ints[plan.LINEAR]) + section(plan.LINEAR_START, m)
-            size = section(plan.JOINT_SIZE, joint)
+            first, m = details
+            joint = section(ints, plan.A_JOINT, m)
+            linear = int(ints[plan.LINEAR]) + section(ints, plan.LINEAR_START, m)
+            size = section(ints, plan.JOINT_SIZE, joint)
             value = float(reals[linear : linear + size] @ work[first : first + size])
-            pointer = int(ints[plan.A_ROWS]) + section(plan.OBS_START, m)
-            p = weighed(pointer, section(plan.NUM_OBS, m), int(ints[plan.A_COLUMNS]), int(ints[plan.A_VALUES]), first)
+            pointer = int(ints[plan.A_ROWS]) + section(ints, plan.OBS_START, m)
+            p = weighed(
+                pointer, section(ints, plan.NUM_OBS, m), int(ints[plan.A_COLUMNS]), int(ints[plan.A_VALUES]), first
+            )
             work[target] = value - float((p * np.log(np.maximum(p, 2.0**-52))).sum())
-            at += 4
+        elif name == plan.CONTRACT:
+            first, m = details
+            rows = section(ints, plan.GIVEN_COUNT, m) + section(
+                ints, plan.NUM_STATES, section(ints, plan.GIVEN_KEPT, m)
+            )
+            pointer = int(ints[plan.GIVEN_ROWS]) + section(ints, plan.GIVEN_START, m)
+            work[target : target + rows] = weighed(
+                pointer, rows, int(ints[plan.GIVEN_COLUMNS]), int(ints[plan.GIVEN_VALUES]), first
+            )
+        elif name == plan.VALUE_GIVEN:
+            first, m, given = details
+            states, count = (
+                section(ints, plan.NUM_STATES, section(ints, plan.GIVEN_KEPT, m)),
+                section(ints, plan.GIVEN_COUNT, m),
+            )
+            value = float(work[given + count : given + count + states] @ work[first : first + states])
+            start = int(ints[plan.GIVEN_ENTRIES]) + section(ints, plan.OBS_START, m)
+            ends = ints[start : start + section(ints, plan.NUM_OBS, m) + 1]
+            p = np.zeros(len(ends) - 1)
+            for o in range(len(p)):
+                for i in range(int(ends[o]), int(ends[o + 1])):
+                    p[o] += work[given + i - ends[0]] * work[first + section(ints, plan.GIVEN_STATES, i)]
+            work[target] = value - float((p * np.log(np.maximum(p, 2.0**-52))).sum())
         elif name == plan.SUM:
-            rows = ints[at + 3 : at + 3 + ints[at + 2]]
+            rows = details[1:]
             work[target] = work[rows].sum()
-            at += 3 + len(rows)
         else:
-            joint = int(ints[at + 2])
-            arity, size = section(plan.JOINT_ARITY, joint), section(plan.JOINT_SIZE, joint)
-            start = int(ints[plan.JOINT_INDEX]) + section(plan.JOINT_INDEX_START, joint)
+            joint = int(details[0])
+            arity, size = section(ints, plan.JOINT_ARITY, joint), section(ints, plan.JOINT_SIZE, joint)
+            start = int(ints[plan.JOINT_INDEX]) + section(ints, plan.JOINT_INDEX_START, joint)
             states = ints[start : start + arity * size].reshape(size, arity)
-            work[target : target + size] = work[states + ints[at + 3 : at + 3 + arity]].prod(axis=1)
-            at += 3 + arity
+            work[target : target + size] = work[states + details[1:]].prod(axis=1)
     nodes = ints[ints[plan.NODES] :][: ints[plan.NUM_NODES] * plan.NODE_INTS].reshape(-1, plan.NODE_INTS)
     return work[nodes[:, 1]]
 
@@ -93,7 +126,24 @@ def _contracted(tensor: np.ndarray, parents: list[np.ndarray]) -> np.ndarray:
 
 def models() -> list[Model]:
     randoms = [random_model(np.random.default_rng(seed), sharp=seed % 2 == 0) for seed in range(40)]
-    return [tmaze(policy_len=3, dtype="float64"), grid(4, dtype="float64"), *randoms]
+    return [tmaze(policy_len=3, dtype="float64"), grid(4, dtype="float64"), corridors(), *randoms]
+
+
+def corridors() -> Model:
+    """A place that moves under three modalities, of it and one or two factors that stay, or that all agents share."""
+    rng = np.random.default_rng(0)
+    places, sides, kinds = 6, 2, 3
+    move = np.stack([np.eye(places), np.roll(np.eye(places), 1, axis=0)], axis=-1)
+    drift = (0.7 * np.eye(kinds) + 0.1)[:, :, np.newaxis]
+    likelihoods = [rng.dirichlet(np.ones(4), shape) for shape in ((places, sides), (kinds, places, sides), (sides,))]
+    return Model(
+        A=[np.moveaxis(A, -1, 0) for A in likelihoods],
+        B=[move, np.eye(sides)[:, :, np.newaxis], drift],
+        C=[rng.normal(size=4) for _ in likelihoods],
+        A_dependencies=[[0, 1], [2, 0, 1], [1]],
+        policy_len=4,
+        dtype="float64",
+    )
 
 
 @pytest.mark.parametrize("model", models())
@@ -126,6 +176,15 @@ def test_every_node_adds_what_its_path_adds(model: Model) -> None:
     for p, policy in enumerate(model.policies.tolist()):
         keys = [tuple(tuple(actions) for actions in policy[: depth + 1]) for depth in range(len(policy))]
         assert leaves[p] == pytest.approx(sum(expected[key] for key in keys), rel=1e-9, abs=1e-9)
+
+
+def test_what_no_action_moves_is_summed_out_once() -> None:
+    compiled = compile_model(corridors())
+    names = [name for name, _, _ in operations(compiled.ints)]
+    # d steps lead to d + 1 places. One modality sees these and what never changes. The other sees also what drifts, which
+    # has fewer states: it is kept, and each of the five places is summed out.
+    assert names.count(plan.VALUE_GIVEN) == 5 + (2 + 3 + 4 + 5)
+    assert names.count(plan.CONTRACT) == 1 + 5
 
 
 def test_rows_are_used_again() -> None:

@@ -11,6 +11,7 @@ al. (2020), J. Math. Psychol. 99, section 3, for the factorised posterior.
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
 from beliefd.engine.plan import LANES
+from beliefd.engine.rows import add_row_products
 from beliefd.engine.tile import fill, multiply_joints, predict_factor, softmax
 from beliefd.engine.vectormath import log_floor
 
@@ -115,37 +116,60 @@ def infer_states(ints, work):
 
 @inline
 def _pass_messages(ints, work, j):
-    """Add to the message rows of joint j's factors its ln likelihood, as expected under the other factors."""
+    """Add to the message rows of joint j's factors its ln likelihood, as expected under the other factors.
+
+    From the last factor to the first: its message is what remains when the product of those before it is summed out;
+    then it is summed out itself, and the one before it is the last.
+    """
+    members = ints[plan.JOINT_FACTORS] + ints[ints[plan.JOINT_FACTORS_START] + j]
     arity = ints[ints[plan.JOINT_ARITY] + j]
-    at = ints[plan.JOINT_INDEX] + ints[ints[plan.JOINT_INDEX_START] + j]
-    likelihood = ints[plan.LIKELIHOOD_ROW] + ints[ints[plan.JOINT_LIKELIHOOD] + j]
-    message = ints[plan.MESSAGE_ROW]
-    for k in range(likelihood, likelihood + ints[ints[plan.JOINT_SIZE] + j]):
-        if arity == 2:
-            a, b = ints[at], ints[at + 1]
-            for lane in range(LANES):
-                work[message + a, lane] += work[k, lane] * work[b, lane]
-            for lane in range(LANES):
-                work[message + b, lane] += work[k, lane] * work[a, lane]
-        else:
-            for i in range(at, at + arity):
-                _pass_message(ints, work, k, at, arity, i)
-        at += arity
+    first = ints[ints[plan.STATE_START] + ints[members]]
+    product, size, free = _multiply_prefixes(ints, work, members, arity)
+    rest = ints[plan.LIKELIHOOD_ROW] + ints[ints[plan.JOINT_LIKELIHOOD] + j]
+    for i in range(arity - 1, 0, -1):
+        f = ints[members + i]
+        start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
+        message = ints[plan.MESSAGE_ROW] + start
+        for s in range(states):
+            add_row_products(work, message + s, message + s, rest + s, states, product, 1, size)
+        target = free if i > 1 else ints[plan.MESSAGE_ROW] + first
+        for k in range(size):
+            if i > 1:
+                fill(work, target + k, work.dtype.type(0))
+            add_row_products(work, target + k, target + k, rest + k * states, 1, start, 1, states)
+        rest, free = target, free + size
+        size //= ints[ints[plan.NUM_STATES] + ints[members + i - 1]]
+        product = product - size if i > 2 else first
 
 
 @inline
-def _pass_message(ints, work, k, at, arity, i):
-    spare = ints[plan.SPARE_ROW]
-    for lane in range(LANES):
-        work[spare, lane] = work[k, lane]
-    for other in range(at, at + arity):
-        if other != i:
-            row = ints[other]
-            for lane in range(LANES):
-                work[spare, lane] *= work[row, lane]
-    target = ints[plan.MESSAGE_ROW] + ints[i]
-    for lane in range(LANES):
-        work[target, lane] += work[spare, lane]
+def _multiply_prefixes(ints, work, members, arity):
+    """Multiply the beliefs of the first two factors of a joint, the first three, and so on; the last is left out.
+
+    The products stand one after the other in the rows of predictions.
+
+    Returns
+    -------
+    row : int
+        The first of the last product, or of the first factor's beliefs where there is no other.
+    size : int
+        How many rows it has.
+    free : int
+        The first row after it that is free.
+    """
+    f = ints[members]
+    row, size, free = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f], ints[plan.PREDICTION_ROW]
+    for i in range(1, arity - 1):
+        f = ints[members + i]
+        start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
+        target = free
+        for k in range(row, row + size):
+            for s in range(start, start + states):
+                for lane in range(LANES):
+                    work[target, lane] = work[k, lane] * work[s, lane]
+                target += 1
+        row, size, free = free, size * states, target
+    return row, size, free
 
 
 @inline

@@ -15,7 +15,7 @@ joint
     is that factor's beliefs; a joint of several is their product, its states flattened with the last factor fastest.
     Joint f is factor f alone; in a mask of joints, bit i is joint NUM_FACTORS + i.
 operation
-    A step of prediction, `JOIN` to `SUM`: first its name, then the row of its target, then what it needs.
+    A step of prediction, `JOIN` to `VALUE_GIVEN`: first its name, then the row of its target, then what it needs.
 node
     An action in the tree of policies: policies with the same first actions share them. Depth-first order.
 """
@@ -39,6 +39,8 @@ JOIN = 0  # the joint; per factor what is added to a state of the joint's index 
 MOVE = 1  # the first row of the parents' joint, the factor, the action
 VALUE = 2  # the first row of the modality's joint, the modality
 SUM = 3  # how many rows; these rows
+CONTRACT = 4  # the first row of the joint that is summed out of A, the modality
+VALUE_GIVEN = 5  # the first row of the beliefs of the factor that is kept, the modality, the first row of its A'
 
 # Integers.
 (
@@ -59,7 +61,7 @@ SUM = 3  # how many rows; these rows
     BASE_ROW,  # ln prior plus what single-factor modalities say, per state
     MESSAGE_ROW,  # unnormalised ln posterior, per state
     LIKELIHOOD_ROW,  # summed ln likelihoods of the joints of several factors
-    PREDICTION_ROW,  # where operations put their results; in inference, room for the states of one factor
+    PREDICTION_ROW,  # where operations put their results; in inference, room for what it has to put somewhere
     NEG_EFE_ROW,  # G summed down to each depth; the first is zero
     OBSERVATION_ROW,  # predicted probabilities of one modality's observations
     SPARE_ROW,  # three rows for whoever needs them
@@ -93,11 +95,16 @@ SUM = 3  # how many rows; these rows
     A_WIDTH,  # columns where all entries are kept; 0 where only those that are not zero
     LOG_A_START,
     LINEAR_START,
+    GIVEN_KEPT,  # the factor that stays when A is contracted; -1 where it is not. See contraction
+    GIVEN_START,  # which of GIVEN_ROWS is the first of A'
+    GIVEN_COUNT,  # entries of A', and after them rows of what is linear
     # Per joint:
     JOINT_ROW,  # of the beliefs of now
     JOINT_SIZE,
     JOINT_ARITY,
     JOINT_LIKELIHOOD,  # among the likelihood rows; -1 where no modality of several factors has this joint
+    JOINT_FACTORS_START,
+    JOINT_FACTORS,
     JOINT_INDEX_START,
     JOINT_INDEX,  # (state of the joint, factor of the joint): a state among all states
     # Sparse rows: row i has the entries ROWS[i] .. ROWS[i + 1] of COLUMNS and VALUES.
@@ -105,11 +112,15 @@ SUM = 3  # how many rows; these rows
     A_COLUMNS,
     B_ROWS,
     B_COLUMNS,
+    GIVEN_ROWS,
+    GIVEN_COLUMNS,
+    GIVEN_ENTRIES,  # per observation of all modalities: entries of A' before it; and one more for the end
+    GIVEN_STATES,  # per entry of all A': the state of the factor that is kept
     OPERATIONS,
     NODES,  # (node, NODE_INTS)
     LEAF_POLICIES,
     FIRST_ACTIONS,  # (policy, factor)
-) = range(BELIEFS_AT + 1, BELIEFS_AT + 29)
+) = range(BELIEFS_AT + 1, BELIEFS_AT + 38)
 
 # Real sections; the first three have one entry.
 (
@@ -120,9 +131,10 @@ SUM = 3  # how many rows; these rows
     LOG_A,  # per modality (observation, state of the joint)
     A_VALUES,
     B_VALUES,
+    GIVEN_VALUES,
     LINEAR,  # per modality and state of its joint: the part of G that is linear in beliefs
     LOG_E,
-) = range(FIRST_ACTIONS + 1, FIRST_ACTIONS + 10)
+) = range(FIRST_ACTIONS + 1, FIRST_ACTIONS + 11)
 
 _INT_SECTIONS = range(NUM_STATES, GAMMA)
 _REAL_SECTIONS = range(GAMMA, LOG_E + 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beliefd.engine import plan
-from beliefd.engine.forecast import forecast
+from beliefd.engine.contraction import Contraction, contract
+from beliefd.engine.forecast import Forecast, forecast
 from beliefd.engine.layout import RecordLayout
 from beliefd.engine.plan import NODE_INTS
-from beliefd.engine.policytree import policy_tree
+from beliefd.engine.policytree import PolicyTree, policy_tree
 from beliefd.engine.schedule import Blocks, schedule
 from beliefd.engine.vectormath import FLOOR
 from beliefd.model import Model
@@ -48,29 +49,34 @@ class CompiledModel:
 def compile_model(model: Model) -> CompiledModel:
     """Write the plan of a model. Takes time and memory in proportion to the model; the result can be kept in a file."""
     layout = RecordLayout.of(model.info)
-    joints = _Joints(model)
+    tree = policy_tree(model.policies)
+    transitions = _transition_matrices(model)
+    found = forecast(tree, transitions, [tuple(sorted(factors)) for factors in model.B_dependencies])
+    likelihoods = _Likelihoods(model, found)
+    joints = _Joints(model, likelihoods.contractions)
     fields: dict[int, Any] = {}
     for part in (
         _sizes(model),
         _record(layout),
         joints.fields(),
-        _likelihoods(model, joints),
-        _transitions(model, joints),
+        likelihoods.fields(joints),
+        _transitions(transitions, joints),
     ):
         fields.update(part)
-    scratch_rows = _place_scratch(fields, model, joints)
+    scratch_rows = _place_scratch(fields, model, _Predictions(tree, found, joints, likelihoods.contractions))
     ints, reals = plan.pack(fields, model.dtype)
     return CompiledModel(ints, reals, model.info, layout, scratch_rows)
 
 
 class _Joints:
-    """The distinct sets of factors that modalities and transitions depend on; sets of one factor come first."""
+    """The distinct sets of factors that are multiplied somewhere; sets of one factor come first."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, contractions: Sequence[Contraction | None]) -> None:
         singles = [(f,) for f in range(len(model.num_states))]
         self.A = [tuple(sorted(factors)) for factors in model.A_dependencies]
         self.B = [tuple(sorted(factors)) for factors in model.B_dependencies]
-        self.members = list(dict.fromkeys([*singles, *self.A, *self.B]))
+        summed_out = [contraction.others for contraction in contractions if contraction is not None]
+        self.members = list(dict.fromkeys([*singles, *self.A, *self.B, *summed_out]))
         self.number = {factors: j for j, factors in enumerate(self.members)}
         self.num_states = model.num_states
         self.state_start = _starts(model.num_states)
@@ -85,6 +91,15 @@ class _Joints:
             if factors in self.A:
                 self.likelihood[j] = self.likelihood_rows
                 self.likelihood_rows += self.sizes[j]
+
+    @property
+    def inference_rows(self) -> int:
+        """Rows that inference needs beside those with names: for a factor's prediction, or for messages of a joint."""
+        needed = list(self.num_states)
+        for factors in set(self.A):
+            prefixes = np.cumprod([self.num_states[f] for f in factors])[:-1]
+            needed.append(2 * int(prefixes.sum()))
+        return max(needed)
 
     def mask(self, sets: list[tuple[int, ...]]) -> int:
         """Mask the joints of several factors among `sets`."""
@@ -105,6 +120,8 @@ class _Joints:
             plan.JOINT_SIZE: self.sizes,
             plan.JOINT_ARITY: [len(factors) for factors in self.members],
             plan.JOINT_LIKELIHOOD: self.likelihood,
+            plan.JOINT_FACTORS_START: _starts([len(factors) for factors in self.members]),
+            plan.JOINT_FACTORS: np.concatenate(self.members),
             plan.JOINT_INDEX_START: _starts([len(entry) for entry in index]),
             plan.JOINT_INDEX: np.concatenate(index),
             plan.COUPLED: [any(f in factors for factors in informs) for f in range(len(self.num_states))],
@@ -134,6 +151,7 @@ def _sizes(model: Model) -> dict[int, Any]:
         plan.ALPHA: model.alpha,
         plan.TOLERANCE: _TIE_TOLERANCE[model.dtype],
         plan.D: np.concatenate(model.D),
+        plan.FIRST_ACTIONS: model.policies[:, 0],
         plan.LOG_E: _log_floor(model.E),
     }
 
@@ -151,35 +169,61 @@ def _record(layout: RecordLayout) -> dict[int, Any]:
     }
 
 
-def _likelihoods(model: Model, joints: _Joints) -> dict[int, Any]:
-    matrices = []
-    for tensor, factors in zip(model.A, model.A_dependencies, strict=True):
-        axes = [0, *(1 + position for position in np.argsort(factors))]
-        matrices.append(tensor.transpose(axes).reshape(len(tensor), -1))
-    linear = []
-    for matrix, preference in zip(matrices, model.C, strict=True):
-        weight = np.zeros(matrix.shape[1])
-        if model.use_utility:
-            weight += preference @ matrix
-        if model.use_states_info_gain:
-            weight += (matrix * _log_floor(matrix)).sum(axis=0)
-        linear.append(weight)
-    rows, columns, values, widths = _kept([[matrix] for matrix in matrices])
-    return {
-        plan.A_JOINT: [joints.number[factors] for factors in joints.A],
-        plan.A_WIDTH: widths,
-        plan.LOG_A_START: _starts([matrix.size for matrix in matrices]),
-        plan.LOG_A: np.concatenate([_log_floor(matrix).reshape(-1) for matrix in matrices]),
-        plan.LINEAR_START: _starts([len(weight) for weight in linear]),
-        plan.LINEAR: np.concatenate(linear),
-        plan.A_ROWS: rows,
-        plan.A_COLUMNS: columns,
-        plan.A_VALUES: values,
-    }
+class _Likelihoods:
+    """A per modality, its axes in the order of the factors, and what of G is linear in their joint."""
+
+    def __init__(self, model: Model, found: Forecast) -> None:
+        self._tensors = []
+        self._linear = []
+        self.contractions = []
+        for tensor, preference, factors in zip(model.A, model.C, model.A_dependencies, strict=True):
+            A = tensor.transpose([0, *(1 + position for position in np.argsort(factors))])
+            linear = np.zeros(A.shape[1:])
+            if model.use_utility:
+                linear += np.tensordot(preference, A, 1)
+            if model.use_states_info_gain:
+                linear += (A * _log_floor(A)).sum(axis=0)
+            self._tensors.append(A)
+            self._linear.append(linear)
+            self.contractions.append(contract(A, linear, tuple(sorted(factors)), found))
+
+    def fields(self, joints: _Joints) -> dict[int, Any]:
+        matrices = [tensor.reshape(len(tensor), -1) for tensor in self._tensors]
+        rows, columns, values, widths = _kept([[matrix] for matrix in matrices])
+        return {
+            plan.A_JOINT: [joints.number[factors] for factors in joints.A],
+            plan.A_WIDTH: widths,
+            plan.LOG_A_START: _starts([matrix.size for matrix in matrices]),
+            plan.LOG_A: np.concatenate([_log_floor(matrix).reshape(-1) for matrix in matrices]),
+            plan.LINEAR_START: _starts([weight.size for weight in self._linear]),
+            plan.LINEAR: np.concatenate([weight.reshape(-1) for weight in self._linear]),
+            plan.A_ROWS: rows,
+            plan.A_COLUMNS: columns,
+            plan.A_VALUES: values,
+            **self._contracted(),
+        }
+
+    def _contracted(self) -> dict[int, Any]:
+        none = np.zeros(0, dtype=np.int64)
+        some = [contraction for contraction in self.contractions if contraction is not None]
+        rows, columns, values, _ = _kept([[contraction.matrix] for contraction in some], dense=2.0)
+        counts = [
+            np.zeros(len(A), dtype=np.int64) if c is None else c.counts
+            for A, c in zip(self._tensors, self.contractions, strict=True)
+        ]
+        return {
+            plan.GIVEN_KEPT: [-1 if c is None else c.kept for c in self.contractions],
+            plan.GIVEN_START: _starts([0 if c is None else c.rows for c in self.contractions]),
+            plan.GIVEN_COUNT: [0 if c is None else len(c.states) for c in self.contractions],
+            plan.GIVEN_ROWS: rows,
+            plan.GIVEN_COLUMNS: columns,
+            plan.GIVEN_VALUES: values,
+            plan.GIVEN_ENTRIES: [0, *np.cumsum(np.concatenate(counts))],
+            plan.GIVEN_STATES: np.concatenate([none, *(c.states for c in some)]),
+        }
 
 
-def _transitions(model: Model, joints: _Joints) -> dict[int, Any]:
-    matrices = _transition_matrices(model)
+def _transitions(matrices: list[NDArray[np.float64]], joints: _Joints) -> dict[int, Any]:
     rows, columns, values, widths = _kept(matrices)
     return {
         plan.B_JOINT: [joints.number[factors] for factors in joints.B],
@@ -200,51 +244,61 @@ def _transition_matrices(model: Model) -> list[NDArray[np.float64]]:
     return matrices
 
 
-def _predictions(model: Model, joints: _Joints, first_row: int) -> tuple[dict[int, Any], int]:
-    """The fields that evaluate policies, and the rows of scratch that they take from `first_row` on."""
-    tree = policy_tree(model.policies)
-    found = forecast(tree, _transition_matrices(model), joints.B)
-    singles = range(len(model.num_states))
-    blocks = Blocks(
-        now={("belief", (f,)): joints.rows[f] for f in singles}
-        | {("joint", factors): joints.rows[j] for factors, j in joints.number.items() if len(factors) > 1},
-        states=model.num_states,
-        state_start=joints.state_start,
-        A_parents=joints.A,
-        B_parents=joints.B,
-        joint_number=joints.number,
-        first_row=first_row,
-    )
-    planned = schedule(tree, found, blocks)
-    nodes = np.zeros((len(tree.depths), NODE_INTS), dtype=np.int64)
-    nodes[:, 0] = tree.depths
-    nodes[:, 1] = planned.totals
-    nodes[:, 2:4] = tree.leaves
-    fields = {
-        plan.NUM_NODES: len(nodes),
-        plan.NODES: nodes,
-        plan.NUM_OPERATIONS: planned.count,
-        plan.OPERATIONS: planned.operations,
-        plan.LEAF_POLICIES: tree.leaf_policies,
-        plan.FIRST_ACTIONS: model.policies[:, 0],
-    }
-    return fields, planned.rows
+class _Predictions:
+    """What evaluates policies."""
+
+    def __init__(
+        self, tree: PolicyTree, found: Forecast, joints: _Joints, contractions: Sequence[Contraction | None]
+    ) -> None:
+        self.joints = joints
+        self._tree = tree
+        self._found = found
+        self._contractions = contractions
+
+    def fields(self, first_row: int) -> tuple[dict[int, Any], int]:
+        """The fields, and how many rows of scratch predictions take from `first_row` on."""
+        tree, joints = self._tree, self.joints
+        singles = range(len(joints.num_states))
+        blocks = Blocks(
+            now={("belief", (f,)): joints.rows[f] for f in singles}
+            | {("joint", factors): joints.rows[j] for factors, j in joints.number.items() if len(factors) > 1},
+            states=joints.num_states,
+            state_start=joints.state_start,
+            A_parents=joints.A,
+            B_parents=joints.B,
+            joint_number=joints.number,
+            contractions=self._contractions,
+            first_row=first_row,
+        )
+        planned = schedule(tree, self._found, blocks)
+        nodes = np.zeros((len(tree.depths), NODE_INTS), dtype=np.int64)
+        nodes[:, 0] = tree.depths
+        nodes[:, 1] = planned.totals
+        nodes[:, 2:4] = tree.leaves
+        fields = {
+            plan.NUM_NODES: len(nodes),
+            plan.NODES: nodes,
+            plan.NUM_OPERATIONS: planned.count,
+            plan.OPERATIONS: planned.operations,
+            plan.LEAF_POLICIES: tree.leaf_policies,
+        }
+        return fields, planned.rows
 
 
-def _place_scratch(fields: dict[int, Any], model: Model, joints: _Joints) -> int:
+def _place_scratch(fields: dict[int, Any], model: Model, predictions: _Predictions) -> int:
     total_states = sum(model.num_states)
-    row = joints.end
+    row = predictions.joints.end
     for name, rows in (
         (plan.BASE_ROW, total_states),
         (plan.MESSAGE_ROW, total_states),
-        (plan.LIKELIHOOD_ROW, joints.likelihood_rows),
+        (plan.LIKELIHOOD_ROW, predictions.joints.likelihood_rows),
     ):
         fields[name] = row
         row += rows
     fields[plan.PREDICTION_ROW] = row
-    predictions, rows = _predictions(model, joints, row)
-    fields.update(predictions)
-    row += max(rows, *model.num_states)
+    part, rows = predictions.fields(row)
+    fields.update(part)
+    row += max(rows, predictions.joints.inference_rows)
     for name, rows in (
         (plan.NEG_EFE_ROW, model.policy_len + 1),
         (plan.OBSERVATION_ROW, max(model.num_obs)),
@@ -258,7 +312,7 @@ def _place_scratch(fields: dict[int, Any], model: Model, joints: _Joints) -> int
 
 
 def _kept(
-    groups: Iterable[Iterable[NDArray[np.float64]]],
+    groups: Iterable[Iterable[NDArray[np.float64]]], dense: float = _DENSE
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], list[int]]:
     """Stack matrices by rows and keep their entries: of a group that is dense all, else those that are not zero.
 
@@ -269,15 +323,16 @@ def _kept(
     widths : list of int
         Per group the columns of a row where all are kept, else 0.
     """
-    counts, columns, values, widths = [np.zeros(1, dtype=np.int64)], [], [], []
+    counts, columns = [np.zeros(1, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    values, widths = [np.zeros(0)], []
     for group in groups:
         matrix = np.concatenate(list(group))
-        dense = np.count_nonzero(matrix) > _DENSE * matrix.size
-        row, column = np.nonzero(np.ones_like(matrix) if dense else matrix)
+        whole = np.count_nonzero(matrix) > dense * matrix.size
+        row, column = np.nonzero(np.ones_like(matrix) if whole else matrix)
         counts.append(np.bincount(row, minlength=len(matrix)))
         columns.append(column)
         values.append(matrix[row, column])
-        widths.append(matrix.shape[1] if dense else 0)
+        widths.append(matrix.shape[1] if whole else 0)
     return np.cumsum(np.concatenate(counts)), np.concatenate(columns), np.concatenate(values), widths
 
 

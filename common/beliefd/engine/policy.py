@@ -10,8 +10,8 @@ entropy of the predicted observations is linear in the beliefs, and comes with t
 
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
-from beliefd.engine.plan import JOIN, LANES, MOVE, NODE_INTS, SUM, VALUE
-from beliefd.engine.rows import weigh_row
+from beliefd.engine.plan import CONTRACT, JOIN, LANES, MOVE, NODE_INTS, SUM, VALUE, VALUE_GIVEN
+from beliefd.engine.rows import add_row_products, weigh_row, weigh_rows_by_rows
 from beliefd.engine.tile import fill, predict_factor, weigh_rows
 from beliefd.engine.vectormath import log_floor
 
@@ -48,12 +48,18 @@ def _predict(ints, reals, work):
         elif operation == VALUE:
             _value_modality(ints, reals, work, ints[at + 2], ints[at + 3], target)
             at += 4
+        elif operation == VALUE_GIVEN:
+            _value_given(ints, work, ints[at + 2], ints[at + 3], ints[at + 4], target)
+            at += 5
         elif operation == SUM:
             _add_rows(ints, work, target, at + 3, ints[at + 2])
             at += 3 + ints[at + 2]
         elif operation == JOIN:
             _join(ints, work, target, ints[at + 2], at + 3)
             at += 3 + ints[ints[plan.JOINT_ARITY] + ints[at + 2]]
+        elif operation == CONTRACT:
+            _contract(ints, reals, work, ints[at + 2], ints[at + 3], target)
+            at += 4
 
 
 @inline
@@ -95,7 +101,39 @@ def _value_modality(ints, reals, work, first, m, target):
     pointer = ints[plan.A_ROWS] + ints[ints[plan.OBS_START] + m]
     width = ints[ints[plan.A_WIDTH] + m]
     weigh_rows(ints, reals, work, predicted, count, first, ints[plan.A_COLUMNS], ints[plan.A_VALUES], pointer, width)
-    for row in range(predicted, predicted + count):
+    _add_entropy(work, predicted, count, target)
+
+
+@inline
+def _contract(ints, reals, work, first, m, target):
+    """Set rows from `target` on to A' of modality m and its linear part, given the joint from row `first` on."""
+    count = ints[ints[plan.GIVEN_COUNT] + m] + ints[ints[plan.NUM_STATES] + ints[ints[plan.GIVEN_KEPT] + m]]
+    pointer = ints[plan.GIVEN_ROWS] + ints[ints[plan.GIVEN_START] + m]
+    columns, values = ints[plan.GIVEN_COLUMNS], ints[plan.GIVEN_VALUES]
+    weigh_rows(ints, reals, work, target, count, first, columns, values, pointer, 0)
+
+
+@inline
+def _value_given(ints, work, first, m, given, target):
+    """As `_value_modality`, with the beliefs of the kept factor from row `first` on, and A' from row `given` on."""
+    linear = given + ints[ints[plan.GIVEN_COUNT] + m]
+    fill(work, target, work.dtype.type(0))
+    states = ints[ints[plan.NUM_STATES] + ints[ints[plan.GIVEN_KEPT] + m]]
+    add_row_products(work, target, target, linear, 1, first, 1, states)
+    if not ints[plan.USE_STATES_INFO_GAIN]:
+        return
+    predicted, count = ints[plan.OBSERVATION_ROW], ints[ints[plan.NUM_OBS] + m]
+    entries = ints[plan.GIVEN_ENTRIES] + ints[ints[plan.OBS_START] + m]
+    start = ints[entries]
+    for o in range(count):
+        at, end = ints[entries + o], ints[entries + o + 1]
+        weigh_rows_by_rows(work, predicted + o, given + at - start, ints, ints[plan.GIVEN_STATES] + at, end - at, first)
+    _add_entropy(work, predicted, count, target)
+
+
+@inline
+def _add_entropy(work, first, count, target):
+    for row in range(first, first + count):
         for lane in range(LANES):
             p = work[row, lane]
             work[target, lane] -= p * log_floor(p)

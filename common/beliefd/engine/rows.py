@@ -166,21 +166,56 @@ def weigh_some_rows(
 
 
 @intrinsic
+def weigh_rows_by_rows(
+    typing_context: Any,
+    work: Any,
+    target: Any,
+    weights: Any,
+    columns: Any,
+    columns_at: Any,
+    count: Any,
+    first: Any,
+) -> Any:
+    """Set row `target` to the sum over i < count of row weights + i times row first + columns[columns_at + i]."""
+    i64 = types.int64
+    signature = types.void(work, i64, i64, columns, i64, i64, i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, target, weights, columns, columns_at, count, first = arguments
+        scratch = _Rows(context, builder, signature.args[0], array)
+        vectors = range(scratch.in_row)
+
+        def add(i: Any, sums: list[Any]) -> list[Any]:
+            column = _item(context, builder, signature.args[3], columns, builder.add(columns_at, i))
+            weight = scratch.load(builder.add(weights, i), vectors)
+            return scratch.add_products(sums, weight, scratch.load(builder.add(first, column), vectors))
+
+        scratch.store(target, vectors, _sum(builder, count, scratch.zeros(len(vectors)), add))
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
 def add_row_products(
     typing_context: Any,
     work: Any,
     target: Any,
+    start: Any,
     left: Any,
     left_step: Any,
     right: Any,
     right_step: Any,
     count: Any,
 ) -> Any:
-    """Add to row `target` the products of the rows left + i left_step and right + i right_step, i < count."""
-    signature = types.void(work, *[types.int64] * 6)
+    """Set row `target` to row `start` plus the sum over i < count of the products of two rows.
+
+    These are row left + i left_step and row right + i right_step.
+    """
+    signature = types.void(work, *[types.int64] * 7)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, target, left, left_step, right, right_step, count = arguments
+        array, target, start, left, left_step, right, right_step, count = arguments
         scratch = _Rows(context, builder, signature.args[0], array)
         vectors = range(scratch.in_row)
 
@@ -189,7 +224,7 @@ def add_row_products(
             b = scratch.load(builder.add(right, builder.mul(i, right_step)), vectors)
             return scratch.add_products(sums, a, b)
 
-        scratch.store(target, vectors, _sum(builder, count, scratch.load(target, vectors), add))
+        scratch.store(target, vectors, _sum(builder, count, scratch.load(start, vectors), add))
         return context.get_dummy_value()
 
     return signature, emit

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from beliefd.engine.contraction import Contraction
 from beliefd.engine.forecast import Forecast, Recipe
-from beliefd.engine.plan import JOIN, MOVE, SUM, VALUE
+from beliefd.engine.plan import CONTRACT, JOIN, MOVE, SUM, VALUE, VALUE_GIVEN
 from beliefd.engine.policytree import PolicyTree
 
 Key = tuple[str, tuple[int, ...]]
-"""Names a block of rows: ("belief", (number,)), ("joint", beliefs), ("value", (modality, *beliefs)), ("total", …)."""
+"""Names a block of rows: ("belief", (number,)), ("joint", beliefs), ("value", (modality, *beliefs)), …"""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Blocks:
         The factors that a modality, and a factor's transition, depend on.
     joint_number : dict
         Of the joint of these factors.
+    contractions : list of Contraction, or None
+        Per modality.
     first_row : int
         Of the rows that may be used.
     """
@@ -65,6 +68,7 @@ class Blocks:
     A_parents: Sequence[tuple[int, ...]]
     B_parents: Sequence[tuple[int, ...]]
     joint_number: dict[tuple[int, ...], int]
+    contractions: Sequence[Contraction | None]
     first_row: int
 
 
@@ -126,8 +130,16 @@ class _Writer:
         key: Key = ("value", (modality, *beliefs))
         if key in self._done:
             return key
-        source = self._joint(self._blocks.A_parents[modality], beliefs)
-        return self._write(_Operation(VALUE, key, 1, (source,), (modality,)))
+        factors, contraction = self._blocks.A_parents[modality], self._blocks.contractions[modality]
+        if contraction is None:
+            return self._write(_Operation(VALUE, key, 1, (self._joint(factors, beliefs),), (modality,)))
+        of = dict(zip(factors, beliefs, strict=True))
+        others = tuple(of[f] for f in contraction.others)
+        joint = self._joint(contraction.others, others)
+        given: Key = ("given", (modality, *others))
+        self._write(_Operation(CONTRACT, given, contraction.rows, (joint,), (modality,)))
+        kept = self._belief(of[contraction.kept])
+        return self._write(_Operation(VALUE_GIVEN, key, 1, (kept, given), (modality,)))
 
     def _joint(self, factors: tuple[int, ...], beliefs: tuple[int, ...]) -> Key:
         members = tuple(self._belief(belief) for belief in beliefs)
@@ -186,4 +198,5 @@ def _written(operation: _Operation, place: dict[Key, int], blocks: Blocks) -> li
         return [JOIN, target, joint, *offsets]
     if operation.kind == SUM:
         return [SUM, target, len(sources), *sources]
-    return [operation.kind, target, *sources, *operation.details]
+    # The details stand after the first source.
+    return [operation.kind, target, sources[0], *operation.details, *sources[1:]]
