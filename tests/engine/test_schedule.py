@@ -181,8 +181,8 @@ def test_every_node_adds_what_its_path_adds(model: Model) -> None:
 def test_what_no_action_moves_is_summed_out_once() -> None:
     compiled = compile_model(corridors())
     names = [name for name, _, _ in operations(compiled.ints)]
-    # d steps lead to d + 1 places. One modality sees these and what never changes. The other sees also what drifts, which
-    # has fewer states: it is kept, and each of the five places is summed out.
+    # d steps lead to d + 1 places. One modality sees these and what never changes. The other sees also what drifts,
+    # which has fewer states: it is kept, and each of the five places is summed out.
     assert names.count(plan.VALUE_GIVEN) == 5 + (2 + 3 + 4 + 5)
     assert names.count(plan.CONTRACT) == 1 + 5
 
