@@ -19,8 +19,8 @@ from beliefd.engine import plan
 from beliefd.engine.jit import inline
 from beliefd.engine.plan import LANES
 from beliefd.engine.random import PURPOSE_ACTION, uniform
-from beliefd.engine.tile import fill, maximum_of_rows, softmax
-from beliefd.engine.vectormath import exp, log_floor
+from beliefd.engine.rows import add_rows, exp_rows, largest_of_rows, log_rows, softmax_rows
+from beliefd.engine.tile import fill
 
 _WHOLE_POLICIES = np.int64(0)
 """Stands for the factor in a draw of whole policies."""
@@ -36,7 +36,7 @@ def score_policies(ints, reals, work, tolerance):
         log_e = reals[ints[plan.LOG_E] + p]
         for lane in range(LANES):
             work[first + p, lane] = gamma * work[first + p, lane] + log_e
-    maximum_of_rows(work, first, count, tolerance)
+    largest_of_rows(work, tolerance, first, count)
     for lane in range(LANES):
         work[tolerance, lane] = relative * max(one, abs(work[tolerance, lane]))
 
@@ -50,16 +50,15 @@ def choose_best_policies(ints, work, tolerance, choice):
 @inline
 def infer_policies(ints, work):
     """Turn the score rows into q_pi."""
-    softmax(work, ints[plan.SCORE_ROW], ints[plan.SCORE_ROW], ints[plan.NUM_POLICIES], ints[plan.SPARE_ROW])
+    score = ints[plan.SCORE_ROW]
+    softmax_rows(work, score, score, score, ints[plan.NUM_POLICIES])
 
 
 @inline
 def draw_policies(ints, reals, work, choice, seed, agents, ticks):
     """Choose policies by a draw from q_pi to the power alpha. The score rows lose their content."""
     first, count = ints[plan.SCORE_ROW], ints[plan.NUM_POLICIES]
-    for row in range(first, first + count):
-        for lane in range(LANES):
-            work[row, lane] = log_floor(work[row, lane])
+    log_rows(work, first, count)
     _choose_drawn(ints, reals, work, first, count, choice, seed, agents, ticks, _WHOLE_POLICIES)
 
 
@@ -87,11 +86,8 @@ def choose_marginal_actions(ints, reals, work, tolerance, choice, actions, seed,
             fill(work, row, work.dtype.type(0))
         for p in range(ints[plan.NUM_POLICIES]):
             row = first + ints[ints[plan.FIRST_ACTIONS] + p * factors + f]
-            for lane in range(LANES):
-                work[row, lane] += work[score + p, lane]
-        for row in range(first, first + count):
-            for lane in range(LANES):
-                work[row, lane] = log_floor(work[row, lane])
+            add_rows(work, row, row, score + p)
+        log_rows(work, first, count)
         if ints[plan.STOCHASTIC]:
             _choose_drawn(ints, reals, work, first, count, choice, seed, agents, ticks, f)
         else:
@@ -102,7 +98,7 @@ def choose_marginal_actions(ints, reals, work, tolerance, choice, actions, seed,
 
 @inline
 def _choose_best(work, first, count, tolerance, spare, choice):
-    maximum_of_rows(work, first, count, spare)
+    largest_of_rows(work, spare, first, count)
     for lane in range(LANES):
         work[spare, lane] -= work[tolerance, lane]
     # Downwards, so that the first of them is the last to be written.
@@ -116,10 +112,8 @@ def _choose_best(work, first, count, tolerance, spare, choice):
 def _choose_drawn(ints, reals, work, first, count, choice, seed, agents, ticks, factor):
     """Draw an index with weight exp(alpha times row); the rows lose their content."""
     alpha, largest = reals[ints[plan.ALPHA]], ints[plan.SPARE_ROW]
-    maximum_of_rows(work, first, count, largest)
-    for row in range(first, first + count):
-        for lane in range(LANES):
-            work[row, lane] = exp(alpha * (work[row, lane] - work[largest, lane]))
+    largest_of_rows(work, largest, first, count)
+    exp_rows(work, first, count, largest, alpha)
     for lane in range(LANES):
         total = 0.0
         for row in range(first, first + count):

@@ -148,17 +148,6 @@ def intrinsic(function: Any) -> Any:
     return extending.intrinsic(function)
 
 
-def by_dtype(float32: Any, float64: Any) -> Any:
-    """Make one helper ``f(x)`` of two: kernels reach the implementation for the dtype of x."""
-    implementations = {types.float32: float32.py_func, types.float64: float64.py_func}
-
-    def helper(x: Any) -> Any:
-        return float32(x) if np.asarray(x).dtype == np.float32 else float64(x)
-
-    extending.overload(helper, jit_options=_OPTIONS)(lambda x: implementations.get(x))
-    return helper
-
-
 def prepare(dtype: str) -> None:
     """Compile every kernel for a dtype, or load it from the cache. Cheap when it has been done.
 

@@ -8,12 +8,13 @@ al. (2020), J. Math. Psychol. 99, section 3, for the factorised posterior.
 # Numba types these functions by their arguments.
 # mypy: disable-error-code="no-untyped-def"
 
+import numpy as np
+
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
 from beliefd.engine.plan import LANES
-from beliefd.engine.rows import add_row_products
-from beliefd.engine.tile import fill, multiply_joints, predict_factor, softmax
-from beliefd.engine.vectormath import log_floor
+from beliefd.engine.rows import add_divergence, add_row_products, log_rows, multiply_rows, softmax_rows
+from beliefd.engine.tile import fill, multiply_joints, predict_factor
 
 
 @inline
@@ -41,9 +42,7 @@ def predict_prior(ints, reals, work, fresh, previous):
                 for lane in range(LANES):
                     if (fresh[lane] == 0) & (previous[f, lane] == action):
                         work[base + s, lane] = work[moved + s, lane]
-    for row in range(ints[plan.BASE_ROW], ints[plan.BASE_ROW] + ints[plan.TOTAL_STATES]):
-        for lane in range(LANES):
-            work[row, lane] = log_floor(work[row, lane])
+    log_rows(work, ints[plan.BASE_ROW], ints[plan.TOTAL_STATES])
 
 
 @inline
@@ -97,49 +96,62 @@ def infer_states(ints, work):
             fill(work, s, one / work.dtype.type(states))
     message, base = ints[plan.MESSAGE_ROW], ints[plan.BASE_ROW]
     for sweep in range(ints[plan.NUM_ITER]):
-        for s in range(ints[plan.TOTAL_STATES]):
-            for lane in range(LANES):
-                work[message + s, lane] = work[base + s, lane]
+        informed = np.int64(0)
         for j in range(factors, ints[plan.NUM_JOINTS]):
             if ints[ints[plan.JOINT_LIKELIHOOD] + j] >= 0:
-                _pass_messages(ints, work, j)
+                informed = _pass_messages(ints, work, j, informed)
         changed = False
         for f in range(factors):
             # A factor that no other informs is final after the first sweep.
             if sweep == 0 or ints[ints[plan.COUPLED] + f]:
                 start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
-                changed |= softmax(work, message + start, start, states, ints[plan.SPARE_ROW])
+                source = message if (informed >> f) & 1 else base
+                changed |= softmax_rows(work, source + start, message + start, start, states)
         if not changed:
             break
     multiply_joints(ints, work, ints[plan.ALL_JOINTS])
 
 
 @inline
-def _pass_messages(ints, work, j):
+def _pass_messages(ints, work, j, informed):
     """Add to the message rows of joint j's factors its ln likelihood, as expected under the other factors.
 
     From the last factor to the first: its message is what remains when the product of those before it is summed out;
     then it is summed out itself, and the one before it is the last.
+
+    `informed` is the mask of factors that have a message in this sweep; the message of the others begins with their
+    base rows. Returned with the factors of this joint.
     """
     members = ints[plan.JOINT_FACTORS] + ints[ints[plan.JOINT_FACTORS_START] + j]
     arity = ints[ints[plan.JOINT_ARITY] + j]
-    first = ints[ints[plan.STATE_START] + ints[members]]
     product, size, free = _multiply_prefixes(ints, work, members, arity)
     rest = ints[plan.LIKELIHOOD_ROW] + ints[ints[plan.JOINT_LIKELIHOOD] + j]
     for i in range(arity - 1, 0, -1):
-        f = ints[members + i]
+        f, first = ints[members + i], ints[members]
         start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
-        message = ints[plan.MESSAGE_ROW] + start
+        begin, message = _message_rows(ints, f, informed)
         for s in range(states):
-            add_row_products(work, message + s, message + s, rest + s, states, product, 1, size)
-        target = free if i > 1 else ints[plan.MESSAGE_ROW] + first
-        for k in range(size):
-            if i > 1:
-                fill(work, target + k, work.dtype.type(0))
-            add_row_products(work, target + k, target + k, rest + k * states, 1, start, 1, states)
-        rest, free = target, free + size
+            add_row_products(work, message + s, begin + s, rest + s, states, product, 1, size)
+        if i > 1:
+            for k in range(size):
+                add_row_products(work, free + k, -1, rest + k * states, 1, start, 1, states)
+        else:
+            begin, message = _message_rows(ints, first, informed)
+            for k in range(size):
+                add_row_products(work, message + k, begin + k, rest + k * states, 1, start, 1, states)
+        informed |= np.int64(1) << f
+        rest, free = free, free + size
         size //= ints[ints[plan.NUM_STATES] + ints[members + i - 1]]
-        product = product - size if i > 2 else first
+        product = product - size if i > 2 else ints[ints[plan.STATE_START] + first]
+    return informed | (np.int64(1) << ints[members])
+
+
+@inline
+def _message_rows(ints, f, informed):
+    """The row that the sum of a factor's messages has come to, and the row where it is to stand."""
+    start = ints[ints[plan.STATE_START] + f]
+    message = ints[plan.MESSAGE_ROW] + start
+    return message if (informed >> f) & 1 else ints[plan.BASE_ROW] + start, message
 
 
 @inline
@@ -165,8 +177,7 @@ def _multiply_prefixes(ints, work, members, arity):
         target = free
         for k in range(row, row + size):
             for s in range(start, start + states):
-                for lane in range(LANES):
-                    work[target, lane] = work[k, lane] * work[s, lane]
+                multiply_rows(work, target, k, s)
                 target += 1
         row, size, free = free, size * states, target
     return row, size, free
@@ -176,15 +187,11 @@ def _multiply_prefixes(ints, work, members, arity):
 def free_energy(ints, work, target):
     """Set row `target` to the variational free energy of the beliefs of now, in nats."""
     fill(work, target, work.dtype.type(0))
-    base = ints[plan.BASE_ROW]
-    for s in range(ints[plan.TOTAL_STATES]):
-        for lane in range(LANES):
-            q = work[s, lane]
-            work[target, lane] += q * (log_floor(q) - work[base + s, lane])
     for j in range(ints[plan.NUM_FACTORS], ints[plan.NUM_JOINTS]):
         if ints[ints[plan.JOINT_LIKELIHOOD] + j] >= 0:
             likelihood = ints[plan.LIKELIHOOD_ROW] + ints[ints[plan.JOINT_LIKELIHOOD] + j]
-            joint = ints[ints[plan.JOINT_ROW] + j]
-            for k in range(ints[ints[plan.JOINT_SIZE] + j]):
-                for lane in range(LANES):
-                    work[target, lane] -= work[joint + k, lane] * work[likelihood + k, lane]
+            joint, size = ints[ints[plan.JOINT_ROW] + j], ints[ints[plan.JOINT_SIZE] + j]
+            add_row_products(work, target, target, joint, 1, likelihood, 1, size)
+    for lane in range(LANES):
+        work[target, lane] = -work[target, lane]
+    add_divergence(work, target, 0, ints[plan.BASE_ROW], ints[plan.TOTAL_STATES])

@@ -10,10 +10,9 @@ entropy of the predicted observations is linear in the beliefs, and comes with t
 
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
-from beliefd.engine.plan import CONTRACT, JOIN, LANES, MOVE, NODE_INTS, SUM, VALUE, VALUE_GIVEN
-from beliefd.engine.rows import add_row_products, weigh_row, weigh_rows_by_rows
+from beliefd.engine.plan import CONTRACT, JOIN, MOVE, NODE_INTS, SUM, VALUE, VALUE_GIVEN
+from beliefd.engine.rows import add_entropy, add_row_products, add_rows, multiply_rows, weigh_row, weigh_rows_by_rows
 from beliefd.engine.tile import fill, predict_factor, weigh_rows
-from beliefd.engine.vectormath import log_floor
 
 
 @inline
@@ -26,12 +25,10 @@ def evaluate_policies(ints, reals, work):
         before, adds = ints[plan.NEG_EFE_ROW] + ints[node], ints[node + 1]
         leaf, end = ints[node + 2], ints[node + 3]
         if leaf == end:
-            for lane in range(LANES):
-                work[before + 1, lane] = work[before, lane] + work[adds, lane]
+            add_rows(work, before + 1, before, adds)
         while leaf < end:
             score = ints[plan.SCORE_ROW] + ints[ints[plan.LEAF_POLICIES] + leaf]
-            for lane in range(LANES):
-                work[score, lane] = work[before, lane] + work[adds, lane]
+            add_rows(work, score, before, adds)
             leaf += 1
         node += NODE_INTS
 
@@ -65,13 +62,9 @@ def _predict(ints, reals, work):
 @inline
 def _add_rows(ints, work, target, rows, count):
     """Set row `target` to the sum of the rows ints[rows] .. ints[rows + count - 1], of which there are two or more."""
-    a, b = ints[rows], ints[rows + 1]
-    for lane in range(LANES):
-        work[target, lane] = work[a, lane] + work[b, lane]
+    add_rows(work, target, ints[rows], ints[rows + 1])
     for i in range(rows + 2, rows + count):
-        c = ints[i]
-        for lane in range(LANES):
-            work[target, lane] += work[c, lane]
+        add_rows(work, target, target, ints[i])
 
 
 @inline
@@ -80,13 +73,9 @@ def _join(ints, work, target, j, offsets):
     arity = ints[ints[plan.JOINT_ARITY] + j]
     at = ints[plan.JOINT_INDEX] + ints[ints[plan.JOINT_INDEX_START] + j]
     for row in range(target, target + ints[ints[plan.JOINT_SIZE] + j]):
-        a, b = ints[at] + ints[offsets], ints[at + 1] + ints[offsets + 1]
-        for lane in range(LANES):
-            work[row, lane] = work[a, lane] * work[b, lane]
+        multiply_rows(work, row, ints[at] + ints[offsets], ints[at + 1] + ints[offsets + 1])
         for i in range(2, arity):
-            c = ints[at + i] + ints[offsets + i]
-            for lane in range(LANES):
-                work[row, lane] *= work[c, lane]
+            multiply_rows(work, row, row, ints[at + i] + ints[offsets + i])
         at += arity
 
 
@@ -101,7 +90,7 @@ def _value_modality(ints, reals, work, first, m, target):
     pointer = ints[plan.A_ROWS] + ints[ints[plan.OBS_START] + m]
     width = ints[ints[plan.A_WIDTH] + m]
     weigh_rows(ints, reals, work, predicted, count, first, ints[plan.A_COLUMNS], ints[plan.A_VALUES], pointer, width)
-    _add_entropy(work, predicted, count, target)
+    add_entropy(work, target, predicted, count)
 
 
 @inline
@@ -117,9 +106,8 @@ def _contract(ints, reals, work, first, m, target):
 def _value_given(ints, work, first, m, given, target):
     """As `_value_modality`, with the beliefs of the kept factor from row `first` on, and A' from row `given` on."""
     linear = given + ints[ints[plan.GIVEN_COUNT] + m]
-    fill(work, target, work.dtype.type(0))
     states = ints[ints[plan.NUM_STATES] + ints[ints[plan.GIVEN_KEPT] + m]]
-    add_row_products(work, target, target, linear, 1, first, 1, states)
+    add_row_products(work, target, -1, linear, 1, first, 1, states)
     if not ints[plan.USE_STATES_INFO_GAIN]:
         return
     predicted, count = ints[plan.OBSERVATION_ROW], ints[ints[plan.NUM_OBS] + m]
@@ -128,12 +116,4 @@ def _value_given(ints, work, first, m, given, target):
     for o in range(count):
         at, end = ints[entries + o], ints[entries + o + 1]
         weigh_rows_by_rows(work, predicted + o, given + at - start, ints, ints[plan.GIVEN_STATES] + at, end - at, first)
-    _add_entropy(work, predicted, count, target)
-
-
-@inline
-def _add_entropy(work, first, count, target):
-    for row in range(first, first + count):
-        for lane in range(LANES):
-            p = work[row, lane]
-            work[target, lane] -= p * log_floor(p)
+    add_entropy(work, target, predicted, count)

@@ -1,106 +1,39 @@
-"""Sums of rows of scratch, as vector code: the inner loops that most of the time goes into.
+"""What kernels do to rows of scratch: the inner loops that all of the time goes into, as vector code.
 
-A row is 64 lanes wide. The sums stay in registers from the first term to the last; LLVM, given these loops as scalar
-code, loads and stores the target once per term. Every lane of every row is summed by itself, in the order of the terms,
-with fused multiply-add: so the bits do not depend on how many rows or lanes are computed together.
+A row is 64 lanes wide. Sums stay in registers from the first term to the last; LLVM, given these loops as scalar code,
+loads and stores the target once per term, and asks before each row whether it overlaps with another. Every lane of a
+row is computed by itself, in the order of the terms, with fused multiply-add: the bits do not depend on how many rows
+or lanes are computed together.
+
+In the signatures `work` is the scratch, shape (rows, LANES), names of single rows stand for row numbers, and
+`first`, `count` for the rows first .. first + count - 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 
 from beliefd.engine.jit import intrinsic
-from beliefd.engine.plan import LANES
+from beliefd.engine.vectorcode import INDEX, Rows
 
-_VECTOR_BYTES = 64
-_INDEX = ir.IntType(64)
-_MOST_VECTORS = 4
-"""Vectors that are summed at once in each of four rows: with the terms they fit into the 32 registers of AVX-512."""
+_REGISTER_SUMS = 16
+"""Vectors that are summed at once: with the terms they fit into the 32 registers of AVX-512."""
 
-
-class _Rows:
-    """Emits loads, stores and sums for one array of scratch."""
-
-    def __init__(self, context: Any, builder: Any, array_type: Any, array: Any) -> None:
-        self._builder = builder
-        self._element = context.get_data_type(array_type.dtype)
-        self._item_bytes = context.get_abi_sizeof(self._element)
-        self.width = _VECTOR_BYTES // self._item_bytes
-        self.vector = ir.VectorType(self._element, self.width)
-        self.in_row = LANES // self.width
-        self._data = context.make_array(array_type)(context, builder, array).data
-        kind = f"llvm.fma.v{self.width}f{8 * self._item_bytes}"
-        function_type = ir.FunctionType(self.vector, [self.vector] * 3)
-        self._fma = builder.module.globals.get(kind) or ir.Function(builder.module, function_type, kind)
-
-    def zeros(self, count: int) -> list[Any]:
-        return [ir.Constant(self.vector, [0.0] * self.width)] * count
-
-    def load(self, row: Any, vectors: range) -> list[Any]:
-        loaded = [self._builder.load(self._pointer(row, v)) for v in vectors]
-        for vector in loaded:
-            vector.align = self._item_bytes
-        return loaded
-
-    def store(self, row: Any, vectors: range, values: Sequence[Any]) -> None:
-        for v, value in zip(vectors, values, strict=True):
-            self._builder.store(value, self._pointer(row, v)).align = self._item_bytes
-
-    def add_products(self, sums: Sequence[Any], left: Sequence[Any], right: Sequence[Any]) -> list[Any]:
-        return [self._builder.call(self._fma, [a, b, c]) for a, b, c in zip(left, right, sums, strict=True)]
-
-    def spread(self, number: Any, count: int) -> list[Any]:
-        """A vector with one number in all lanes."""
-        undefined = ir.Constant(self.vector, ir.Undefined)
-        one = self._builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
-        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
-        return [self._builder.shuffle_vector(one, undefined, everywhere)] * count
-
-    def _pointer(self, row: Any, vector: int) -> Any:
-        builder = self._builder
-        lane = builder.add(builder.mul(row, _INDEX(LANES)), _INDEX(vector * self.width))
-        return builder.bitcast(builder.gep(self._data, [lane]), self.vector.as_pointer())
-
-
-def _sum(builder: Any, count: Any, start: list[Any], add: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
-    """Emit ``for i in range(count): sums = add(i, sums)``, the sums in registers; returns them."""
-    before = builder.block
-    head, body, after = (builder.append_basic_block(name) for name in ("sum", "sum.term", "sum.end"))
-    builder.branch(head)
-    builder.position_at_end(head)
-    i = builder.phi(_INDEX)
-    sums = [builder.phi(value.type) for value in start]
-    builder.cbranch(builder.icmp_signed("<", i, count), body, after)
-    builder.position_at_end(body)
-    added = add(i, sums)
-    following = builder.add(i, _INDEX(1))
-    end = builder.block
-    builder.branch(head)
-    for phi, first, next_ in ((i, _INDEX(0), following), *zip(sums, start, added, strict=True)):
-        phi.add_incoming(first, before)
-        phi.add_incoming(next_, end)
-    builder.position_at_end(after)
-    return sums
-
-
-def _item(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.load(builder.gep(data, [index]))
+_i64 = types.int64
 
 
 def _dense(rows: int) -> Any:
     @intrinsic
     def weigh(typing_context: Any, work: Any, target: Any, values: Any, at: Any, width: Any, first: Any) -> Any:
-        signature = types.void(work, types.int64, values, types.int64, types.int64, types.int64)
+        signature = types.void(work, _i64, values, _i64, _i64, _i64)
 
         def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             array, target, values, at, width, first = arguments
-            scratch = _Rows(context, builder, signature.args[0], array)
-            at_once = min(scratch.in_row, 4 * _MOST_VECTORS // rows)
+            scratch = Rows(context, builder, signature.args[0], array)
+            at_once = min(scratch.in_row, _REGISTER_SUMS // rows)
             for start in range(0, scratch.in_row, at_once):
                 vectors = range(start, start + at_once)
 
@@ -108,15 +41,16 @@ def _dense(rows: int) -> Any:
                     terms = scratch.load(builder.add(first, i), vectors)
                     added: list[Any] = []
                     for row in range(rows):
-                        index = builder.add(builder.add(at, builder.mul(width, _INDEX(row))), i)
-                        weight = _item(context, builder, signature.args[2], values, index)
+                        index = builder.add(builder.add(at, builder.mul(width, INDEX(row))), i)
+                        weight = scratch.spread(scratch.item(signature.args[2], values, index), len(vectors))
                         own = sums[row * len(vectors) : (row + 1) * len(vectors)]
-                        added += scratch.add_products(own, scratch.spread(weight, len(vectors)), terms)
+                        added += scratch.add_products(own, weight, terms)
                     return added
 
-                sums = _sum(builder, width, scratch.zeros(rows * at_once), add)
+                sums = scratch.fold(width, scratch.zeros(rows * at_once), add)
                 for row in range(rows):
-                    scratch.store(builder.add(target, _INDEX(row)), vectors, sums[row * at_once : (row + 1) * at_once])
+                    own = sums[row * at_once : (row + 1) * at_once]
+                    scratch.store(builder.add(target, INDEX(row)), own, vectors)
             return context.get_dummy_value()
 
         return signature, emit
@@ -125,8 +59,10 @@ def _dense(rows: int) -> Any:
 
 
 weigh_row = _dense(1)
-"""``weigh_row(work, target, values, at, width, first)``: set row `target` to the sum over i < width of values[at + i]
-times row first + i."""
+"""``weigh_row(work, target, values, at, width, first)``.
+
+target = sum over i < width of values[at + i] row[first + i].
+"""
 
 weigh_four_rows = _dense(4)
 """As `weigh_row` for the rows target .. target + 3, whose values follow each other."""
@@ -144,22 +80,19 @@ def weigh_some_rows(
     count: Any,
     first: Any,
 ) -> Any:
-    """Set row `target` to the sum over i < count of values[at + i] times row first + columns[columns_at + i]."""
-    i64 = types.int64
-    signature = types.void(work, i64, values, i64, columns, i64, i64, i64)
+    """Target = sum over i < count of values[at + i] row[first + columns[columns_at + i]]."""
+    signature = types.void(work, _i64, values, _i64, columns, _i64, _i64, _i64)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, target, values, at, columns, columns_at, count, first = arguments
-        scratch = _Rows(context, builder, signature.args[0], array)
-        vectors = range(scratch.in_row)
+        scratch = Rows(context, builder, signature.args[0], array)
 
         def add(i: Any, sums: list[Any]) -> list[Any]:
-            column = _item(context, builder, signature.args[4], columns, builder.add(columns_at, i))
-            weight = _item(context, builder, signature.args[2], values, builder.add(at, i))
-            terms = scratch.load(builder.add(first, column), vectors)
-            return scratch.add_products(sums, scratch.spread(weight, len(vectors)), terms)
+            column = scratch.item(signature.args[4], columns, builder.add(columns_at, i))
+            weight = scratch.item(signature.args[2], values, builder.add(at, i))
+            return scratch.add_products(sums, scratch.spread(weight), scratch.load(builder.add(first, column)))
 
-        scratch.store(target, vectors, _sum(builder, count, scratch.zeros(len(vectors)), add))
+        scratch.store(target, scratch.fold(count, scratch.zeros(), add))
         return context.get_dummy_value()
 
     return signature, emit
@@ -176,21 +109,19 @@ def weigh_rows_by_rows(
     count: Any,
     first: Any,
 ) -> Any:
-    """Set row `target` to the sum over i < count of row weights + i times row first + columns[columns_at + i]."""
-    i64 = types.int64
-    signature = types.void(work, i64, i64, columns, i64, i64, i64)
+    """Target = sum over i < count of row[weights + i] row[first + columns[columns_at + i]]."""
+    signature = types.void(work, _i64, _i64, columns, _i64, _i64, _i64)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, target, weights, columns, columns_at, count, first = arguments
-        scratch = _Rows(context, builder, signature.args[0], array)
-        vectors = range(scratch.in_row)
+        scratch = Rows(context, builder, signature.args[0], array)
 
         def add(i: Any, sums: list[Any]) -> list[Any]:
-            column = _item(context, builder, signature.args[3], columns, builder.add(columns_at, i))
-            weight = scratch.load(builder.add(weights, i), vectors)
-            return scratch.add_products(sums, weight, scratch.load(builder.add(first, column), vectors))
+            column = scratch.item(signature.args[3], columns, builder.add(columns_at, i))
+            weight = scratch.load(builder.add(weights, i))
+            return scratch.add_products(sums, weight, scratch.load(builder.add(first, column)))
 
-        scratch.store(target, vectors, _sum(builder, count, scratch.zeros(len(vectors)), add))
+        scratch.store(target, scratch.fold(count, scratch.zeros(), add))
         return context.get_dummy_value()
 
     return signature, emit
@@ -208,23 +139,200 @@ def add_row_products(
     right_step: Any,
     count: Any,
 ) -> Any:
-    """Set row `target` to row `start` plus the sum over i < count of the products of two rows.
+    """Target = row[start] + sum over i < count of row[left + i left_step] row[right + i right_step].
 
-    These are row left + i left_step and row right + i right_step.
+    A negative `start` stands for zero.
     """
-    signature = types.void(work, *[types.int64] * 7)
+    signature = types.void(work, *[_i64] * 7)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, target, start, left, left_step, right, right_step, count = arguments
-        scratch = _Rows(context, builder, signature.args[0], array)
-        vectors = range(scratch.in_row)
+        scratch = Rows(context, builder, signature.args[0], array)
+        none = builder.icmp_signed("<", start, INDEX(0))
+        loaded = scratch.load(builder.select(none, target, start))
+        sums = [builder.select(none, zero, old) for zero, old in zip(scratch.zeros(), loaded, strict=True)]
 
         def add(i: Any, sums: list[Any]) -> list[Any]:
-            a = scratch.load(builder.add(left, builder.mul(i, left_step)), vectors)
-            b = scratch.load(builder.add(right, builder.mul(i, right_step)), vectors)
+            a = scratch.load(builder.add(left, builder.mul(i, left_step)))
+            b = scratch.load(builder.add(right, builder.mul(i, right_step)))
             return scratch.add_products(sums, a, b)
 
-        scratch.store(target, vectors, _sum(builder, count, scratch.load(start, vectors), add))
+        scratch.store(target, scratch.fold(count, sums, add))
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def multiply_rows(typing_context: Any, work: Any, target: Any, left: Any, right: Any) -> Any:
+    """Target = row[left] row[right]."""
+    signature = types.void(work, _i64, _i64, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, target, left, right = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+        pairs = zip(scratch.load(left), scratch.load(right), strict=True)
+        scratch.store(target, [builder.fmul(a, b) for a, b in pairs])
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def add_rows(typing_context: Any, work: Any, target: Any, left: Any, right: Any) -> Any:
+    """Target = row[left] + row[right]."""
+    signature = types.void(work, _i64, _i64, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, target, left, right = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+        pairs = zip(scratch.load(left), scratch.load(right), strict=True)
+        scratch.store(target, [builder.fadd(a, b) for a, b in pairs])
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def largest_of_rows(typing_context: Any, work: Any, target: Any, first: Any, count: Any) -> Any:
+    """Target = the largest of `count` rows, lane by lane."""
+    signature = types.void(work, _i64, _i64, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, target, first, count = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+        scratch.store(target, _largest(scratch, first, count))
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+def _largest(scratch: Rows, first: Any, count: Any) -> list[Any]:
+    builder = scratch.builder
+
+    def larger(i: Any, found: list[Any]) -> list[Any]:
+        row = scratch.load(builder.add(first, i))
+        return [scratch.math.maximum(a, b) for a, b in zip(row, found, strict=True)]
+
+    return scratch.fold(count, scratch.load(first), larger)
+
+
+@intrinsic
+def log_rows(typing_context: Any, work: Any, first: Any, count: Any) -> Any:
+    """Replace rows by their logarithm; see `vectormath` for its floor."""
+    signature = types.void(work, _i64, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, first, count = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+        scratch.each(first, count, lambda i, row: [scratch.math.log_floor(x) for x in row])
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def exp_rows(typing_context: Any, work: Any, first: Any, count: Any, largest: Any, factor: Any) -> Any:
+    """Replace rows by exp(factor (row - row[largest])). `factor` is of the type of `work`."""
+    signature = types.void(work, _i64, _i64, _i64, factor)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, first, count, largest, factor = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+        top, factors = scratch.load(largest), scratch.spread(factor)
+
+        def change(i: Any, row: list[Any]) -> list[Any]:
+            scaled = [builder.fmul(f, builder.fsub(x, t)) for f, x, t in zip(factors, row, top, strict=True)]
+            return [scratch.math.exp(x) for x in scaled]
+
+        scratch.each(first, count, change)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def softmax_rows(typing_context: Any, work: Any, first: Any, between: Any, target: Any, count: Any) -> Any:
+    """Write the softmax of the rows from `first` on to those from `target` on; rows from `between` on are overwritten.
+
+    All three may be the same.
+
+    Returns
+    -------
+    bool
+        Whether any bit of the target changed in any lane; of no meaning where `between` and `target` are the same.
+    """
+    signature = types.boolean(work, _i64, _i64, _i64, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, first, between, target, count = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+        top = _largest(scratch, first, count)
+
+        def exponentiate(i: Any, sums: list[Any]) -> list[Any]:
+            row = scratch.load(builder.add(first, i))
+            powers = [scratch.math.exp(builder.fsub(x, t)) for x, t in zip(row, top, strict=True)]
+            scratch.store(builder.add(between, i), powers)
+            return [builder.fadd(a, b) for a, b in zip(sums, powers, strict=True)]
+
+        sums = scratch.fold(count, scratch.zeros(), exponentiate)
+        shares = [builder.fdiv(scratch.math.constant(1.0), total) for total in sums]
+        flags = ir.VectorType(ir.IntType(1), top[0].type.count)
+
+        def normalise(i: Any, changed: list[Any]) -> list[Any]:
+            row = builder.add(target, i)
+            old = scratch.load(row)
+            new = [builder.fmul(x, s) for x, s in zip(scratch.load(builder.add(between, i)), shares, strict=True)]
+            scratch.store(row, new)
+            # Probabilities are neither NaN nor negative zero, so two that are equal have the same bits.
+            differ = [builder.fcmp_unordered("!=", a, b) for a, b in zip(new, old, strict=True)]
+            return [builder.or_(a, b) for a, b in zip(changed, differ, strict=True)]
+
+        none = ir.Constant(flags, [0] * flags.count)
+        changed, *others = scratch.fold(count, [none] * scratch.in_row, normalise)
+        for other in others:
+            changed = builder.or_(changed, other)
+        whole = ir.IntType(flags.count)
+        return builder.icmp_unsigned("!=", builder.bitcast(changed, whole), whole(0))
+
+    return signature, emit
+
+
+@intrinsic
+def add_entropy(typing_context: Any, work: Any, target: Any, first: Any, count: Any) -> Any:
+    """Add to `target` the entropy of the distribution in `count` rows, in nats."""
+    signature = types.void(work, _i64, _i64, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, target, first, count = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+
+        def add(i: Any, sums: list[Any]) -> list[Any]:
+            row = scratch.load(builder.add(first, i))
+            negative = [builder.fneg(p) for p in row]
+            return scratch.add_products(sums, negative, [scratch.math.log_floor(p) for p in row])
+
+        scratch.store(target, scratch.fold(count, scratch.load(target), add))
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def add_divergence(typing_context: Any, work: Any, target: Any, first: Any, reference: Any, count: Any) -> Any:
+    """Add to `target` the sum over i < count of q (ln q - row[reference + i]), where q = row[first + i]."""
+    signature = types.void(work, *[_i64] * 4)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, target, first, reference, count = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+
+        def add(i: Any, sums: list[Any]) -> list[Any]:
+            row, log_prior = scratch.load(builder.add(first, i)), scratch.load(builder.add(reference, i))
+            logs = [builder.fsub(scratch.math.log_floor(q), p) for q, p in zip(row, log_prior, strict=True)]
+            return scratch.add_products(sums, row, logs)
+
+        scratch.store(target, scratch.fold(count, scratch.load(target), add))
         return context.get_dummy_value()
 
     return signature, emit

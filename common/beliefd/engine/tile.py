@@ -10,8 +10,7 @@ depends on its place in the tile. `work` is the scratch, shape (rows, LANES), of
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
 from beliefd.engine.plan import LANES
-from beliefd.engine.rows import weigh_four_rows, weigh_row, weigh_some_rows
-from beliefd.engine.vectormath import exp
+from beliefd.engine.rows import multiply_rows, weigh_four_rows, weigh_row, weigh_some_rows
 
 
 @inline
@@ -56,13 +55,9 @@ def multiply_joints(ints, work, mask):
         at = ints[plan.JOINT_INDEX] + ints[ints[plan.JOINT_INDEX_START] + j]
         first = ints[ints[plan.JOINT_ROW] + j]
         for target in range(first, first + ints[ints[plan.JOINT_SIZE] + j]):
-            a, b = ints[at], ints[at + 1]
-            for lane in range(LANES):
-                work[target, lane] = work[a, lane] * work[b, lane]
+            multiply_rows(work, target, ints[at], ints[at + 1])
             for i in range(at + 2, at + arity):
-                c = ints[i]
-                for lane in range(LANES):
-                    work[target, lane] *= work[c, lane]
+                multiply_rows(work, target, target, ints[i])
             at += arity
 
 
@@ -73,48 +68,3 @@ def predict_factor(ints, reals, work, parents, target, factor, action):
     pointer = ints[plan.B_ROWS] + ints[ints[plan.B_START] + factor] + action * states
     width = ints[ints[plan.B_WIDTH] + factor]
     weigh_rows(ints, reals, work, target, states, parents, ints[plan.B_COLUMNS], ints[plan.B_VALUES], pointer, width)
-
-
-@inline
-def maximum_of_rows(work, first, count, target):
-    """Set row `target` to the maximum of `count` rows from `first` on."""
-    for lane in range(LANES):
-        work[target, lane] = work[first, lane]
-    for row in range(first + 1, first + count):
-        for lane in range(LANES):
-            work[target, lane] = max(work[target, lane], work[row, lane])
-
-
-@inline
-def softmax(work, first, target, count, spare):
-    """Write the softmax of `count` rows from `first` on to those from `target` on; uses three rows from `spare` on.
-
-    The source rows lose their content. The same rows may be source and target.
-
-    Returns
-    -------
-    bool
-        Whether any bit of the target changed in any lane; of no meaning where source and target are the same.
-    """
-    zero, one = work.dtype.type(0), work.dtype.type(1)
-    total, change = spare + 1, spare + 2
-    maximum_of_rows(work, first, count, spare)
-    fill(work, total, zero)
-    fill(work, change, zero)
-    for row in range(first, first + count):
-        for lane in range(LANES):
-            e = exp(work[row, lane] - work[spare, lane])
-            work[row, lane] = e
-            work[total, lane] += e
-    for lane in range(LANES):
-        work[total, lane] = one / work[total, lane]
-    for i in range(count):
-        for lane in range(LANES):
-            q = work[first + i, lane] * work[total, lane]
-            # Two distinct floats have a nonzero difference, so the sum of its magnitude tells what bits would.
-            work[change, lane] += abs(q - work[target + i, lane])
-            work[target + i, lane] = q
-    largest = zero
-    for lane in range(LANES):
-        largest = max(largest, work[change, lane])
-    return largest > zero
