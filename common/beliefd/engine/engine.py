@@ -35,6 +35,9 @@ from beliefd_proto.errors import InvalidArgument, PopulationExists
 _SMALLEST_PIECE = 256
 """Agents per thread under which a call is not split further: a few tiles, which take longer than a thread's start."""
 
+_LARGEST_PIECE = 16_384
+"""Agents over which the passes of a step (admit, advance, publish) find records in the cache."""
+
 _UID = "e" * 16
 """Of the one population that an engine keeps in its data folder."""
 
@@ -208,13 +211,19 @@ class Engine:
         return self._store
 
     def _share(self, n: int, work: Callable[[LoadedPopulation, slice], Out]) -> list[Out]:
-        """Do a call in contiguous pieces, one per thread."""
-        pieces = min(len(self._parts), -(-n // _SMALLEST_PIECE))
-        edges = [n * i // pieces for i in range(pieces + 1)]
+        """Do a call in contiguous pieces, as many per thread as keep a piece's records in the cache."""
+        threads = min(len(self._parts), -(-n // _SMALLEST_PIECE))
+        per_thread = -(-n // (threads * _LARGEST_PIECE))
+        edges = [n * i // (threads * per_thread) for i in range(threads * per_thread + 1)]
         slices = [slice(start, end) for start, end in itertools.pairwise(edges)]
-        if self._pool is None or pieces == 1:
-            return [work(self._parts[0], slices[0])]
-        return list(self._pool.map(work, self._parts, slices))
+
+        def run(thread: int) -> list[Out]:
+            own = slices[thread * per_thread : (thread + 1) * per_thread]
+            return [work(self._parts[thread], piece) for piece in own]
+
+        if self._pool is None or threads == 1:
+            return run(0)
+        return list(itertools.chain.from_iterable(self._pool.map(run, range(threads))))
 
     def _results(self, outputs: Sequence[StepOutputs] | Sequence[ReadOutputs]) -> dict[str, Any]:
         beliefs = _joined(outputs, "beliefs")
