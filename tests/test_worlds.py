@@ -5,7 +5,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beliefd.worlds import CENTRE, CUE, DOWN, LEFT_ARM, NOTHING, RIGHT, RIGHT_ARM, STAY, grid, tmaze
+from beliefd.engine import Engine
+from beliefd.worlds import (
+    CENTRE,
+    CORNER,
+    CUE,
+    CUE_COLUMNS,
+    DOWN,
+    FIRST_CUE_PLACE,
+    GOAL,
+    LANDMARK,
+    LEFT_ARM,
+    NOTHING,
+    REWARD_PLACES,
+    RIGHT,
+    RIGHT_ARM,
+    SECOND_CUE_PLACES,
+    STAY,
+    cue_chaining,
+    explorer,
+    grid,
+    tmaze,
+)
 from beliefd_proto.errors import BeliefdError
 from naive import NaiveAgent
 
@@ -46,6 +67,66 @@ def test_grid_walls_hold_and_the_sensor_errs_to_neighbours() -> None:
     assert model.A[0][1, 0] == pytest.approx(0.15)
 
 
+def test_cue_chaining_has_the_shapes_of_the_literature() -> None:
+    model = cue_chaining()
+    assert (model.num_states, model.num_obs, model.num_controls) == ((35, 4, 2), (35, 5, 3, 3), (5, 1, 1))
+    assert model.policies.shape == (625, 4, 3)
+
+
+@pytest.mark.parametrize(("place", "side"), [(0, 0), (1, 1), (3, 1)])
+def test_the_cue_chaining_agent_goes_from_cue_to_cue_to_the_reward(place: int, side: int) -> None:
+    model = cue_chaining()
+    agent = Engine(model, agents=1)  # the oracle would take seconds for 625 policies
+    state, visited = (0, place, side), [0]
+    for _ in range(14):
+        observation = [
+            int(A[(slice(None), *(state[f] for f in factors))].argmax())
+            for A, factors in zip(model.A, model.A_dependencies, strict=True)
+        ]
+        action = agent.step([observation]).control[0]
+        state = (int(model.B[0][:, state[0], action].argmax()), place, side)
+        visited.append(state[0])
+        if state[0] == REWARD_PLACES[side]:
+            break
+    assert FIRST_CUE_PLACE in visited
+    assert visited.index(SECOND_CUE_PLACES[place]) > visited.index(FIRST_CUE_PLACE)
+    assert visited[-1] == REWARD_PLACES[side]
+    assert REWARD_PLACES[1 - side] not in visited
+
+
+def test_cues_say_nothing_elsewhere_and_are_right_in_their_places() -> None:
+    _, first, second, outcome = cue_chaining().A
+    assert (first[NOTHING].sum(axis=1) == 4.0).sum() == 34
+    assert first[1 + 2, FIRST_CUE_PLACE, 2] == 1.0
+    assert second[1 + 1, SECOND_CUE_PLACES[2], 2, 1] == 1.0
+    assert second[NOTHING, SECOND_CUE_PLACES[2], 1, 1] == 1.0
+    assert outcome[:, REWARD_PLACES[0], 0].tolist() == [0.0, 1.0, 0.0]
+    assert outcome[:, REWARD_PLACES[1], 0].tolist() == [0.0, 0.0, 1.0]
+    assert cue_chaining().B[0][CUE_COLUMNS - 1, CUE_COLUMNS - 1, RIGHT] == 1.0
+
+
+@pytest.mark.parametrize(("size", "cells"), [(5, 25), (10, 100)])
+def test_the_explorer_sees_five_kinds_of_cells_and_comes_to_the_goal(size: int, cells: int) -> None:
+    model = explorer(size)
+    assert (model.num_states, model.num_obs, model.num_controls) == ((cells,), (5,), (5,))
+    kinds = model.A[0].argmax(axis=0)
+    assert np.flatnonzero(kinds == CORNER).tolist() == [0, size - 1, cells - size]
+    assert np.flatnonzero(kinds == GOAL).tolist() == [cells - 1]
+    assert (kinds == LANDMARK).sum() == 1
+    agent = NaiveAgent(explorer(size, noise=0.01, policy_len=1))
+    before = agent.step([GOAL]).beliefs[0]
+    assert before.argmax() == cells - 1
+    assert agent.step([GOAL]).action == (STAY,)
+
+
+def test_an_explorer_without_information_learns_nothing_and_takes_the_first_action() -> None:
+    agent = NaiveAgent(explorer(5, informative=False, policy_len=1))
+    step = agent.step([GOAL])
+    np.testing.assert_allclose(step.beliefs[0], 1 / 25)
+    assert np.ptp(step.neg_efe) < 1e-12
+    assert step.action == (STAY,)
+
+
 @pytest.mark.parametrize(
     ("world", "arguments"),
     [
@@ -53,6 +134,8 @@ def test_grid_walls_hold_and_the_sensor_errs_to_neighbours() -> None:
         (tmaze, {"reward_validity": np.nan}),
         (grid, {"noise": -0.1}),
         (grid, {"size": 1}),
+        (explorer, {"noise": 2.0}),
+        (explorer, {"size": 2}),
     ],
 )
 def test_bad_arguments_are_refused(world: Any, arguments: dict[str, float]) -> None:
