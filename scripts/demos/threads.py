@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benches.numpy_agent import NumpyAgent, Tables
 from demos.maze import Recording, maze_model
-from demos.numpy_agent import MazeTables, NumpyAgent
 from demos.screen import Screen
 from demos.sizes import Sizes
 from demos.table import Figure, percent, rate
@@ -44,7 +44,7 @@ class ThreadsResult:
 
 def run_threads(recording: Recording, sizes: Sizes, screen: Screen) -> ThreadsResult:
     """Let threads think about the observations that the served agents had; compare their actions, then measure."""
-    tables = MazeTables(maze_model())
+    tables = Tables(maze_model())
     title = f"the same agents in NumPy, in 1 and in {sizes.threads} Python threads"
     with screen.track(title, 2 * _ROUNDS) as advance:
         same = count_same_actions(tables, recording)
@@ -57,24 +57,25 @@ def run_threads(recording: Recording, sizes: Sizes, screen: Screen) -> ThreadsRe
     return ThreadsResult(sizes.threads, one_per_s, all_per_s, same, recording.actions.size)
 
 
-def count_same_actions(tables: MazeTables, recording: Recording) -> int:
+def count_same_actions(tables: Tables, recording: Recording) -> int:
     """How many actions of the recording the NumPy agents choose too."""
     same = 0
     for number in range(recording.actions.shape[1]):
         agent = NumpyAgent(tables)
         for tick, start in enumerate(recording.starts):
-            same += agent.step(recording.observations[tick, number], bool(start)) == recording.actions[tick, number]
+            action = agent.step(recording.observations[tick, number].tolist(), bool(start))
+            same += action[0] == recording.actions[tick, number]
     return same
 
 
-def _measure(tables: MazeTables, recording: Recording, threads: int, duration_s: float) -> float:
+def _measure(tables: Tables, recording: Recording, threads: int, duration_s: float) -> float:
     """Agent-steps per second of `threads` threads together."""
     started, ended = threading.Barrier(threads + 1), threading.Event()
     steps = np.zeros(threads, np.int64)
 
     def live(number: int) -> None:
         agent = NumpyAgent(tables)
-        observations, starts = recording.observations[:, number], recording.starts.tolist()
+        observations, starts = recording.observations[:, number].tolist(), recording.starts.tolist()
         done = 0
         started.wait()
         while not ended.is_set():

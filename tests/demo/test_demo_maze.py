@@ -2,16 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from beliefd.engine import Engine
 from beliefd.worlds import CENTRE, CUE, LEFT_ARM, NOTHING, PUNISHMENT, REWARD, RIGHT_ARM
+from benches.numpy_agent import Tables
 from demos.maze import CUE_VALIDITY, MOVES, Recording, maze_model
 from demos.maze_world import MazeWorld
-from demos.numpy_agent import MazeTables, NumpyAgent
 from demos.threads import count_same_actions
-from naive import NaiveAgent
 
 MAZES = 4_000
 SPREAD = 5.0 * (0.25 / MAZES) ** 0.5
@@ -73,23 +70,7 @@ def test_agents_look_at_the_cue_enter_the_arm_it_shows_and_mostly_get_the_reward
 
 def test_numpy_agents_repeat_the_recorded_actions_and_a_wrong_one_is_counted() -> None:
     _, recording = played(30)
-    tables = MazeTables(maze_model())
+    tables = Tables(maze_model())
     assert count_same_actions(tables, recording) == recording.actions.size
     recording.actions[1, 7] = CENTRE
     assert count_same_actions(tables, recording) == recording.actions.size - 1
-
-
-@settings(max_examples=40)
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 1), st.booleans()), min_size=1, max_size=4)
-)
-def test_the_numpy_agent_agrees_with_the_oracle(ticks: list[tuple[int, int, int, bool]]) -> None:
-    """On any observations, likely or not, as long as both have done the same until then."""
-    model = maze_model()
-    oracle, agent = NaiveAgent(model), NumpyAgent(MazeTables(model))
-    for tick, (location, outcome, cue, start) in enumerate(ticks):
-        step = oracle.step([location, outcome, cue], reset=start)
-        action = agent.step(np.array([location, outcome, cue], np.int32), start or tick == 0)
-        assert (action, 0) in step.ties
-        if action != step.action[0]:
-            return

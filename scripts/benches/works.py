@@ -1,0 +1,67 @@
+"""What is measured: a world, and how many agents live in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from beliefd.model import Model
+from beliefd.worlds import CENTRE, CUE, cue_chaining, explorer, grid, tmaze
+
+
+@dataclass(frozen=True)
+class Work:
+    """Agents that share a model.
+
+    Attributes
+    ----------
+    name : str
+    make : callable
+        Makes the model.
+    agents : int
+    moves : tuple of int or None
+        The actions of the first factor that histories are made of; None for all. In the T-maze an arm is never left and
+        in it all policies are worth the same, so a history that enters one has nothing more to compare.
+    """
+
+    name: str
+    make: Callable[[], Model]
+    agents: int
+    moves: tuple[int, ...] | None = None
+
+
+def decided(make: Callable[..., Model], *arguments: int) -> Callable[[], Model]:
+    """The world `make` gives, with a weak habit in favour of some policies.
+
+    On a grid many policies are worth exactly the same: right and then down, or down and then right. Rounding would
+    decide between them, differently in every program. The habit decides first. It is the same for all, and costs none
+    of them anything.
+    """
+
+    def made() -> Model:
+        policies = len(make(*arguments).policies)
+        liking = np.exp(_HABIT * np.random.default_rng(policies).standard_normal(policies))
+        return make(*arguments, E=liking / liking.sum())
+
+    return made
+
+
+_HABIT = 0.2
+"""Standard deviation of the habit's logarithm, in nats."""
+MAZE_MOVES = (CENTRE, CUE)
+WORKS: dict[str, Work] = {
+    work.name: work
+    for work in (
+        Work("tmaze-1000", decided(tmaze), 1_000, MAZE_MOVES),
+        Work("tmaze-10000", decided(tmaze), 10_000, MAZE_MOVES),
+        Work("tmaze-100000", decided(tmaze), 100_000, MAZE_MOVES),
+        Work("grid5-1000", decided(grid, 5), 1_000),
+        Work("grid10-100", decided(grid, 10), 100),
+        Work("cue-100", decided(cue_chaining), 100),
+        Work("explorer-50", decided(explorer, 5), 50),
+        Work("explorer100-50", decided(explorer, 10), 50),
+    )
+}
+"""By name. The explorer is there with 25 cells, and with 100."""
