@@ -1,101 +1,81 @@
-"""The served step path, measured: a stack of its own with two workers, one client, T-maze agents. And its workers.
+"""``scripts/bench``: beliefd measured, alone and beside other programs, with every raw number.
 
-Every figure is given with its raw numbers. The same work is done by `Engine` in this process, in turns with the served
-one, so that their ratio does not depend on what else the machine does.
+What is compared is done in turns within one run, so that ratios do not depend on what else the machine does.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 import beliefd
-from beliefd.client import Client
-from beliefd.engine import Engine
-from beliefd.model import Model
-from beliefd.worlds import tmaze
 from beliefd_service.stack import Stack
-from benches.workers import measure_workers
+from benches.comparison import compare
+from benches.peers import PEERS
+from benches.timing import without_raw
+from benches.works import WORKS
 from provenance import provenance
 
 WORKERS = 2
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="Fewer repetitions: under a minute once kernels are compiled.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+    quick: Annotated[bool, typer.Option(help="Fewer repetitions: under a minute once all is set up.")] = False,
+    peers: Annotated[str, typer.Option(help=f"Whom to compare with: any of {','.join(PEERS)}.")] = "",
+    works: Annotated[str, typer.Option(help=f"Any of {','.join(WORKS)}. Default: all.")] = "",
+    sections: Annotated[str, typer.Option(help="What to measure of beliefd itself. Default: all; none for none.")] = "",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
 ) -> None:
-    """Measure and print JSON."""
-    steps = 60 if quick else 300
+    """Measure, and print the figures as JSON without the raw numbers."""
+    wanted_works = chosen(works, list(WORKS), "--works") or list(WORKS)
+    wanted_peers = chosen(peers, list(PEERS), "--peers")
+    report: dict[str, Any] = {**provenance(), "workers": WORKERS, "quick": quick, "peers": {}}
     with (
         tempfile.TemporaryDirectory(prefix="bd-") as folder,
         Stack(Path(folder), workers=WORKERS) as stack,
         beliefd.connect(stack.endpoint) as client,
     ):
-        works = {
-            "tmaze-10000": lockstep(client, "tmaze-10000", 10_000, steps),
-            "tmaze-100000": lockstep(client, "tmaze-100000", 100_000, max(steps // 10, 10)),
-            "one-agent": round_trips(client, "one-agent", steps * 20),
-        }
-    report = {**provenance(), "workers": WORKERS, "works": works, "worker_cost": measure_workers(quick)}
-    text = json.dumps(report, indent=2)
-    typer.echo(text)
+        for name in wanted_peers:
+            report["peers"][name] = said(f"peer {name}", partial(compare, client, name, wanted_works, quick))
+    typer.echo(json.dumps(without_raw(report), indent=2))
     if json_file is not None:
-        json_file.write_text(text + "\n")
+        json_file.write_text(json.dumps(report, indent=1) + "\n")
+    failed = [e for entries in report["peers"].values() for e in entries if not e.get("check", {}).get("passed", True)]
+    if failed:
+        typer.echo(f"actions differ from a peer's: {json.dumps(without_raw(failed))}", err=True)
+        raise typer.Exit(1)
 
 
-def lockstep(client: Client, name: str, agents: int, steps: int) -> dict[str, Any]:
-    """One client steps the whole population, one call after the other; `Engine` with as many threads does the same."""
-    model = tmaze()
-    served = client.create_population(name, model, agents=agents, seed=0)
-    local = Engine(model, agents=agents, seed=0, threads=WORKERS)
-    calls = observations(model, agents, 8)
-    for i in range(10):
-        np.testing.assert_array_equal(served.step(calls[i % 8]).actions, local.step(calls[i % 8]).actions)
-    served_s: list[float] = []
-    local_s: list[float] = []
-    for i in range(steps):
-        served_s.append(timed(served.step, calls[i % 8]))
-        local_s.append(timed(local.step, calls[i % 8]))
-    served.drop()
-    return {
-        "agent_steps_per_s": agents / statistics.median(served_s),
-        "engine_agent_steps_per_s": agents / statistics.median(local_s),
-        "served_over_engine": statistics.median(e / s for e, s in zip(local_s, served_s, strict=True)),
-        "raw": {"served_s": served_s, "engine_s": local_s},
-    }
+def chosen(text: str, known: list[str], option: str) -> list[str]:
+    """The names in a list with commas.
+
+    Raises
+    ------
+    typer.BadParameter
+        For a name that is not known.
+    """
+    names = [name for name in text.split(",") if name]
+    for name in names:
+        if name not in known:
+            raise typer.BadParameter(f"{name!r} is not one of {', '.join(known)}", param_hint=option)
+    return names
 
 
-def round_trips(client: Client, name: str, steps: int) -> dict[str, Any]:
-    """One agent, one client, one call after the other."""
-    model = tmaze()
-    served = client.create_population(name, model, agents=1, seed=0)
-    call = observations(model, 1, 1)[0]
-    for _ in range(100):
-        served.step(call)
-    times_s = [timed(served.step, call) for _ in range(steps)]
-    p50, p99, p999 = np.percentile(times_s, [50, 99, 99.9])
-    served.drop()
-    return {"p50_ms": p50 * 1e3, "p99_ms": p99 * 1e3, "p99.9_ms": p999 * 1e3, "raw": {"served_s": times_s}}
-
-
-def observations(model: Model, agents: int, count: int) -> list[np.ndarray[Any, Any]]:
-    rng = np.random.default_rng(0)
-    return [np.stack([rng.integers(0, n, agents) for n in model.num_obs], axis=1) for _ in range(count)]
-
-
-def timed(step: Callable[[Any], Any], call: Any) -> float:
-    started_s = time.perf_counter()
-    step(call)
-    return round(time.perf_counter() - started_s, 7)
+def said(what: str, measure: Callable[[], Any]) -> Any:
+    """What `measure` gives; a line on standard error says what is going on."""
+    started_s = time.monotonic()
+    print(f"scripts/bench: {what} ...", file=sys.stderr, flush=True)
+    result = measure()
+    print(f"scripts/bench: {what}: {time.monotonic() - started_s:.1f} s", file=sys.stderr, flush=True)
+    return result
 
 
 if __name__ == "__main__":

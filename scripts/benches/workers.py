@@ -21,6 +21,7 @@ from beliefd.client import Client
 from beliefd.population import Population
 from beliefd.worlds import tmaze
 from beliefd_service.stack import Stack
+from benches.processes import children, parent, private_kb, pss_kb
 
 _AGENTS = 10_000
 _STEPS = 300
@@ -142,29 +143,3 @@ def wait(condition: Callable[[], object]) -> None:
 def found(pid: int | None) -> int:
     assert pid is not None, "a process that was to be measured does not run"
     return pid
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def private_kb(pid: int) -> int:
-    """Anonymous memory that no other process shares: pages of files, the store's among them, do not count."""
-    total = private = 0
-    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name == "Private_Dirty":
-            private = int(value.split()[0])
-        elif name == "Anonymous":
-            total += min(private, int(value.split()[0]))
-    return total
-
-
-def pss_kb(pid: int) -> int:
-    """Proportional share: a page that n processes share counts as 1/n of it for each."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))

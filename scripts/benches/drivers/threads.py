@@ -1,0 +1,77 @@
+"""One Python thread per agent."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benches.drivers.given import Given
+from benches.drivers.numpy_agents import NumpyAgents
+from benches.drivers.serving import serve
+
+_STACK_BYTES = 256 * 1024
+
+
+class Threads:
+    """Threads that all begin at once and step their agent until told to stop."""
+
+    def __init__(self, given: Given, agents: int) -> None:
+        threading.stack_size(_STACK_BYTES)
+        self._agents = NumpyAgents(given, 0, agents)
+        self._ticks = [0] * agents
+        self._chosen = np.zeros((self._agents.ticks, agents, len(given.B)), np.int64)
+        self._margins = np.zeros((self._agents.ticks, agents))
+        self._alone_s = self._agents.alone_s()
+
+    def _run(self, count: int, limit_s: float, kept: bool) -> tuple[int, float]:
+        """Let every thread take `count` steps; returns how many all took together, and in how many seconds."""
+        agents = self._agents
+        before = sum(self._ticks)
+        started, over = threading.Barrier(len(self._ticks) + 1), threading.Event()
+
+        def live(number: int) -> None:
+            started.wait()
+            for _ in range(count):
+                tick = self._ticks[number]
+                action = agents.step(number, tick)
+                if kept:
+                    self._chosen[tick % agents.ticks, number] = action
+                self._ticks[number] = tick + 1
+                if over.is_set():
+                    break
+
+        threads = [threading.Thread(target=live, args=(n,), daemon=True) for n in range(len(self._ticks))]
+        for thread in threads:
+            thread.start()
+        started.wait()
+        started_s = time.perf_counter()
+        timer = threading.Timer(limit_s, over.set)
+        timer.start()
+        for thread in threads:
+            thread.join()
+        seconds = time.perf_counter() - started_s
+        timer.cancel()
+        return sum(self._ticks) - before, seconds
+
+    def steps(self, count: int, limit_s: float) -> dict[str, Any]:
+        """One figure for all rounds, since no thread waits for another at the end of one."""
+        done, seconds = self._run(count, limit_s, kept=False)
+        return {"step_s": [seconds * len(self._ticks) / done], "compute_s": [self._alone_s * len(self._ticks)]}
+
+    def check(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        self._ticks = [0] * len(self._ticks)
+        for tick in range(self._agents.ticks):
+            self._run(1, 3600.0, kept=True)
+            self._margins[tick] = self._agents.margins()
+        return self._chosen, self._margins
+
+    def close(self) -> None:
+        pass
+
+
+if __name__ == "__main__":
+    serve(Threads)

@@ -1,0 +1,29 @@
+"""The environments of the programs that beliefd is measured against, made when they are first needed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+_PACKAGES = {
+    "pymdp-1.0.4": ("inferactively-pymdp==1.0.4", "msgspec", "pyzmq"),
+    "pymdp-0.0.7.1": ("inferactively-pymdp==0.0.7.1",),
+    "ray-2.60": ("ray==2.60.*", "numpy"),
+}
+"""By name. The first is the one that ``scripts/references`` makes, with what that needs too."""
+
+
+def python_of(name: str) -> Path:
+    """The interpreter of an environment. Making it needs the network, and for pymdp 1.0.4 about a gigabyte."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "beliefd" / name
+    python = folder / "bin" / "python"
+    if not (folder / ".complete").exists():
+        print(f"scripts/bench: making an environment in {folder}", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *_PACKAGES[name]]
+        subprocess.run(install, check=True)
+        (folder / ".complete").touch()
+    return python

@@ -1,0 +1,38 @@
+"""One client steps a whole population, one call after the other, beside the same kernels in this process."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+import numpy as np
+
+from beliefd.client import Client
+from beliefd.engine import Engine
+from benches.served import Walk, fresh_name, material
+from benches.timing import in_turns, ratio
+from benches.works import Work
+
+
+def lockstep(client: Client, work: Work, workers: int, limit_s: float) -> dict[str, Any]:
+    """The rate through the broker and that of `Engine` with as many threads, in turns, from observations alone.
+
+    `communication_us` is what the way through the broker takes beyond the kernels, per agent-step.
+    """
+    model, history = material(work)
+    population = client.create_population(fresh_name(work.name), model, agents=work.agents)
+    with Engine(model, agents=work.agents, threads=workers) as engine:
+        served, local = Walk(population, history, forced=False), Walk(engine, history, forced=False)
+        for _ in range(10):
+            np.testing.assert_array_equal(served.step().actions, local.step().actions)
+        served_s, local_s = in_turns([served.step, local.step], limit_s)
+    population.drop()
+    beyond_s = statistics.median(a - b for a, b in zip(served_s, local_s, strict=True))
+    return {
+        "agents": work.agents,
+        "agent_steps_per_s": work.agents / statistics.median(served_s),
+        "engine_agent_steps_per_s": work.agents / statistics.median(local_s),
+        "served_over_engine": ratio(local_s, served_s),
+        "communication_us": beyond_s / work.agents * 1e6,
+        "raw": {"served_s": served_s, "engine_s": local_s},
+    }
