@@ -17,41 +17,103 @@ from typing import Annotated, Any
 import typer
 
 import beliefd
+from beliefd.client import Client
 from beliefd_service.stack import Stack
+from benches.analysis import analysis
+from benches.clients import one_agent_clients
 from benches.comparison import compare
+from benches.drawing import draw
+from benches.lockstep import lockstep
 from benches.peers import PEERS
+from benches.roof import roof
+from benches.roundtrip import round_trips
+from benches.saturation import saturation
+from benches.scaling import size_scaling, workers_scaling
 from benches.timing import without_raw
+from benches.workers import measure_workers
 from benches.works import WORKS
 from provenance import provenance
 
 WORKERS = 2
+FLIGHTS = (("tmaze-10000", 2), ("tmaze-100000", 2), ("grid5-1000", 4))
+"""Works, and how many populations of each are in flight."""
+CLIENTS = ((50, 1), (150, 1), (150, 150), (1_000, 1))
+"""How many clients with an agent each, in how many populations."""
+ROOFS = ("grid5-1000", "grid10-100")
+SECTIONS = ("works", "flight", "one-agent", "clients", "scaling", "sizes", "roof", "analysis", "workers")
 
 
 def main(
     quick: Annotated[bool, typer.Option(help="Fewer repetitions: under a minute once all is set up.")] = False,
     peers: Annotated[str, typer.Option(help=f"Whom to compare with: any of {','.join(PEERS)}.")] = "",
     works: Annotated[str, typer.Option(help=f"Any of {','.join(WORKS)}. Default: all.")] = "",
-    sections: Annotated[str, typer.Option(help="What to measure of beliefd itself. Default: all; none for none.")] = "",
+    sections: Annotated[str, typer.Option(help=f"Any of {','.join(SECTIONS)}. Default: all.")] = "",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    draw_file: Annotated[
+        Path | None, typer.Option("--draw", help="Measure nothing: draw this file's figures into docs and the README.")
+    ] = None,
 ) -> None:
     """Measure, and print the figures as JSON without the raw numbers."""
-    wanted_works = chosen(works, list(WORKS), "--works") or list(WORKS)
-    wanted_peers = chosen(peers, list(PEERS), "--peers")
-    report: dict[str, Any] = {**provenance(), "workers": WORKERS, "quick": quick, "peers": {}}
+    if draw_file is not None:
+        draw(json.loads(draw_file.read_text()))
+        return
+    report = measured(
+        chosen(works, list(WORKS), "--works") or list(WORKS),
+        chosen(peers, list(PEERS), "--peers"),
+        chosen(sections, list(SECTIONS), "--sections") or list(SECTIONS),
+        quick,
+    )
+    typer.echo(json.dumps(without_raw(report), indent=2))
+    if json_file is not None:
+        json_file.write_text(json.dumps(report, indent=1) + "\n")
+    if failed := failed_checks(report):
+        typer.echo(f"actions differ from a peer's: {json.dumps(failed)}", err=True)
+        raise typer.Exit(1)
+
+
+def measured(works: list[str], peers: list[str], sections: list[str], quick: bool) -> dict[str, Any]:
+    """The whole report. Its keys `works`, `flight` and so on are those of `sections`."""
+    report: dict[str, Any] = {**provenance(), "workers": WORKERS, "quick": quick}
     with (
         tempfile.TemporaryDirectory(prefix="bd-") as folder,
         Stack(Path(folder), workers=WORKERS) as stack,
         beliefd.connect(stack.endpoint) as client,
     ):
-        for name in wanted_peers:
-            report["peers"][name] = said(f"peer {name}", partial(compare, client, name, wanted_works, quick))
-    typer.echo(json.dumps(without_raw(report), indent=2))
-    if json_file is not None:
-        json_file.write_text(json.dumps(report, indent=1) + "\n")
-    failed = [e for entries in report["peers"].values() for e in entries if not e.get("check", {}).get("passed", True)]
-    if failed:
-        typer.echo(f"actions differ from a peer's: {json.dumps(without_raw(failed))}", err=True)
-        raise typer.Exit(1)
+        for name, measure in own_sections(client, stack, works, quick).items():
+            if name in sections:
+                report[name] = said(name, measure)
+        report["peers"] = {name: said(f"peer {name}", partial(compare, client, name, works, quick)) for name in peers}
+    if "workers" in sections:
+        report["worker_cost"] = said("workers", partial(measure_workers, quick))
+    return report
+
+
+def own_sections(client: Client, stack: Stack, works: list[str], quick: bool) -> dict[str, Callable[[], Any]]:
+    """What is measured of beliefd itself, by name."""
+    short_s, long_s = (0.5, 1.0) if quick else (3.0, 10.0)
+    sizes = [1_000, 10_000, 100_000] if quick else [1_000, 10_000, 100_000, 1_000_000]
+    return {
+        "works": lambda: {name: lockstep(client, WORKS[name], WORKERS, short_s) for name in works},
+        "flight": lambda: {
+            f"{name}-{populations}": saturation(client, WORKS[name], WORKERS, populations, long_s)
+            for name, populations in FLIGHTS
+        },
+        "one-agent": lambda: round_trips(client, stack, 500 if quick else 20_000),
+        "clients": lambda: [
+            one_agent_clients(client, stack, clients, short_s, populations)
+            for clients, populations in (CLIENTS[:2] if quick else CLIENTS)
+        ],
+        "scaling": lambda: workers_scaling(client, long_s),
+        "sizes": lambda: size_scaling(client, stack, sizes, short_s),
+        "roof": lambda: {name: roof(name, short_s) for name in ROOFS},
+        "analysis": lambda: analysis(client, stack, quick),
+    }
+
+
+def failed_checks(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries whose actions differ from a peer's, or too few of which could be compared."""
+    entries = [{"peer": peer, **entry} for peer, found in report["peers"].items() for entry in found]
+    return [without_raw(entry) for entry in entries if not entry.get("check", {"passed": True})["passed"]]
 
 
 def chosen(text: str, known: list[str], option: str) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from beliefd_service.stack import Stack
+
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -21,6 +23,13 @@ def tree(pid: int) -> list[int]:
 
 def parent(pid: int) -> int:
     return int(_stat(pid)[1])
+
+
+def stack_tree(stack: Stack) -> list[int]:
+    """Every process of a stack, supervisord among them."""
+    broker = stack.pid("broker")
+    assert broker is not None, "the broker does not run"
+    return tree(parent(broker))
 
 
 def cpu_s(pids: list[int]) -> float:

@@ -1,4 +1,4 @@
 """Programs of other makes that do the same work, each in a process, and where need be an environment, of its own.
 
-Nothing here imports beliefd or what it needs: `benches.driver` starts them and talks to them.
+Nothing here but `served` imports beliefd or what it needs: `benches.driver` starts them and talks to them.
 """

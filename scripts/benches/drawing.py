@@ -1,0 +1,6 @@
+"""..."""
+
+from typing import Any
+
+
+def draw(report: dict[str, Any]) -> None: ...

@@ -1,0 +1,130 @@
+"""Many clients with an agent each, in one process: ``python -m benches.load`` reads what to do as a line of JSON.
+
+Every client is a connection of its own that greets, and then sends a step, waits for the answer, and sends the next.
+It speaks the protocol itself: the SDK's checks are for people, and would be most of what is measured here.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+import time
+from typing import Any
+
+import msgspec
+import numpy as np
+import zmq
+
+import beliefd
+from beliefd.call import step_call
+from beliefd.observations import canonical
+from beliefd.wire import observation_arrays
+from beliefd_proto import Command, Want, encode
+from beliefd_proto import messages as m
+from beliefd_proto.framing import decode_command
+
+_GREETING_S = 60.0
+_DEADLINE_MS = 60_000
+
+
+class OneAgent:
+    """A connection that steps one agent, over and over."""
+
+    def __init__(self, context: zmq.Context[Any], endpoint: str, header: m.Step, arrays: dict[str, Any]) -> None:
+        self.socket = context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.connect(endpoint)
+        self._header, self._arrays = header, arrays
+        self._sent_s = 0.0
+        self._tick = 0
+
+    def greet(self) -> None:
+        session = secrets.token_bytes(16)
+        hello = m.Hello(id=secrets.token_bytes(16), deadline_ms=_DEADLINE_MS, session=session, versions=(1,))
+        self.socket.send_multipart(encode(Command.HELLO, hello))
+
+    def send(self) -> None:
+        self._tick += 1
+        header = msgspec.structs.replace(
+            self._header, id=secrets.token_bytes(16), deadline_ms=_DEADLINE_MS, tick=self._tick
+        )
+        self._sent_s = time.perf_counter()
+        self.socket.send_multipart(encode(Command.STEP, header, self._arrays))
+
+    def received(self) -> tuple[Command, float]:
+        """What arrived, and how many seconds after the last step was sent."""
+        frames: list[Any] = self.socket.recv_multipart(zmq.DONTWAIT)
+        return decode_command(frames), time.perf_counter() - self._sent_s
+
+
+def load(endpoint: str, agents: list[list[Any]], seconds: float) -> dict[str, Any]:
+    """Let a client step each of `agents`, given as population and number, until `seconds` are over.
+
+    Returns
+    -------
+    dict
+        ``steps`` answered, in ``seconds``; ``served``: clients that had an answer; ``errors``: answers that were none;
+        ``latency_s``: of each step, some thousands at most.
+    """
+    context: zmq.Context[Any] = zmq.Context()
+    context.setsockopt(zmq.MAX_SOCKETS, 4 * len(agents) + 64)
+    clients = [OneAgent(context, endpoint, *request) for request in requests(endpoint, agents)]
+    poller = zmq.Poller()
+    by_socket = {}
+    for client in clients:
+        poller.register(client.socket, zmq.POLLIN)
+        by_socket[client.socket] = client
+        client.greet()
+    greeted = 0
+    deadline_s = time.perf_counter() + _GREETING_S
+    while greeted < len(clients) and time.perf_counter() < deadline_s:
+        for socket, _ in poller.poll(1000):
+            greeted += by_socket[socket].received()[0] is Command.WELCOME
+    print(json.dumps({"greeted": greeted}), flush=True)
+    sys.stdin.readline()  # all processes begin at once
+    served: set[Any] = set()
+    latency_s: list[float] = []
+    errors = 0
+    for client in clients:
+        client.send()
+    started_s = time.perf_counter()
+    while (elapsed_s := time.perf_counter() - started_s) < seconds:
+        for socket, _ in poller.poll(1000):
+            client = by_socket[socket]
+            command, took_s = client.received()
+            errors += command is not Command.STEPPED
+            latency_s.append(took_s)
+            served.add(socket)
+            client.send()
+    context.destroy(linger=0)
+    return {
+        "steps": len(latency_s) - errors,
+        "seconds": elapsed_s,
+        "served": len(served),
+        "errors": errors,
+        "latency_s": [round(s, 7) for s in latency_s[:: max(1, len(latency_s) // 4000)]],
+    }
+
+
+def requests(endpoint: str, agents: list[list[Any]]) -> list[tuple[m.Step, dict[str, Any]]]:
+    """The step of each agent, as the SDK would send it: header and arrays."""
+    with beliefd.connect(endpoint) as client:
+        populations = {name: client.population(name) for name in {name for name, _ in agents}}
+    made = []
+    for name, number in agents:
+        population = populations[name]
+        inputs = observation_arrays(
+            canonical(np.zeros((1, len(population.info.num_obs)), int), population.info, 1), population.info
+        )
+        rows, ticks = np.array([number]), np.array([1])
+        chunk = step_call(population.uid, population.info, m.Limits(), rows, ticks, inputs, Want.NOTHING).chunks[0]
+        assert isinstance(chunk.header, m.Step)
+        made.append((chunk.header, chunk.arrays))
+    return made
+
+
+if __name__ == "__main__":
+    asked = json.loads(sys.stdin.readline())
+    print(json.dumps(load(**asked)), flush=True)
+    sys.stdin.readline()  # it is looked at before it ends

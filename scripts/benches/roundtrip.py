@@ -1,0 +1,46 @@
+"""One agent, one client, one call after the other, beside a bare double hop of the same transports and sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from beliefd.client import Client
+from beliefd.worlds import tmaze
+from beliefd_proto import Command, encode
+from beliefd_service.stack import Stack, free_port
+from benches.hop import double_hop
+from benches.load import requests
+from benches.served import fresh_name
+from benches.timing import percentiles, timed
+
+_BLOCK = 100
+"""Calls of one kind between those of the other."""
+
+
+def round_trips(client: Client, stack: Stack, calls: int) -> dict[str, Any]:
+    """Percentiles of both, and their ratios. The double hop carries the frames of the very step that is measured."""
+    name = fresh_name("one-agent")
+    population = client.create_population(name, tmaze(), agents=1)
+    observation = np.zeros((1, 3), np.int64)
+    [(header, arrays)] = requests(stack.endpoint, [[name, 0]])
+    frames = encode(Command.STEP, header, arrays)
+    back = f"ipc://{stack.data / 'run' / 'hop.ipc'}"
+    served_s: list[float] = []
+    bare_s: list[float] = []
+    with double_hop(f"tcp://127.0.0.1:{free_port()}", back) as there_and_back:
+        for block in range(1 + calls // _BLOCK):
+            served = [timed(lambda: population.step(observation)) for _ in range(_BLOCK)]
+            bare = [timed(lambda: there_and_back(frames)) for _ in range(_BLOCK)]
+            if block:  # the first is the warm-up
+                served_s += served
+                bare_s += bare
+    population.drop()
+    ours, least = percentiles(served_s), percentiles(bare_s)
+    return {
+        **ours,
+        "bare_double_hop": least,
+        "over_bare": {name.removesuffix("_ms"): ours[name] / least[name] for name in ours},
+        "raw": {"served_s": served_s, "bare_s": bare_s},
+    }
