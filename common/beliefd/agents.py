@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from beliefd_proto import ModelInfo
 from beliefd_proto.errors import InvalidArgument, UnknownAgent
 
+Rows = slice | NDArray[np.int64]
+"""Agent numbers: an array, or neighbours as a slice with both ends."""
+
 
 def agent_rows(agents: Any, live: NDArray[np.int64], numbers: Mapping[str, int] | None) -> NDArray[np.int64]:
     """The numbers of the agents that a call names, in its order.
@@ -53,6 +56,14 @@ def agent_rows(agents: Any, live: NDArray[np.int64], numbers: Mapping[str, int] 
         if len(unique) < len(rows):
             at = int(np.setdiff1d(np.arange(len(rows)), first)[0])
             raise InvalidArgument("an agent is named twice", field="agents", index=(at,), value=int(rows[at]))
+    return rows
+
+
+def compact(rows: NDArray[np.int64]) -> Rows:
+    """`rows` as a slice where each follows the one before: what it then picks out of an array is a view."""
+    first, last = int(rows[0]), int(rows[-1])
+    if last - first == len(rows) - 1 and (len(rows) < 3 or bool((rows[1:] - rows[:-1] == 1).all())):
+        return slice(first, last + 1)
     return rows
 
 

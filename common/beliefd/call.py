@@ -5,25 +5,26 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from beliefd.agents import Rows, compact
 from beliefd.step import Reading, Step
 from beliefd_proto import Applied, Arrays, Command, Message, ModelInfo, Want
 from beliefd_proto import messages as m
 from beliefd_proto.errors import BeliefdError, InvalidArgument
 
-_WANT = {"beliefs": Want.BELIEFS, "q_pi": Want.Q_PI, "neg_efe": Want.NEG_EFE, "vfe": Want.VFE}
-_WANT_READ = {**_WANT, "observations": Want.OBSERVATION}
+# Plain integers: the operators of an enum cost more than the rest of a small call.
+_WANT = {"beliefs": int(Want.BELIEFS), "q_pi": int(Want.Q_PI), "neg_efe": int(Want.NEG_EFE), "vfe": int(Want.VFE)}
+_WANT_READ = {**_WANT, "observations": int(Want.OBSERVATION)}
 
 
-def want_bits(want: Iterable[str], read: bool = False) -> Want:
-    """The outputs named in `want` as bits.
+def want_bits(want: Iterable[str], read: bool = False) -> int:
+    """The outputs named in `want` as bits of `Want`.
 
     Raises
     ------
@@ -31,7 +32,7 @@ def want_bits(want: Iterable[str], read: bool = False) -> Want:
         For a name that is no output.
     """
     known = _WANT_READ if read else _WANT
-    bits = Want.NOTHING
+    bits = 0
     for i, name in enumerate((want,) if isinstance(want, str) else want):
         if name not in known:
             raise InvalidArgument(
@@ -39,6 +40,14 @@ def want_bits(want: Iterable[str], read: bool = False) -> Want:
             )
         bits |= known[name]
     return bits
+
+
+class Awaited(Protocol):
+    """What a call needs of an answer that is awaited: that of a `Future`."""
+
+    def done(self) -> bool: ...
+    def result(self) -> Message: ...
+    def exception(self) -> BaseException | None: ...
 
 
 @dataclass(slots=True)
@@ -49,16 +58,17 @@ class Chunk:
     stop: int
     header: m.AgentRequest
     arrays: Arrays
-    future: Future[Message] | None = None
+    future: Awaited | None = None
 
 
 @dataclass(slots=True)
 class Call:
-    """One call of the user. `rows` are the agents, `ticks` the tick that the call commits for each (steps only)."""
+    """One call of the user. `rows` are the `count` agents, `ticks` what the call commits for each (steps only)."""
 
     command: Command
     info: ModelInfo
-    rows: NDArray[np.int64]
+    rows: Rows
+    count: int
     ticks: NDArray[np.int64] | None
     chunks: list[Chunk]
 
@@ -78,7 +88,7 @@ class Call:
             return None
         first = next(iter(failed.values()))
         if self.command is Command.STEP:
-            applied = np.full(len(self.rows), Applied.YES, np.uint8)
+            applied = np.full(self.count, Applied.YES, np.uint8)
             for chunk in self.chunks:
                 error = failed.get(chunk.start)
                 if error is not None:
@@ -112,9 +122,8 @@ class Call:
 
     def _outputs(self, arrays: Arrays) -> dict[str, Any]:
         beliefs = arrays.get("beliefs")
-        cuts = np.cumsum(self.info.num_states)[:-1]
         return {
-            "beliefs": None if beliefs is None else np.split(beliefs, cuts, axis=1),
+            "beliefs": None if beliefs is None else np.split(beliefs, np.cumsum(self.info.num_states)[:-1], axis=1),
             "q_pi": arrays.get("q_pi"),
             "neg_efe": arrays.get("neg_efe"),
             "vfe": arrays.get("vfe"),
@@ -128,7 +137,7 @@ class Call:
         names = {name: a for _, arrays in parts for name, a in arrays.items() if name != "applied"}
         gathered: Arrays = {}
         for name, like in names.items():
-            whole = np.zeros((len(self.rows), *like.shape[1:]), like.dtype)
+            whole = np.zeros((self.count, *like.shape[1:]), like.dtype)
             for chunk, arrays in parts:
                 if name in arrays:
                     whole[chunk.start : chunk.stop] = arrays[name]
@@ -140,20 +149,20 @@ def step_call(
     population: str,
     info: ModelInfo,
     limits: m.Limits,
-    rows: NDArray[np.int64],
+    rows: Rows,
     ticks: NDArray[np.int64],
     inputs: Mapping[str, NDArray[Any]],
-    want: Want,
+    want: int,
 ) -> Call:
     """Cut a step into chunks. `inputs` are the arrays with a row per agent; every chunk gets an id of its own."""
     size = _chunk_agents(info, limits, want, sum(a[:1].nbytes for a in inputs.values()))
     chunks = []
-    for start in range(0, len(rows), size):
-        stop = min(start + size, len(rows))
+    for start in range(0, len(ticks), size):
+        stop = min(start + size, len(ticks))
         arrays: Arrays = {}
-        first = _first(rows[start:stop], arrays)
+        first = _first(rows, start, stop, arrays)
         tick: int | None = int(ticks[start])
-        if (ticks[start:stop] != tick).any():
+        if stop - start > 1 and (ticks[start:stop] != tick).any():
             arrays["ticks"], tick = ticks[start:stop], None
         arrays.update({name: a[start:stop] for name, a in inputs.items()})
         header = m.Step(
@@ -162,44 +171,47 @@ def step_call(
             population=population,
             count=stop - start,
             first=first,
-            want=int(want),
+            want=want,
             tick=tick,
         )
         chunks.append(Chunk(start, stop, header, arrays))
-    return Call(Command.STEP, info, rows, ticks, chunks)
+    return Call(Command.STEP, info, rows, len(ticks), ticks, chunks)
 
 
-def read_call(population: str, info: ModelInfo, limits: m.Limits, rows: NDArray[np.int64], want: Want) -> Call:
+def read_call(population: str, info: ModelInfo, limits: m.Limits, rows: Rows, want: int) -> Call:
     """Cut a read into chunks."""
     size = _chunk_agents(info, limits, want, 0)
+    count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
     chunks = []
-    for start in range(0, len(rows), size):
-        stop = min(start + size, len(rows))
+    for start in range(0, count, size):
+        stop = min(start + size, count)
         arrays: Arrays = {}
-        first = _first(rows[start:stop], arrays)
+        first = _first(rows, start, stop, arrays)
         header = m.Read(
             id=secrets.token_bytes(16),
             deadline_ms=0,
             population=population,
             count=stop - start,
             first=first,
-            want=int(want),
+            want=want,
         )
         chunks.append(Chunk(start, stop, header, arrays))
-    return Call(Command.READ, info, rows, None, chunks)
+    return Call(Command.READ, info, rows, count, None, chunks)
 
 
-def _chunk_agents(info: ModelInfo, limits: m.Limits, want: Want, input_row_bytes: int) -> int:
+def _chunk_agents(info: ModelInfo, limits: m.Limits, want: int, input_row_bytes: int) -> int:
     row_bytes = max(info.answer_row_bytes(want), input_row_bytes, 1)
     return max(min(limits.chunk_agents, limits.frame_bytes // row_bytes), 1)
 
 
-def _first(rows: NDArray[np.int64], arrays: Arrays) -> int | None:
+def _first(rows: Rows, start: int, stop: int, arrays: Arrays) -> int | None:
     """The first of neighbouring agents; else None, with the agents added to `arrays`."""
-    first = int(rows[0])
-    if int(rows[-1]) - first == len(rows) - 1 and (len(rows) < 3 or bool((np.diff(rows) == 1).all())):
-        return first
-    arrays["agents"] = rows.astype(np.uint32)
+    if isinstance(rows, slice):
+        return int(rows.start) + start
+    chunk = compact(rows[start:stop])
+    if isinstance(chunk, slice):
+        return int(chunk.start)
+    arrays["agents"] = chunk.astype(np.uint32)
     return None
 
 

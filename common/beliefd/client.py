@@ -9,7 +9,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
 
@@ -210,14 +209,16 @@ class Client:
 
     def request(self, command: Command, header: m.Request, arrays: Arrays, timeout_s: float) -> Message:
         """Send a request and wait for its answer."""
-        future = self.send(command, header, arrays, deadline_after(timeout_s))
-        self.drive(future.done)
-        return future.result()
+        pending = Pending(command, header, arrays, deadline_after(timeout_s))
+        self.send(pending)
+        self.drive(pending.done)
+        return pending.result()
 
-    def send(self, command: Command, header: m.Request, arrays: Arrays, deadline_s: float) -> Future[Message]:
+    def send(self, pending: Pending) -> None:
         """Hand a request to the session. Somebody has to drive."""
-        frame_bytes = max((a.nbytes for a in arrays.values()), default=0)
-        if isinstance(header, m.Create | m.AddAgents) and header.agent_ids is not None:
+        header = pending.header
+        frame_bytes = max([a.nbytes for a in pending.arrays.values()], default=0)
+        if isinstance(header, (m.Create, m.AddAgents)) and header.agent_ids is not None:
             frame_bytes = max(frame_bytes, sum(len(name.encode()) + 5 for name in header.agent_ids))
         if frame_bytes > self.limits.frame_bytes:
             raise InvalidArgument(
@@ -237,10 +238,9 @@ class Client:
         with self._turn:
             if self._closed:
                 raise Disconnected("the client is closed", field="client")
-            future = self._session.submit(command, header, arrays, deadline_s)
+            self._session.submit(pending)
             if self._driver is not None:
                 self._wake()
-        return future
 
     def drive_in_background(self) -> None:
         """Have a thread of the client's own drive from now on whenever something is open."""

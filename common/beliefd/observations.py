@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from beliefd_proto.errors import InvalidObservation
 from beliefd_proto.model_info import ModelInfo, smallest_int
@@ -16,6 +17,8 @@ DISTRIBUTION = -2
 ROW_SUM_TOLERANCE = 1e-5
 
 _FIELD = "observations"
+_FEW = 32
+_BLOCK_AGENTS = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,14 +27,15 @@ class Observations:
 
     Attributes
     ----------
-    indices : ndarray of int32, shape (n, M), C-contiguous
-        The index of what was observed; -1 where it is missing, -2 where the modality came as a distribution.
+    indices : ndarray of a signed integer type, shape (n, M), C-contiguous
+        The index of what was observed; -1 where it is missing, -2 where the modality came as a distribution. Kernels
+        take int32; the wire carries `wire_dtype`.
     distributions : tuple of length M
         Per modality ``None``, or float32 or float64 of shape (n, num_obs[m]), C-contiguous: a probability per
         outcome. A modality comes as a distribution for all agents of a call or for none.
     """
 
-    indices: NDArray[np.int32]
+    indices: NDArray[np.signedinteger]
     distributions: tuple[NDArray[np.floating] | None, ...]
 
     def select(self, rows: slice | NDArray[Any]) -> Observations:
@@ -42,7 +46,7 @@ class Observations:
         )
 
 
-def canonical(observations: Any, info: ModelInfo, agents: int) -> Observations:
+def canonical(observations: Any, info: ModelInfo, agents: int, dtype: DTypeLike = np.int32) -> Observations:
     """Brings what a caller passes into canonical form and checks every entry.
 
     Parameters
@@ -59,6 +63,8 @@ def canonical(observations: Any, info: ModelInfo, agents: int) -> Observations:
         The model of the agents.
     agents : int
         n, the number of agents of the call.
+    dtype : dtype
+        Of the indices that are returned: int32, or `wire_dtype`.
 
     Returns
     -------
@@ -72,7 +78,7 @@ def canonical(observations: Any, info: ModelInfo, agents: int) -> Observations:
         negative or NaN, or a row that is not within 1e-5 of 1. ``index`` is (row of the call, modality).
     """
     if _is_per_modality(observations, info.num_modalities, agents):
-        return _from_modalities(observations, info, agents)
+        return _from_modalities(observations, info, agents, dtype)
     rows = _to_array(observations, None)
     if rows.dtype.kind not in "iu":
         raise InvalidObservation(
@@ -84,9 +90,8 @@ def canonical(observations: Any, info: ModelInfo, agents: int) -> Observations:
     if rows.ndim == 1 and info.num_modalities == 1:
         rows = rows[:, np.newaxis]
     _check_shape(rows, None, (agents, info.num_modalities))
-    for m, num_obs in enumerate(info.num_obs):
-        _check_column(rows[:, m], m, num_obs)
-    return Observations(np.ascontiguousarray(rows, dtype=np.int32), (None,) * info.num_modalities)
+    _check_indices(rows, info.num_obs)
+    return Observations(np.ascontiguousarray(rows, dtype), (None,) * info.num_modalities)
 
 
 def check(observations: Observations, info: ModelInfo) -> None:
@@ -107,6 +112,9 @@ def check(observations: Observations, info: ModelInfo) -> None:
             value=len(observations.distributions),
             allowed=str(info.num_modalities),
         )
+    if not any(probabilities is not None for probabilities in observations.distributions):
+        _check_indices(indices, info.num_obs)
+        return
     for m, (num_obs, probabilities) in enumerate(zip(info.num_obs, observations.distributions, strict=True)):
         column = indices[:, m]
         if probabilities is None:
@@ -137,8 +145,8 @@ def _is_array(entry: Any) -> bool:
     return hasattr(entry, "__array__") and getattr(entry, "ndim", 0) > 0
 
 
-def _from_modalities(observations: Any, info: ModelInfo, agents: int) -> Observations:
-    indices = np.full((agents, info.num_modalities), DISTRIBUTION, dtype=np.int32)
+def _from_modalities(observations: Any, info: ModelInfo, agents: int, dtype: DTypeLike) -> Observations:
+    indices = np.full((agents, info.num_modalities), DISTRIBUTION, dtype)
     distributions: list[NDArray[np.floating] | None] = []
     for m, num_obs in enumerate(info.num_obs):
         entry = _to_array(observations[m], m)
@@ -176,6 +184,34 @@ def _field(modality: int | None) -> str:
 def _check_shape(array: NDArray[Any], modality: int | None, expected: tuple[int, ...]) -> None:
     if array.shape != expected:
         raise InvalidObservation("wrong shape", field=_field(modality), value=array.shape, allowed=str(expected))
+
+
+def _check_indices(rows: NDArray[Any], num_obs: tuple[int, ...]) -> None:
+    """Check all modalities at once, and one by one only where something is wrong, to say what."""
+    if not _all_known(rows, num_obs):
+        for m, outcomes in enumerate(num_obs):
+            _check_column(rows[:, m], m, outcomes)
+
+
+def _all_known(rows: NDArray[Any], num_obs: tuple[int, ...]) -> bool:
+    if rows.size <= _FEW:  # where a call of NumPy costs more than all of it
+        for row in rows.tolist():
+            for outcome, outcomes in zip(row, num_obs, strict=True):
+                if not MISSING <= outcome < outcomes:
+                    return False
+        return True
+    # A row is too short for NumPy's inner loop: many rows side by side are compared at once.
+    highest = _highest(num_obs, rows.dtype)
+    whole = len(rows) - len(rows) % _BLOCK_AGENTS
+    blocks, rest = rows[:whole].reshape(-1, len(highest)), rows[whole:].reshape(-1)
+    return bool(rows.min() >= MISSING and (blocks <= highest).all() and (rest <= highest[: len(rest)]).all())
+
+
+@lru_cache(maxsize=256)
+def _highest(num_obs: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The highest index per modality, for a block of agents side by side; no higher than the type can hold."""
+    most = np.iinfo(dtype).max
+    return np.tile(np.array([min(outcomes - 1, most) for outcomes in num_obs], dtype), _BLOCK_AGENTS)
 
 
 def _check_column(column: NDArray[Any], modality: int, num_obs: int) -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from beliefd.agents import agent_rows, executed_array, reset_array
-from beliefd.call import Call, checked_header, deadline_after, read_call, step_call, want_bits
+from beliefd.agents import Rows, agent_rows, compact, executed_array, reset_array
+from beliefd.call import Call, Chunk, checked_header, deadline_after, read_call, step_call, want_bits
 from beliefd.model import Model
-from beliefd.observations import canonical
+from beliefd.observations import canonical, wire_dtype
+from beliefd.session import Pending
 from beliefd.step import Reading, Step
 from beliefd.wire import observation_arrays
 from beliefd_proto import Applied, Command, Message, ModelInfo
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from beliefd.client import Client
 
 DEFAULT_TIMEOUT_S = 10.0
+
+# What is to be minded of an agent, as bits: its tick is to be read before its next step; it has a step without answer.
+_UNCERTAIN, _IN_FLIGHT = 1, 2
 
 
 class Population:
@@ -54,9 +57,8 @@ class Population:
         # Guards ticks, in-flight marks and membership: futures end on whichever thread drives the client.
         self._lock = threading.Lock()
         self._ticks = np.zeros(0, np.int64)
-        # A row here is to be read before the agent's next step: at first all, since somebody may have stepped it.
-        self._uncertain = np.zeros(0, np.bool_)
-        self._in_flight = np.zeros(0, np.bool_)
+        # At first all are uncertain, since somebody may have stepped them.
+        self._marks = np.zeros(0, np.uint8)
         self._adopt(attached)
 
     def __len__(self) -> int:
@@ -109,9 +111,7 @@ class Population:
         """
         deadline_s = deadline_after(timeout_s)
         call = self._prepare(observations, agents, reset, executed_actions, want, deadline_s)
-        with self._given_free(call):
-            self._send(call, deadline_s)
-            self._client.drive(lambda: _answered(call))
+        self._carry(call, call.chunks, deadline_s)
         return self._finish(call)
 
     def submit(
@@ -132,21 +132,24 @@ class Population:
         call = self._prepare(observations, agents, reset, executed_actions, want, deadline_s)
         result: Future[Step] = Future()
         result.set_running_or_notify_cancel()
-        remaining = [len(call.chunks)]
+        remaining = len(call.chunks)
 
-        def answered(_: Future[Message]) -> None:
-            # The answer to one chunk may arrive on the driving thread while this thread still adds callbacks.
+        def answered() -> None:
+            nonlocal remaining
             with self._lock:
-                remaining[0] -= 1
-                last = remaining[0] == 0
+                remaining -= 1
+                last = remaining == 0
             if last:
                 try:
                     result.set_result(self._finish(call))
                 except BaseException as error:
                     result.set_exception(error)
 
-        with self._given_free(call):
-            self._send(call, deadline_s, answered)
+        try:
+            self._send(call, call.chunks, deadline_s, answered)
+        except BaseException:
+            self._give_free(call)
+            raise
         self._client.drive_in_background()
         return result
 
@@ -169,11 +172,9 @@ class Population:
         deadline_s = deadline_after(timeout_s)
         failed = [chunk for chunk, _ in call.errors()]
         self._mark_in_flight(call.rows)
-        with self._given_free(call):
-            for chunk in failed:
-                chunk.header = msgspec.structs.replace(chunk.header, attempt=chunk.header.attempt + 1)
-                chunk.future = self._client.send(call.command, chunk.header, chunk.arrays, deadline_s)
-            self._client.drive(lambda: _answered(call))
+        for chunk in failed:
+            chunk.header = msgspec.structs.replace(chunk.header, attempt=chunk.header.attempt + 1)
+        self._carry(call, failed, deadline_s)
         return self._finish(call)
 
     def read(
@@ -190,11 +191,11 @@ class Population:
         want : iterable of str
             Beside tick and actions: ``"beliefs"``, ``"q_pi"``, ``"neg_efe"``, ``"vfe"``, ``"observations"``.
         """
-        return self._read(self._rows(agents), want, deadline_after(timeout_s))
+        return self._read(self._rows(agents)[0], want, deadline_after(timeout_s))
 
-    def _read(self, rows: NDArray[np.int64], want: Iterable[str], deadline_s: float) -> Reading:
+    def _read(self, rows: Rows, want: Iterable[str], deadline_s: float) -> Reading:
         call = read_call(self.uid, self.info, self._client.limits, rows, want_bits(want, read=True))
-        self._send(call, deadline_s)
+        self._send(call, call.chunks, deadline_s)
         self._client.drive(lambda: _answered(call))
         if (error := call.error()) is not None:
             raise error
@@ -235,7 +236,7 @@ class Population:
 
     def remove_agents(self, agents: ArrayLike | Sequence[str], timeout_s: float = 60.0) -> None:
         """End agents, by number or by id."""
-        rows = self._rows(agents)
+        rows = self._numbers_of(agents)
         self._request(Command.REMOVE_AGENTS, m.RemoveAgents, timeout_s, arrays={"agents": rows.astype(np.uint32)})
         with self._lock:
             kept = ~np.isin(self.agents, rows)
@@ -275,13 +276,23 @@ class Population:
         grown = rows - len(self._ticks)
         if grown > 0:
             self._ticks = np.concatenate([self._ticks, np.zeros(grown, np.int64)])
-            self._uncertain = np.concatenate([self._uncertain, np.ones(grown, np.bool_)])
-            self._in_flight = np.concatenate([self._in_flight, np.zeros(grown, np.bool_)])
+            self._marks = np.concatenate([self._marks, np.full(grown, _UNCERTAIN, np.uint8)])
         self._numbers = None if agent_ids is None else dict(zip(agent_ids, agents.tolist(), strict=True))
         self.agent_ids = agent_ids
         self.agents: NDArray[np.int64] = agents
+        self._all: Rows = compact(agents) if len(agents) else agents
 
-    def _rows(self, agents: Any) -> NDArray[np.int64]:
+    def _rows(self, agents: Any) -> tuple[Rows, int]:
+        """The agents of a call, and how many they are."""
+        if agents is None:
+            with self._lock:
+                live, rows = self.agents, self._all
+            if len(live):
+                return rows, len(live)
+        numbers = self._numbers_of(agents)
+        return compact(numbers), len(numbers)
+
+    def _numbers_of(self, agents: Any) -> NDArray[np.int64]:
         with self._lock:
             live, numbers = self.agents, self._numbers
         return agent_rows(agents, live, numbers)
@@ -296,77 +307,86 @@ class Population:
         deadline_s: float,
     ) -> Call:
         """Check the whole input, learn uncertain ticks, and cut the call. Nothing is sent before all of it is valid."""
-        rows = self._rows(agents)
-        inputs = observation_arrays(canonical(observations, self.info, len(rows)), self.info)
+        rows, count = self._rows(agents)
+        inputs = observation_arrays(canonical(observations, self.info, count, wire_dtype(self.info)), self.info)
         if reset is not None:
-            inputs["reset"] = reset_array(reset, len(rows))
+            inputs["reset"] = reset_array(reset, count)
         if executed_actions is not None:
-            inputs["executed_actions"] = executed_array(executed_actions, self.info, len(rows))
+            inputs["executed_actions"] = executed_array(executed_actions, self.info, count)
         bits = want_bits(want)
-        self._mark_in_flight(rows)
+        certain = self._mark_in_flight(rows)
         try:
-            self._learn_ticks(rows, deadline_s)
+            if not certain:
+                self._learn_ticks(rows, deadline_s)
             with self._lock:
                 ticks = self._ticks[rows] + 1
             return step_call(self.uid, self.info, self._client.limits, rows, ticks, inputs, bits)
         except BaseException:
             with self._lock:
-                self._in_flight[rows] = False
+                self._marks[rows] &= ~np.uint8(_IN_FLIGHT)
             raise
 
-    def _mark_in_flight(self, rows: NDArray[np.int64]) -> None:
+    def _mark_in_flight(self, rows: Rows) -> bool:
+        """Take agents for a step; returns whether all their ticks are known."""
         with self._lock:
-            taken = self._in_flight[rows]
+            marks = self._marks[rows]
+            if not marks.any():
+                self._marks[rows] = _IN_FLIGHT
+                return True
+            taken = marks >= _IN_FLIGHT
             if taken.any():
-                number = int(rows[int(np.argmax(taken))])
+                number = int(_numbers(rows)[int(np.argmax(taken))])
                 raise InvalidArgument(
                     "this agent has a step without an answer; wait for it", field="agents", value=number
                 )
-            self._in_flight[rows] = True
+            self._marks[rows] = marks | _IN_FLIGHT
+            return False
 
-    @contextmanager
-    def _given_free(self, call: Call) -> Iterator[None]:
-        """Where a step cannot be sent or awaited, its agents take another one, from where they are found then."""
+    def _give_free(self, call: Call) -> None:
+        """A step could not be sent or awaited: its agents take another one, from where they are found then."""
+        with self._lock:
+            self._marks[call.rows] = _UNCERTAIN
+
+    def _learn_ticks(self, rows: Rows, deadline_s: float) -> None:
+        with self._lock:
+            numbers = compact(_numbers(rows)[self._marks[rows] & _UNCERTAIN != 0])
+        ticks = self._read(numbers, (), deadline_s).tick
+        with self._lock:
+            self._ticks[numbers] = ticks
+            self._marks[numbers] = _IN_FLIGHT
+
+    def _carry(self, call: Call, chunks: list[Chunk], deadline_s: float) -> None:
+        """Send chunks of a step and wait for their answers."""
         try:
-            yield
+            self._send(call, chunks, deadline_s)
+            self._client.drive(lambda: _answered(call))
         except BaseException:
-            with self._lock:
-                self._in_flight[call.rows] = False
-                self._uncertain[call.rows] = True
+            self._give_free(call)
             raise
 
-    def _learn_ticks(self, rows: NDArray[np.int64], deadline_s: float) -> None:
-        with self._lock:
-            uncertain = rows[self._uncertain[rows]]
-        if not len(uncertain):
-            return
-        ticks = self._read(uncertain, (), deadline_s).tick
-        with self._lock:
-            self._ticks[uncertain] = ticks
-            self._uncertain[uncertain] = False
-
-    def _send(self, call: Call, deadline_s: float, answered: Callable[[Future[Message]], None] | None = None) -> None:
-        for chunk in call.chunks:
-            chunk.future = self._client.send(call.command, chunk.header, chunk.arrays, deadline_s)
-        if answered is not None:
-            for chunk in call.chunks:
-                assert chunk.future is not None
-                chunk.future.add_done_callback(answered)
+    def _send(
+        self, call: Call, chunks: list[Chunk], deadline_s: float, answered: Callable[[], None] | None = None
+    ) -> None:
+        for chunk in chunks:
+            # Before it is sent: the answer may be there, and `answered` be called, before `send` has returned.
+            chunk.future = pending = Pending(call.command, chunk.header, chunk.arrays, deadline_s, answered)
+            self._client.send(pending)
 
     def _finish(self, call: Call) -> Step:
         """Take what a step did into the ticks, and return or raise its outcome."""
         assert call.ticks is not None
         error = call.error()
         with self._lock:
-            self._in_flight[call.rows] = False
             if error is None:
-                applied = np.full(len(call.rows), Applied.YES)
+                # Not back: a step that is retried late may have been followed by others.
+                self._ticks[call.rows] = np.maximum(self._ticks[call.rows], call.ticks)
+                self._marks[call.rows] = 0
             else:
-                applied = error.applied if error.applied is not None else np.full(len(call.rows), Applied.UNKNOWN)
-            done = applied == Applied.YES
-            # Not back: a step that is retried late may have been followed by others.
-            self._ticks[call.rows[done]] = np.maximum(self._ticks[call.rows[done]], call.ticks[done])
-            self._uncertain[call.rows[~done]] = True
+                applied = error.applied if error.applied is not None else np.full(call.count, Applied.UNKNOWN)
+                done = applied == Applied.YES
+                ticks = self._ticks[call.rows]
+                self._ticks[call.rows] = np.where(done, np.maximum(ticks, call.ticks), ticks)
+                self._marks[call.rows] = np.where(done, 0, _UNCERTAIN)
         if error is not None:
             error.call = call
             raise error
@@ -380,3 +400,7 @@ class Population:
 
 def _answered(call: Call) -> bool:
     return all(chunk.future is not None and chunk.future.done() for chunk in call.chunks)
+
+
+def _numbers(rows: Rows) -> NDArray[np.int64]:
+    return np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows

@@ -20,9 +20,8 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -45,27 +44,37 @@ class Pending:
     """A request that has no answer yet.
 
     `sent` counts how often its frames left and were not refused as busy; at `deadline_s` it ends at last. `order` is
-    that of submission.
+    that of submission. `ended` is called once it has an outcome, on the thread that drives.
+
+    Of a `Future` it has what a caller who drives needs; one costs as much as the rest of a small step.
     """
 
     command: Command
     header: m.Request
     arrays: Arrays
     deadline_s: float
-    future: Future[Message] = field(default_factory=Future)
+    ended: Callable[[], None] | None = None
     sent: int = 0
     order: int = 0
     outcome: Message | BeliefdError | None = None
 
-    def resolve(self) -> None:
-        """Hand the outcome to whoever waits. Not under a lock: callbacks of the caller run here."""
-        if not self.future.set_running_or_notify_cancel():
-            return
+    def done(self) -> bool:
+        return self.outcome is not None
+
+    def exception(self) -> BeliefdError | None:
+        return self.outcome if isinstance(self.outcome, BeliefdError) else None
+
+    def result(self) -> Message:
+        """The answer; raises the error in which the request ended."""
         if isinstance(self.outcome, BeliefdError):
-            self.future.set_exception(self.outcome)
-        else:
-            assert self.outcome is not None
-            self.future.set_result(self.outcome)
+            raise self.outcome
+        assert self.outcome is not None
+        return self.outcome
+
+    def resolve(self) -> None:
+        """Tell whoever waits. Not under a lock: callbacks of the caller run here."""
+        if self.ended is not None:
+            self.ended()
 
     def frames(self, now_s: float) -> list[Any]:
         remaining_ms = max(round((self.deadline_s - now_s) * 1000), 0)
@@ -98,12 +107,11 @@ class Session:
         """Whether no request is waiting or open."""
         return not self._open and not self._waiting
 
-    def submit(self, command: Command, header: m.Request, arrays: Arrays, deadline_s: float) -> Future[Message]:
-        """Take a request. The future ends in the answer, or in an error of the tree."""
+    def submit(self, pending: Pending) -> None:
+        """Take a request. It ends in the answer, or in an error of the tree."""
         self._submitted += 1
-        pending = Pending(command, header, arrays, deadline_s, order=self._submitted)
+        pending.order = self._submitted
         self._waiting.append(pending)
-        return pending.future
 
     def take_outgoing(self, now_s: float) -> list[list[Any]]:
         """What has to be sent now."""

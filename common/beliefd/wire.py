@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from beliefd.observations import Observations, wire_dtype
 from beliefd_proto import Arrays, ModelInfo
 from beliefd_proto.errors import MalformedMessage
@@ -43,4 +41,4 @@ def observations_from(arrays: Arrays, info: ModelInfo) -> Observations:
             raise MalformedMessage(
                 "a distribution is of floats", field=f"distribution{m}", value=distribution.dtype.str
             )
-    return Observations(np.ascontiguousarray(indices, np.int32), tuple(distributions))
+    return Observations(indices, tuple(distributions))

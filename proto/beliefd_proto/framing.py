@@ -2,9 +2,8 @@
 
 ::
 
-    frame 0    b"bd", version (1 byte), command (1 byte)
-    frame 1    header: MessagePack map
-    frame 2..  one raw array each, C order, little-endian, as the header's `arrays` describe them
+    frame 0    b"bd", version (1 byte), command (1 byte), then the header: MessagePack map
+    frame 1..  one raw array each, C order, little-endian, as the header's `arrays` describe them
 
 `decode` is the only way in for bytes from outside: what it returns is well formed, and whatever is not raises
 `MalformedMessage` (or `VersionMismatch`), never anything else.
@@ -21,18 +20,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beliefd_proto.commands import Command
-from beliefd_proto.errors import MalformedMessage, VersionMismatch
+from beliefd_proto.errors import BeliefdError, MalformedMessage, VersionMismatch
 from beliefd_proto.messages import HEADERS, PROTOCOL_VERSION, Array, Header
 
 MAGIC = b"bd"
-DTYPES = frozenset({"|i1", "<i2", "<i4", "<i8", "|u1", "<u4", "<u8", "<f4", "<f8"})
+DTYPES = {name: np.dtype(name) for name in ("|i1", "<i2", "<i4", "<i8", "|u1", "<u4", "<u8", "<f4", "<f8")}
 MAX_ARRAYS = 256
+PREAMBLE_BYTES = 4
 
 Arrays = dict[str, NDArray[Any]]
 
 _encoder = msgspec.msgpack.Encoder()
 _decoders = {command: msgspec.msgpack.Decoder(header) for command, header in HEADERS.items()}
-_first_frame = {command: MAGIC + bytes([PROTOCOL_VERSION, command]) for command in Command}
+_preambles = {command: MAGIC + bytes([PROTOCOL_VERSION, command]) for command in Command}
+_commands = {preamble: command for command, preamble in _preambles.items()}
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -55,10 +56,10 @@ def encode(command: Command, header: Header, arrays: Mapping[str, NDArray[Any]] 
         In the order in which they travel. Bytes are taken in C order.
     """
     if not arrays:
-        return [_first_frame[command], _encoder.encode(header)]
-    described = tuple(Array(name, a.dtype.str, a.shape) for name, a in arrays.items())
+        return [_preambles[command] + _encoder.encode(header)]
+    described = tuple([Array(name, a.dtype.str, a.shape) for name, a in arrays.items()])
     header = msgspec.structs.replace(header, arrays=described)
-    return [_first_frame[command], _encoder.encode(header), *(a.tobytes() for a in arrays.values())]
+    return [_preambles[command] + _encoder.encode(header), *[a.tobytes() for a in arrays.values()]]
 
 
 def decode(frames: Sequence[Any]) -> Message:
@@ -71,40 +72,37 @@ def decode(frames: Sequence[Any]) -> Message:
     VersionMismatch
         For a message of another version.
     """
-    command = decode_command(frames)
-    if len(frames) < 2:
-        raise MalformedMessage("the header frame is missing", field="frames", value=len(frames), allowed="2 or more")
+    first = frames[0] if frames else b""
+    command = _commands.get(bytes(first[:PREAMBLE_BYTES]))
+    if command is None:
+        raise _not_ours(bytes(first[:8]))
     try:
-        header = _decoders[command].decode(frames[1])
+        header = _decoders[command].decode(memoryview(first)[PREAMBLE_BYTES:])
     except (msgspec.MsgspecError, ValueError, RecursionError, UnicodeDecodeError) as error:
         raise MalformedMessage(f"the header of {command.name} is not valid: {error}", field="header") from None
-    return Message(command, header, _views(header.arrays, frames[2:]))
+    return Message(command, header, _views(header.arrays, frames[1:]))
 
 
-def decode_command(frames: Sequence[Any]) -> Command:
-    """The command of a message, from its first frame alone."""
-    first = bytes(frames[0]) if frames else b""
-    if len(first) != 4 or first[:2] != MAGIC:
-        raise MalformedMessage(
+def _not_ours(first: bytes) -> BeliefdError:
+    """What is wrong with a message that begins with these bytes, which are no command of this version."""
+    if len(first) < PREAMBLE_BYTES or first[:2] != MAGIC:
+        return MalformedMessage(
             "this is not a beliefd message",
             field="frame 0",
-            value=first[:8].hex(),
-            allowed="4 bytes that begin with 6264",
+            value=first.hex(),
+            allowed="bytes that begin with 6264",
         )
     if first[2] != PROTOCOL_VERSION:
-        raise VersionMismatch(
+        return VersionMismatch(
             "this protocol version is not spoken here", field="version", value=first[2], allowed=str(PROTOCOL_VERSION)
         )
-    try:
-        return Command(first[3])
-    except ValueError:
-        raise MalformedMessage("this command is not known", field="command", value=hex(first[3])) from None
+    return MalformedMessage("this command is not known", field="command", value=hex(first[3]))
 
 
 def request_id(frames: Sequence[Any]) -> bytes:
     """The request id in a message that could not be decoded, so that its error finds its way; zeros if it has none."""
     try:
-        found = msgspec.msgpack.decode(frames[1])["id"]
+        found = msgspec.msgpack.decode(memoryview(frames[0])[PREAMBLE_BYTES:])["id"]
         return found if isinstance(found, bytes) and len(found) == 16 else bytes(16)
     except Exception:  # whatever a stranger sent: the caller answers with an error of its own
         return bytes(16)
@@ -120,14 +118,14 @@ def _views(described: tuple[Array, ...], frames: Sequence[Any]) -> Arrays:
         )
     views: Arrays = {}
     for i, (array, frame) in enumerate(zip(described, frames, strict=True)):
-        if array.dtype not in DTYPES:
+        dtype = DTYPES.get(array.dtype)
+        if dtype is None:
             raise MalformedMessage(
                 "this type does not travel",
                 field=f"arrays[{i}].dtype",
                 value=array.dtype[:20],
                 allowed=", ".join(sorted(DTYPES)),
             )
-        dtype = np.dtype(array.dtype)
         expected = math.prod(array.shape) * dtype.itemsize
         if len(frame) != expected:
             raise MalformedMessage(

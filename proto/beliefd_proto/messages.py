@@ -1,6 +1,6 @@
 """The headers of protocol version 1 as typed, frozen structs. README.md beside this package is the normative text.
 
-Every header travels as a MessagePack map in the second frame of a message. A field that is missing, unknown or of
+Every header travels as a MessagePack map in the first frame of a message. A field that is missing, unknown or of
 another type is refused by the decoder, so code behind it never checks a header's form again.
 """
 
@@ -308,10 +308,10 @@ class Work(Header, frozen=True, kw_only=True):
 
 
 class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a worker measured while it ran a batch: sums, so that batches can be added up.
+    """What a worker measured while it ran a batch, now and then: sums over the `agents` that the batch stepped.
 
-    `entropy_sum` is over `entropy_agents` agents sampled from the batch, in nats over all factors;
-    `action_counts` counts the actions of the first controlled factor.
+    `entropy_sum` is over the first `entropy_agents` of them, in nats over all factors; `action_counts` counts the
+    actions of the first controlled factor.
     """
 
     agents: int = 0

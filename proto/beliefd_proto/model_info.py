@@ -12,6 +12,8 @@ _BELIEFS, _Q_PI, _NEG_EFE, _VFE, _OBSERVATION = (
     int(bit) for bit in (Want.BELIEFS, Want.Q_PI, Want.NEG_EFE, Want.VFE, Want.OBSERVATION)
 )
 
+_INTS = tuple((int(np.iinfo(dtype).max), dtype) for dtype in map(np.dtype, ("i1", "<i2", "<i4")))
+
 
 class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Sizes of a model.
@@ -67,8 +69,7 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def smallest_int(largest: int) -> np.dtype[np.signedinteger]:
     """The smallest signed integer type that holds -2 .. `largest`."""
-    for name in ("i1", "<i2", "<i4"):
-        dtype = np.dtype(name)
-        if largest <= np.iinfo(dtype).max:
+    for most, dtype in _INTS:
+        if largest <= most:
             return dtype
     return np.dtype("<i8")

@@ -15,6 +15,7 @@ from beliefd_proto.errors import InvalidArgument, MalformedMessage, Quarantined,
 from beliefd_proto.messages import AgentRequest, Limits, Step
 
 _WANT_OF_STEP = int(Want.BELIEFS | Want.Q_PI | Want.NEG_EFE | Want.VFE)
+_READ_ARRAYS = frozenset({"agents"})
 _WANT_OF_READ = _WANT_OF_STEP | int(Want.OBSERVATION)
 
 
@@ -27,11 +28,7 @@ def check_chunk(header: AgentRequest, arrays: Arrays, population: Population, li
     """
     _check_size(header, population, limits)
     _check_agents(header, arrays, population)
-    known = {"agents"}
-    if isinstance(header, Step):
-        distributions = (f"distribution{m}" for m in range(population.info.model.num_modalities))
-        known.update(("ticks", "reset", "executed_actions", "observations"), distributions)
-    _check_names(arrays, known)
+    _check_names(arrays, population.step_arrays if isinstance(header, Step) else _READ_ARRAYS)
     if isinstance(header, Step):
         _check_ticks(header, arrays)
         _check_inputs(header, arrays, population)
@@ -57,7 +54,7 @@ def check_removed(arrays: Arrays, population: Population) -> None:
     ------
     MalformedMessage, InvalidArgument, UnknownAgent
     """
-    _check_names(arrays, {"agents"})
+    _check_names(arrays, _READ_ARRAYS)
     rows = arrays.get("agents")
     if rows is None or rows.ndim != 1 or not len(rows):
         raise MalformedMessage(
@@ -67,7 +64,7 @@ def check_removed(arrays: Arrays, population: Population) -> None:
     _check_numbers(rows, population)
 
 
-def _check_names(arrays: Arrays, known: set[str]) -> None:
+def _check_names(arrays: Arrays, known: frozenset[str]) -> None:
     for name in arrays:
         if name not in known:
             raise MalformedMessage("this array has no meaning here", field="arrays", value=name[:40])
@@ -83,7 +80,7 @@ def _check_size(header: AgentRequest, population: Population, limits: Limits) ->
         raise InvalidArgument(
             "these outputs do not exist", field="want", value=header.want, allowed=f"bits of {allowed:d}"
         )
-    answer_bytes = population.info.model.answer_row_bytes(header.want) * header.count
+    answer_bytes = population.row_bytes(header.want) * header.count
     if answer_bytes > limits.frame_bytes:
         raise TooLarge(
             "the answer would be too large; ask for fewer agents at once",
@@ -103,14 +100,14 @@ def _check_agents(header: AgentRequest, arrays: Arrays, population: Population) 
         if first + header.count > size:
             raise _unknown_agent(max(size, first) - first, max(size, first), population)
         living = population.live[first : first + header.count]
-        if not living.all():
+        if np.count_nonzero(living) < len(living):
             at = int(np.argmin(living))
             raise _unknown_agent(at, first + at, population)
         return
     _check_array("agents", rows, ("<u4",), (header.count,))
     _check_numbers(rows, population)
     living = population.live[rows]
-    if not living.all():
+    if np.count_nonzero(living) < len(living):
         at = int(np.argmin(living))
         raise _unknown_agent(at, int(rows[at]), population)
 

@@ -61,6 +61,6 @@ def _conflict(ended: Chunk, at: int) -> BeliefdError:
     return kind(
         f"{message}; read the agent's tick and go on from there",
         field="tick",
-        index=(int(ended.numbers(at, 1)[0]),),
-        value=int(ended.ticks(at, 1)[0]),
+        index=(int(np.atleast_1d(ended.numbers(at, 1))[0]),),
+        value=int(np.atleast_1d(ended.ticks(at, 1))[0]),
     )

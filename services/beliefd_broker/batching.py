@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
-from beliefd_broker.request import Job, Piece
+from beliefd_broker.request import Chunk, Job, Piece
 from beliefd_proto import Arrays, Command, encode
 from beliefd_proto.messages import Part, Work
 
@@ -34,28 +35,26 @@ def pieces_message(pieces: list[Piece], epoch: int, number: int) -> list[Any]:
     chunk = pieces[0].chunk
     assert chunk.population is not None
     info = chunk.population.info
-    alone = len(pieces) == 1
     arrays: Arrays = {}
     first = None
-    if alone and chunk.first is not None:
+    if len(pieces) == 1 and chunk.first is not None:
         first = chunk.first + pieces[0].start
     else:
-        arrays["agents"] = _joined([p.chunk.numbers(p.start, p.count) for p in pieces]).astype(np.uint32)
-    tick = None
-    if chunk.command is Command.STEP:
-        if all(piece.chunk.tick is not None and piece.chunk.tick == chunk.tick for piece in pieces):
-            tick = chunk.tick
-        else:
-            arrays["ticks"] = _joined([p.chunk.ticks(p.start, p.count) for p in pieces])
+        arrays["agents"] = _put_together(pieces, np.uint32, Chunk.numbers)
+    tick = chunk.tick
+    if chunk.command is Command.STEP and (tick is None or any(piece.chunk.tick != tick for piece in pieces)):
+        tick = None
+        arrays["ticks"] = _put_together(pieces, np.int64, Chunk.ticks)
     for name in chunk.per_agent:
-        arrays[name] = _joined([p.chunk.per_agent[name][p.start : p.start + p.count] for p in pieces])
+        parts = [p.chunk.per_agent[name][p.start : p.start + p.count] for p in pieces]
+        arrays[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
     work = Work(
         epoch=epoch,
         batch=number,
         kind=chunk.command,
         population=info.uid,
         rows=info.rows,
-        parts=tuple(Part(piece.chunk.id, piece.count) for piece in pieces),
+        parts=tuple([Part(piece.chunk.id, piece.count) for piece in pieces]),
         first=first,
         tick=tick,
         want=chunk.header.want,
@@ -71,5 +70,12 @@ def shares(pieces: list[Piece], arrays: Arrays) -> Iterator[tuple[Piece, Arrays]
         at += piece.count
 
 
-def _joined(parts: list[Any]) -> Any:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+def _put_together(
+    pieces: list[Piece], dtype: DTypeLike, part: Callable[[Chunk, int, int], int | NDArray[Any]]
+) -> NDArray[Any]:
+    whole = np.empty(sum([piece.count for piece in pieces]), dtype)
+    at = 0
+    for piece in pieces:
+        whole[at : at + piece.count] = part(piece.chunk, piece.start, piece.count)
+        at += piece.count
+    return whole

@@ -32,6 +32,8 @@ class Population:
         A job over the whole population runs: no agent may be touched.
     job_waiting : bool
         A job over the whole population waits for the busy agents: nothing new is admitted before it.
+    step_arrays : frozenset of str
+        The names that arrays of a step may have.
     """
 
     def __init__(self, info: PopulationInfo, live_ranges: NDArray[np.int64], agent_ids: tuple[str, ...] | None) -> None:
@@ -43,6 +45,10 @@ class Population:
         self._ns_per_agent: dict[int, float] = {}
         self._guess_ns = guess_ns(info.model)
         self._telemetry = _Sums()
+        self._vfe_mean = 0.0
+        self._row_bytes: dict[int, int] = {}
+        distributions = (f"distribution{m}" for m in range(info.model.num_modalities))
+        self.step_arrays = frozenset(("agents", "ticks", "reset", "executed_actions", "observations", *distributions))
         self.update(info, live_ranges, agent_ids)
 
     def update(self, info: PopulationInfo, live_ranges: NDArray[np.int64], agent_ids: tuple[str, ...] | None) -> None:
@@ -60,6 +66,13 @@ class Population:
     def set_quarantined(self, quarantined: bool) -> None:
         self.info = msgspec.structs.replace(self.info, quarantined=quarantined)
 
+    def row_bytes(self, want: int) -> int:
+        """Bytes per agent of an answer with these outputs."""
+        known = self._row_bytes.get(want)
+        if known is None:
+            known = self._row_bytes[want] = self.info.model.answer_row_bytes(want)
+        return known
+
     def predicted_ns(self, cost_key: int, agents: int) -> float:
         """How long a worker will take for `agents` agents, from what batches that asked alike took.
 
@@ -73,21 +86,25 @@ class Population:
         known_ns = self._ns_per_agent.get(cost_key)
         return TILE_AGENTS if known_ns is None else max(int(batch_ns / known_ns), 1)
 
-    def record(self, cost_key: int, agents: int, elapsed_ns: int, telemetry: Telemetry | None) -> None:
-        """Learn from a finished batch."""
+    def record(self, cost_key: int, agents: int, elapsed_ns: int) -> None:
+        """Learn from a finished batch what an agent takes."""
         # A batch of a few agents measures the fixed cost of a call, which would make whole calls look slow.
         if agents >= LEAST_MEASURED_AGENTS:
             measured = elapsed_ns / agents
             known = self._ns_per_agent.get(cost_key, measured)
             self._ns_per_agent[cost_key] = known + _SMOOTHING * (measured - known)
-        if telemetry is not None:
-            self._telemetry.add(telemetry)
+
+    def count_steps(self, agents: int, sample: Telemetry | None) -> None:
+        """Take a finished batch of steps into the telemetry: how many agents it stepped, and what was measured."""
+        self._telemetry.count(agents, sample)
 
     def take_telemetry(self, time_s: float, epoch: int, interval_s: float) -> PopulationTelemetry | None:
         """What happened since the last call; None where nothing did."""
         sums, self._telemetry = self._telemetry, _Sums()
         if not sums.batches:
             return None
+        if sums.sampled:
+            self._vfe_mean = sums.vfe / sums.sampled
         counts = sums.action_counts
         return PopulationTelemetry(
             time_s=time_s,
@@ -96,7 +113,7 @@ class Population:
             interval_s=interval_s,
             agent_steps=sums.agents,
             batches=sums.batches,
-            vfe_mean=sums.vfe / max(sums.agents, 1),
+            vfe_mean=self._vfe_mean,
             entropy_mean=sums.entropy / sums.entropy_agents if sums.entropy_agents else None,
             action_counts=tuple(counts[i] for i in range(min(max(counts, default=-1) + 1, _HISTOGRAM_BINS))),
         )
@@ -118,16 +135,20 @@ class _Sums:
     def __init__(self) -> None:
         self.agents = 0
         self.batches = 0
+        self.sampled = 0
         self.vfe = 0.0
         self.entropy = 0.0
         self.entropy_agents = 0
         self.action_counts: defaultdict[int, int] = defaultdict(int)
 
-    def add(self, batch: Telemetry) -> None:
-        self.agents += batch.agents
+    def count(self, agents: int, sample: Telemetry | None) -> None:
+        self.agents += agents
         self.batches += 1
-        self.vfe += batch.vfe_sum
-        self.entropy += batch.entropy_sum
-        self.entropy_agents += batch.entropy_agents
-        for action, count in enumerate(batch.action_counts):
+        if sample is None:
+            return
+        self.sampled += sample.agents
+        self.vfe += sample.vfe_sum
+        self.entropy += sample.entropy_sum
+        self.entropy_agents += sample.entropy_agents
+        for action, count in enumerate(sample.action_counts):
             self.action_counts[action] += count

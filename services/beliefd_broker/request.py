@@ -84,7 +84,7 @@ class Chunk(Request):
             id(population),
             command,
             header.want,
-            tuple((name, a.dtype, a.shape[1:]) for name, a in self.per_agent.items()),
+            tuple([(name, a.dtype, a.shape[1:]) for name, a in self.per_agent.items()]),
         )
         self.cost_key = command << 8 | header.want
         self.next = 0
@@ -98,17 +98,15 @@ class Chunk(Request):
         """Picks the agents out of an array over the population's rows."""
         return slice(self.first, self.first + self.count) if self.first is not None else self._rows()
 
-    def numbers(self, start: int, count: int) -> NDArray[np.int64]:
-        """The agents of a piece."""
-        if self.first is not None:
-            return np.arange(self.first + start, self.first + start + count)
-        return self._rows()[start : start + count]
+    def numbers(self, start: int, count: int) -> int | NDArray[np.int64]:
+        """The agents of a piece; of a single one in a range, the bare number."""
+        if self.first is None:
+            return self._rows()[start : start + count]
+        return self.first + start if count == 1 else np.arange(self.first + start, self.first + start + count)
 
-    def ticks(self, start: int, count: int) -> NDArray[np.int64]:
-        """The ticks of a piece; only a step has them."""
-        if self.tick is not None:
-            return np.full(count, self.tick, np.int64)
-        return self.arrays["ticks"][start : start + count]
+    def ticks(self, start: int, count: int) -> int | NDArray[np.int64]:
+        """The ticks of a piece, or the one that they have in common; only a step has them."""
+        return self.tick if self.tick is not None else self.arrays["ticks"][start : start + count]
 
     def fail(self, error: BeliefdError, start: int, count: int, applied: Applied) -> None:
         """End a piece in an error. The first error of a chunk is the one that is told."""

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from beliefd_broker import answers
 from beliefd_broker.actions import Action, Emit, Log, MarkQuarantine, SendWorker
 from beliefd_broker.admission import check_chunk, check_removed, quarantined_error
@@ -184,7 +187,7 @@ class Core:
 
     def dispatch(self, now_s: float) -> None:
         """Hand out work as long as there is work and a worker with room."""
-        while free := self.workforce.free(now_s):
+        while (self._scheduler or self._retries) and (free := self.workforce.free(now_s)):
             worker = free[0]
             if self._retries:
                 self._start(worker, self._retries.pop(0), now_s)
@@ -307,14 +310,8 @@ class Core:
         if batch.job is not None:
             self._job_result(batch.job, header, arrays, wall_s)
             return
-        population = population_of(batch.pieces[0])
-        agents = batch.agents
-        chunk = batch.pieces[0].chunk
         if header.error is None:
-            population.record(chunk.cost_key, agents, header.elapsed_ns, header.telemetry)
-        if chunk.command is Command.STEP:
-            worker.agent_steps += agents
-            self._counters["agent_steps"] += agents
+            self._learn(worker, batch, header, arrays.get("status"))
         if header.error is not None:
             error = from_header(header.error, {})
             for piece in batch.pieces:
@@ -324,6 +321,18 @@ class Core:
                 piece.chunk.finish(piece.start, piece.count, share)
         for piece in batch.pieces:
             self._end_if_done(piece.chunk)
+
+    def _learn(self, worker: Worker, batch: Batch, header: m.Result, status: NDArray[np.uint8] | None) -> None:
+        """Take into predictions and telemetry what a batch did."""
+        agents = batch.agents
+        chunk = batch.pieces[0].chunk
+        population = population_of(batch.pieces[0])
+        population.record(chunk.cost_key, agents, header.elapsed_ns)
+        if chunk.command is Command.STEP:
+            applied = agents if status is None else agents - int(np.count_nonzero(status))
+            population.count_steps(applied, header.telemetry)
+            worker.agent_steps += applied
+            self._counters["agent_steps"] += applied
 
     def _job_result(self, job: Job, result: m.Result, arrays: Arrays, wall_s: float) -> None:
         told_of = result.info or (job.population.info if job.population is not None else None)

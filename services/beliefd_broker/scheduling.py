@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from collections import deque
 
+import numpy as np
+
 from beliefd_broker.population import TILE_AGENTS
 from beliefd_broker.request import Chunk, Job, Piece, Request
 from beliefd_broker.session import Session
@@ -35,6 +37,10 @@ class Scheduler:
         if not session.has_turn:
             session.has_turn = True
             self._turns.append(session)
+
+    def __bool__(self) -> bool:
+        """Whether anybody waits for a turn."""
+        return bool(self._turns)
 
     def next(self, free_workers: int) -> list[Piece] | Job | None:
         """What to run next: the pieces of one batch, or one job; None where nothing can run now."""
@@ -114,7 +120,7 @@ class Scheduler:
         if isinstance(request, Chunk):
             assert population is not None
             selector = request.selector()
-            if population.exclusive or population.job_waiting or population.busy[selector].any():
+            if population.exclusive or population.job_waiting or np.count_nonzero(population.busy[selector]):
                 return False
             population.busy[selector] = True
             population.busy_agents += request.count
@@ -138,9 +144,10 @@ class Scheduler:
         """Cut the next piece off a chunk: `most` agents, or fewer where that lets idle workers share the chunk."""
         population = chunk.population
         assert population is not None
-        remaining = chunk.count - chunk.next
-        share = max(math.ceil(remaining / free_workers), population.batch_agents(chunk.cost_key, LEAST_BATCH_NS))
-        agents = min(remaining, -(-min(most, share) // TILE_AGENTS) * TILE_AGENTS)
+        agents = remaining = chunk.count - chunk.next
+        if remaining > TILE_AGENTS:
+            share = max(math.ceil(remaining / free_workers), population.batch_agents(chunk.cost_key, LEAST_BATCH_NS))
+            agents = min(remaining, -(-min(most, share) // TILE_AGENTS) * TILE_AGENTS)
         piece = Piece(chunk, chunk.next, agents)
         chunk.next += agents
         if chunk.next == chunk.count:
@@ -153,8 +160,7 @@ class Scheduler:
         chunk = first.chunk
         population = chunk.population
         assert population is not None
-        row_bytes = population.info.model.answer_row_bytes(chunk.header.want)
-        room = min(most, MOST_ANSWER_BYTES // row_bytes) - first.count
+        room = min(most, MOST_ANSWER_BYTES // population.row_bytes(chunk.header.want)) - first.count
         for _ in range(min(len(self._turns), _FILL_SESSIONS)):
             if room <= 0:
                 break

@@ -35,7 +35,7 @@ class Batch:
 
     @property
     def agents(self) -> int:
-        return sum(piece.count for piece in self.pieces)
+        return sum([piece.count for piece in self.pieces])
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Worker:
     @property
     def ahead_ns(self) -> float:
         """How long what it has will take."""
-        return sum(batch.predicted_ns for batch in self.batches.values())
+        return sum([batch.predicted_ns for batch in self.batches.values()])
 
     def has_room(self, now_s: float) -> bool:
         if self.state != "ready" or len(self.batches) >= BATCHES_IN_FLIGHT:

@@ -48,9 +48,9 @@ class WorkerLost(Event, frozen=True, kw_only=True, tag="worker_lost"):
 class PopulationTelemetry(Event, frozen=True, kw_only=True, tag="population_telemetry"):
     """What a population did in the last `interval_s`.
 
-    `agent_steps` counts agents stepped; `vfe_mean` is over all of them, in nats; `entropy_mean` over a sample, in nats
-    per agent, summed over factors, None where nothing was sampled in the interval; `action_counts` counts the actions
-    of the first controlled factor (64 at the most).
+    `agent_steps` counts agents stepped. The others are over a sample of them: `vfe_mean` in nats, the last one where
+    nothing was sampled in the interval; `entropy_mean` in nats per agent, summed over factors, None then;
+    `action_counts` counts the actions of the first controlled factor (64 at the most).
     """
 
     population: str

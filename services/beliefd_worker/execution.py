@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beliefd.engine.batch import LoadedPopulation, StepInputs, StepOutputs
+from beliefd.observations import Observations
 from beliefd.wire import observations_from
 from beliefd_proto import Arrays, Command, StepStatus, Want
 from beliefd_proto import messages as m
@@ -16,6 +17,7 @@ from beliefd_proto.model_info import smallest_int
 from beliefd_worker.shelf import Shelf
 
 _ENTROPY_SAMPLE = 32
+_VFE = int(Want.VFE)
 _OUTPUTS = tuple(
     (int(bit), name)
     for bit, name in ((Want.BELIEFS, "beliefs"), (Want.Q_PI, "q_pi"), (Want.NEG_EFE, "neg_efe"), (Want.VFE, "vfe"))
@@ -55,14 +57,16 @@ def _step(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
     population = shelf.population(work.population, work.rows)
     rows = _rows(work, arrays)
     ticks = arrays["ticks"] if work.tick is None else np.full(len(rows), work.tick, np.int64)
+    told = observations_from(arrays, population.info)
+    sampled = shelf.sample_due(work.population)
     inputs = StepInputs(
         rows=rows,
         ticks=ticks,
-        request_ids=_request_ids(work),
-        observations=observations_from(arrays, population.info),
+        request_ids=_request_ids(work, len(rows)),
+        observations=Observations(told.indices.astype(np.int32), told.distributions),
         reset=arrays.get("reset"),
         executed_actions=arrays.get("executed_actions"),
-        want=work.want | Want.VFE.value,
+        want=work.want | _VFE if sampled else work.want,
     )
     started_ns = time.perf_counter_ns()
     outputs = population.step(inputs)
@@ -70,10 +74,9 @@ def _step(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
     answer: Arrays = {"actions": outputs.actions.astype(smallest_int(max(population.info.num_controls)))}
     if outputs.status.any():
         answer["status"] = outputs.status
-    for bit, name in _OUTPUTS:
-        if work.want & bit:
-            answer[name] = getattr(outputs, name)
-    telemetry = _telemetry(population, rows, outputs, shelf.entropy_due(work.population))
+    if work.want:
+        answer |= {name: getattr(outputs, name) for bit, name in _OUTPUTS if work.want & bit}
+    telemetry = _telemetry(population, rows, outputs) if sampled else None
     return Outcome(answer, telemetry=telemetry, elapsed_ns=elapsed_ns)
 
 
@@ -92,25 +95,25 @@ def _read(work: m.Work, arrays: Arrays, population: LoadedPopulation) -> Outcome
 def _rows(work: m.Work, arrays: Arrays) -> NDArray[np.int64]:
     if work.first is None:
         return arrays["agents"].astype(np.int64)
-    return np.arange(work.first, work.first + sum(part.count for part in work.parts))
+    return np.arange(work.first, work.first + sum([part.count for part in work.parts]))
 
 
-def _request_ids(work: m.Work) -> NDArray[np.uint64]:
+def _request_ids(work: m.Work, agents: int) -> NDArray[np.uint64]:
     """The request id of each agent, (n, 2)."""
-    ids = np.frombuffer(b"".join(part.id for part in work.parts), np.uint64).reshape(-1, 2)
+    ids = np.frombuffer(b"".join([part.id for part in work.parts]), np.uint64).reshape(-1, 2)
+    if len(ids) == agents:
+        return ids
     return np.repeat(ids, [part.count for part in work.parts], axis=0)
 
 
-def _telemetry(
-    population: LoadedPopulation, rows: NDArray[np.int64], outputs: StepOutputs, with_entropy: bool
-) -> m.Telemetry:
+def _telemetry(population: LoadedPopulation, rows: NDArray[np.int64], outputs: StepOutputs) -> m.Telemetry:
     """Sums over the agents that were applied now; the entropy, which takes a read, over the first few of them."""
     assert outputs.vfe is not None
     vfe, actions = outputs.vfe, outputs.actions
     if outputs.status.any():
         applied = outputs.status == StepStatus.APPLIED
         rows, vfe, actions = rows[applied], vfe[applied], actions[applied]
-    sample = rows[:_ENTROPY_SAMPLE] if with_entropy else rows[:0]
+    sample = rows[:_ENTROPY_SAMPLE]
     entropy_sum = 0.0
     if len(sample):
         beliefs = population.read(sample, Want.BELIEFS.value).beliefs

@@ -12,7 +12,7 @@ from beliefd.engine.planfile import load_plan
 from beliefd.engine.store import Store
 from beliefd_service.settings import Settings
 
-ENTROPY_EVERY_S = 0.05
+SAMPLE_EVERY_S = 0.05
 
 
 class Shelf:
@@ -45,10 +45,10 @@ class Shelf:
         population.store.ensure(rows)
         return population
 
-    def entropy_due(self, uid: str) -> bool:
-        """Whether the population's entropy has not been sampled for a while; if so, it is now."""
+    def sample_due(self, uid: str) -> bool:
+        """Whether the population's telemetry has not been sampled for a while; if so, it is now."""
         now_s = time.monotonic()
-        due = now_s - self._sampled_s.get(uid, float("-inf")) > ENTROPY_EVERY_S
+        due = now_s - self._sampled_s.get(uid, float("-inf")) > SAMPLE_EVERY_S
         if due:
             self._sampled_s[uid] = now_s
         return due

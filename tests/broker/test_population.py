@@ -10,13 +10,16 @@ from beliefd_proto.messages import Telemetry
 
 def test_batches_add_up_and_what_was_not_sampled_is_not_told():
     mice = population()
-    mice.record(1, 10, 1000, Telemetry(agents=10, vfe_sum=20.0, action_counts=(4, 6)))
-    mice.record(1, 30, 1000, Telemetry(agents=30, vfe_sum=20.0, action_counts=(0, 0, 30)))
+    mice.count_steps(10, Telemetry(agents=10, vfe_sum=20.0, action_counts=(4, 6)))
+    mice.count_steps(100, None)
+    mice.count_steps(40, Telemetry(agents=30, vfe_sum=20.0, action_counts=(0, 0, 30)))
     told = mice.take_telemetry(5.0, 1, 0.5)
-    assert (told.agent_steps, told.batches, told.vfe_mean, told.action_counts) == (40, 2, 1.0, (4, 6, 30))
+    assert (told.agent_steps, told.batches, told.vfe_mean, told.action_counts) == (150, 3, 1.0, (4, 6, 30))
     assert told.entropy_mean is None
     assert mice.take_telemetry(6.0, 1, 0.5) is None
-    mice.record(1, 10, 1000, Telemetry(agents=10, entropy_sum=3.0, entropy_agents=2))
+    mice.count_steps(1, None)
+    assert mice.take_telemetry(6.5, 1, 0.5).vfe_mean == 1.0  # as it was sampled last
+    mice.count_steps(10, Telemetry(agents=10, entropy_sum=3.0, entropy_agents=2))
     assert mice.take_telemetry(7.0, 1, 0.5).entropy_mean == 1.5
 
 
@@ -24,10 +27,10 @@ def test_small_batches_do_not_tell_what_an_agent_takes():
     """They measure the cost of a call: taken for that of an agent it would never be corrected."""
     mice = population()
     first_guess_ns = TILE_AGENTS * guess_ns(INFO)
-    mice.record(1, 1, 300_000_000, None)
+    mice.record(1, 1, 300_000_000)
     assert mice.predicted_ns(1, 1) == first_guess_ns
     assert mice.batch_agents(1, 2e6) == TILE_AGENTS
-    mice.record(1, 1000, 1_000_000, None)
+    mice.record(1, 1000, 1_000_000)
     assert mice.predicted_ns(1, 10) == pytest.approx(64_000)
     assert mice.predicted_ns(1, 65) == pytest.approx(128_000)
     assert mice.batch_agents(1, 2e6) == 2000

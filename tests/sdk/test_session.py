@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peer import done, error, frames, request, step_header, welcome
 
-from beliefd.session import SILENCE_S, Session
+from beliefd.session import SILENCE_S, Pending, Session
 from beliefd_proto import Applied, Command, decode, encode
 from beliefd_proto import messages as m
 from beliefd_proto.errors import BeliefdError, DeadlineExceeded, Disconnected, MalformedMessage, VersionMismatch
@@ -32,8 +32,13 @@ def greeted(credits=8, **more):
 
 def submit(session, count=1, deadline_s=DEADLINE_S, kind=request, command=Command.ATTACH):
     headers = [kind() for _ in range(count)]
-    futures = [session.submit(command, header, {}, deadline_s) for header in headers]
-    return headers, futures
+    return headers, [hand_in(session, command, header, deadline_s) for header in headers]
+
+
+def hand_in(session, command, header, deadline_s):
+    pending = Pending(command, header, {}, deadline_s)
+    session.submit(pending)
+    return pending
 
 
 def resolve(session):
@@ -211,7 +216,7 @@ def test_a_late_answer_is_ignored():
 def test_an_error_becomes_an_exception_of_the_tree_with_what_the_broker_said_per_agent():
     session = greeted()
     header = step_header(count=3)
-    future = session.submit(Command.STEP, header, {}, DEADLINE_S)
+    future = hand_in(session, Command.STEP, header, DEADLINE_S)
     sent(session)
     told = m.Error(id=header.id, code="tick_taken", message="taken", field="tick", index=(4,), value="1")
     applied = np.array([0, 1, 1], np.uint8)
@@ -342,7 +347,7 @@ def test_whatever_is_lost_every_request_ends_once_and_by_its_deadline(data):
             case "submit":
                 header = request()
                 deadline_s = now_s + data.draw(st.sampled_from([0.3, 2.0, 50.0]))
-                futures[header.id] = session.submit(Command.ATTACH, header, {}, deadline_s), deadline_s
+                futures[header.id] = hand_in(session, Command.ATTACH, header, deadline_s), deadline_s
             case "answer" if broker.open:
                 down.append(broker.answer(credits=2))
             case "restart":
@@ -381,7 +386,7 @@ def test_the_error_of_an_earlier_attempt_does_not_end_a_retry():
     again = msgspec.structs.replace(headers[0], attempt=1)
     now_s = DEADLINE_S + 1
     session.tick(now_s)
-    session.submit(Command.ATTACH, again, {}, now_s + 10)
+    hand_in(session, Command.ATTACH, again, now_s + 10)
     sent(session, now_s)
     session.receive(error(again.id, "deadline_exceeded"), now_s)
     assert not session.idle

@@ -262,10 +262,10 @@ def raw_step(twin, arrays=None, described=None, **change):
     """A step of two agents, as a client would send it, with something wrong."""
     header = m.Step(id=secrets.token_bytes(16), deadline_ms=9000, population=twin.mice.uid, count=2, first=0, tick=1)
     frames = encode(Command.STEP, header, {"observations": np.zeros((2, 3), np.int8)} if arrays is None else arrays)
-    fields = msgspec.msgpack.decode(frames[1]) | change
+    fields = msgspec.msgpack.decode(frames[0][4:]) | change
     if described is not None:
         fields["arrays"] = described
-    return [frames[0], msgspec.msgpack.encode(fields), *frames[2:]]
+    return [frames[0][:4] + msgspec.msgpack.encode(fields), *frames[1:]]
 
 
 def raw(command, kind, arrays=None, **fields):
@@ -288,12 +288,12 @@ FRAMES = {
     "noise": (lambda t: [b"\x00\xff noise"], "malformed_message"),
     "one empty frame": (lambda t: [b""], "malformed_message"),
     "five hundred frames of noise": (lambda t: [secrets.token_bytes(9)] * 500, "malformed_message"),
-    "another version": (lambda t: [b"bd\x07\x09", b"\x80"], "version_mismatch"),
-    "unknown command": (lambda t: [b"bd\x01\x70", b"\x80"], "malformed_message"),
+    "another version": (lambda t: [b"bd\x07\x09\x80"], "version_mismatch"),
+    "unknown command": (lambda t: [b"bd\x01\x70\x80"], "malformed_message"),
     "header missing": (lambda t: [b"bd\x01\x09"], "malformed_message"),
-    "header truncated": (lambda t: [f[:-5] if i == 1 else f for i, f in enumerate(raw_step(t))], "malformed_message"),
-    "header that is a list": (lambda t: [b"bd\x01\x09", b"\x90"], "malformed_message"),
-    "header nested very deeply": (lambda t: [b"bd\x01\x09", b"\x91" * 100_000], "malformed_message"),
+    "header truncated": (lambda t: [f[:-5] if i == 0 else f for i, f in enumerate(raw_step(t))], "malformed_message"),
+    "header that is a list": (lambda t: [b"bd\x01\x09\x90"], "malformed_message"),
+    "header nested very deeply": (lambda t: [b"bd\x01\x09" + b"\x91" * 100_000], "malformed_message"),
     "field that does not exist": (lambda t: raw_step(t, mystery=1), "malformed_message"),
     "short id": (lambda t: raw_step(t, id=b"short"), "malformed_message"),
     "population that is no uid": (lambda t: raw_step(t, population="../../etc"), "malformed_message"),

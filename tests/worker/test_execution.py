@@ -19,6 +19,8 @@ IDS = [bytes([i]) * 16 for i in range(1, 5)]
 class OneShelf:
     """Holds one population, in memory."""
 
+    due = True
+
     def __init__(self):
         compiled = compile_model(tmaze())
         self.one = LoadedPopulation(compiled, Store.in_memory(compiled.layout, AGENTS), 7)
@@ -26,8 +28,8 @@ class OneShelf:
     def population(self, uid, rows):
         return self.one
 
-    def entropy_due(self, uid):
-        return True
+    def sample_due(self, uid):
+        return self.due
 
 
 @pytest.fixture
@@ -72,6 +74,16 @@ def test_a_batch_that_runs_again_tells_what_was_recorded_and_counts_nothing(shel
         np.testing.assert_array_equal(first.arrays[name], again.arrays[name])
     assert again.telemetry.agents == 0
     assert again.telemetry.vfe_sum == 0.0
+
+
+def test_between_samples_a_step_is_the_same_and_nothing_is_measured(shelf):
+    arrays = {"observations": observations(AGENTS)}
+    measured = execute(work(), arrays, shelf)
+    shelf.one, shelf.due = OneShelf().one, False
+    plain = execute(work(), arrays, shelf)
+    assert plain.telemetry is None
+    assert set(plain.arrays) == {"actions"}
+    np.testing.assert_array_equal(plain.arrays["actions"], measured.arrays["actions"])
 
 
 def test_every_agent_remembers_the_request_of_its_own_part(shelf):
