@@ -9,8 +9,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any
 
 import msgspec
 import zmq
@@ -19,6 +19,7 @@ from beliefd.call import checked_header, deadline_after
 from beliefd.model import Model
 from beliefd.population import Population
 from beliefd.session import Pending, Session
+from beliefd.transport import receive, send
 from beliefd_proto import Arrays, Command, Message
 from beliefd_proto import messages as m
 from beliefd_proto.errors import Disconnected, InvalidArgument
@@ -289,23 +290,17 @@ class Client:
             outgoing = self._session.take_outgoing(now_s)
             wait_s = max(self._session.next_wakeup_s(now_s) - now_s, 0.0)
         for frames in outgoing:
-            self._socket.send_multipart(frames, zmq.DONTWAIT)
-        if self._poller.poll(math.ceil(wait_s * 1000)):
-            with contextlib.suppress(BlockingIOError):
+            send(self._socket, frames)
+        for source, _ in self._poller.poll(math.ceil(wait_s * 1000)):
+            if source == self._wake_fd:
                 os.read(self._wake_fd, 4096)
-        arrived = list(iter(self._receive, None))
+        arrived = list(iter(partial(receive, self._socket), None))
         now_s = time.monotonic()
         with self._turn:
             for frames in arrived:
                 self._session.receive(frames, now_s)
             self._session.tick(now_s)
             self._ended.extend(self._session.take_ended())
-
-    def _receive(self) -> list[Any] | None:
-        # Asking first: the exception of an empty socket costs more than a small message.
-        if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            return None
-        return list(self._socket.recv_multipart(zmq.DONTWAIT))
 
     def _pump_loop(self) -> None:
         while True:

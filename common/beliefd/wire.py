@@ -35,6 +35,8 @@ def observations_from(arrays: Arrays, info: ModelInfo) -> Observations:
             value=None if indices is None else indices.dtype.str,
             allowed=", ".join(sorted(_OBSERVATION_DTYPES)),
         )
+    if len(arrays) == 1:
+        return Observations(indices, (None,) * info.num_modalities)
     distributions = [arrays.get(f"distribution{m}") for m in range(info.num_modalities)]
     for m, distribution in enumerate(distributions):
         if distribution is not None and distribution.dtype.kind != "f":

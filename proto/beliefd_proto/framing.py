@@ -31,9 +31,8 @@ PREAMBLE_BYTES = 4
 Arrays = dict[str, NDArray[Any]]
 
 _encoder = msgspec.msgpack.Encoder()
-_decoders = {command: msgspec.msgpack.Decoder(header) for command, header in HEADERS.items()}
 _preambles = {command: MAGIC + bytes([PROTOCOL_VERSION, command]) for command in Command}
-_commands = {preamble: command for command, preamble in _preambles.items()}
+_decoders = {_preambles[command]: (command, msgspec.msgpack.Decoder(header)) for command, header in HEADERS.items()}
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -73,11 +72,12 @@ def decode(frames: Sequence[Any]) -> Message:
         For a message of another version.
     """
     first = frames[0] if frames else b""
-    command = _commands.get(bytes(first[:PREAMBLE_BYTES]))
-    if command is None:
+    found = _decoders.get(bytes(first[:PREAMBLE_BYTES]))
+    if found is None:
         raise _not_ours(bytes(first[:8]))
+    command, decoder = found
     try:
-        header = _decoders[command].decode(memoryview(first)[PREAMBLE_BYTES:])
+        header = decoder.decode(memoryview(first)[PREAMBLE_BYTES:])
     except (msgspec.MsgspecError, ValueError, RecursionError, UnicodeDecodeError) as error:
         raise MalformedMessage(f"the header of {command.name} is not valid: {error}", field="header") from None
     return Message(command, header, _views(header.arrays, frames[1:]))

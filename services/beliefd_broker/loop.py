@@ -9,6 +9,7 @@ from typing import Any
 
 import zmq
 
+from beliefd.transport import receive
 from beliefd_broker.actions import Action, Emit, KillWorker, Log, MarkQuarantine, SendClient, SendWorker, WatchWorker
 from beliefd_broker.desk import CREDITS
 from beliefd_broker.disk import clear_leftovers, load_populations, mark_quarantine, next_epoch
@@ -72,11 +73,13 @@ class Broker:
         serving = False
         while not self._stop.requested:
             ready = self._wait()
-            self._drain_workers()
-            if serving:
+            if self._workers in ready:
+                self._drain_workers()
+            if self._clients in ready:
                 self._drain_clients()
-            for fd in ready & self._deaths.keys():
-                self._deaths[fd]()
+            for source in ready:
+                if source in self._deaths:
+                    self._deaths[source]()
             self._tick()
             if not serving and self._core.workforce.settled:
                 self._begin_serving()
@@ -103,21 +106,21 @@ class Broker:
         for fd in self._pidfds.values():
             os.close(fd)
 
-    def _wait(self) -> set[int]:
-        held = bool(self._client_outbox) or bool(self._worker_outbox)
-        polled = self._poller.poll(_HELD_POLL_MS if held else _TICK_MS)
-        return {source for source, _ in polled if isinstance(source, int)}
+    def _wait(self) -> list[Any]:
+        """Wait for something, but not for long; returns the sockets and fds that have something to read."""
+        held = self._client_outbox or self._worker_outbox
+        return [source for source, _ in self._poller.poll(_HELD_POLL_MS if held else _TICK_MS)]
 
     def _drain_workers(self) -> None:
         for _ in range(_DRAIN_MESSAGES):
-            frames = _receive(self._workers)
+            frames = receive(self._workers)
             if frames is None:
                 return
             self._core.worker_message(frames[0], frames[1:], time.monotonic(), time.time())
 
     def _drain_clients(self) -> None:
         for _ in range(_DRAIN_MESSAGES):
-            frames = _receive(self._clients)
+            frames = receive(self._clients)
             if frames is None:
                 return
             self._core.client_message(frames[0], frames[1:], time.monotonic())
@@ -130,8 +133,9 @@ class Broker:
 
     def _flush(self) -> None:
         for outbox in (self._client_outbox, self._worker_outbox):
-            for route in outbox.flush():
-                self._core.client_gone(route)
+            if outbox:
+                for route in outbox.flush():
+                    self._core.client_gone(route)
         for action in self._core.take_actions():
             self._act(action)
 
@@ -199,13 +203,6 @@ class Broker:
                     value=endpoint,
                 ) from None
         return socket
-
-
-def _receive(socket: zmq.Socket[bytes]) -> list[Any] | None:
-    # Asking first: the exception of an empty socket costs more than a small message.
-    if not int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-        return None
-    return socket.recv_multipart(zmq.DONTWAIT)
 
 
 def _survivors(settings: Settings) -> dict[ProcessIdentity, str]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import zmq
 
+from beliefd import transport
+
 MESSAGES_PER_PEER = 1024
 BYTES_PER_PEER = 256 * 2**20
 
@@ -64,7 +66,7 @@ class Outbox:
     def _try(self, route: bytes, frames: Sequence[Any]) -> bool | None:
         """True: sent. False: the peer is gone. None: it takes nothing now."""
         try:
-            self._socket.send_multipart([route, *frames], zmq.DONTWAIT)
+            transport.send(self._socket, [route, *frames])
         except zmq.Again:
             return None
         except zmq.ZMQError as error:

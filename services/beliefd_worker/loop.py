@@ -14,6 +14,7 @@ from typing import Any
 import zmq
 
 from beliefd.engine.jit import fingerprint
+from beliefd.transport import receive, send
 from beliefd_proto import Command, Message, decode, encode
 from beliefd_proto import messages as m
 from beliefd_proto.error_message import to_header
@@ -147,12 +148,10 @@ class Worker:
         return self._used
 
     def _receive(self) -> Message | None:
-        # Asking first: the exception of an empty socket costs more than a small batch.
-        if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            return None
-        return decode(self._socket.recv_multipart(zmq.DONTWAIT))
+        frames = receive(self._socket)
+        return decode(frames) if frames is not None else None
 
     def _send(self, frames: list[Any]) -> None:
         # The socket holds what a broker that is away cannot take; a broker that comes back drops what is out of date.
         with contextlib.suppress(zmq.Again):
-            self._socket.send_multipart(frames, zmq.DONTWAIT)
+            send(self._socket, frames)

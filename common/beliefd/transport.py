@@ -1,0 +1,47 @@
+"""Messages over a zmq socket, without ever waiting for one. Client, broker and worker share these few lines.
+
+They are run for every message that anybody sends: the members of zmq's enums, whose operators cost more than the calls
+themselves, are plain integers here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import zmq
+
+DONTWAIT = int(zmq.DONTWAIT)
+_MORE_DONTWAIT = int(zmq.SNDMORE) | DONTWAIT
+_EVENTS, _POLLIN = int(zmq.EVENTS), int(zmq.POLLIN)
+LARGE_BYTES = 65_536
+"""A frame from this size on is read where zmq put it; below, a copy costs less than to let go of it later."""
+
+
+def receive(socket: zmq.Socket[bytes]) -> list[Any] | None:
+    """The frames of the next message, bytes-like; None where there is none."""
+    # Asking first: the exception of an empty socket costs more than a small message.
+    if not int(socket.get(_EVENTS)) & _POLLIN:
+        return None
+    frames: list[Any] = []
+    more = True
+    while more:
+        frame = socket.recv(DONTWAIT, copy=False)
+        frames.append(frame.bytes if len(frame) < LARGE_BYTES else frame.buffer.toreadonly())
+        more = frame.more
+    return frames
+
+
+def send(socket: zmq.Socket[bytes], frames: Sequence[Any]) -> None:
+    """Send a message.
+
+    Raises
+    ------
+    zmq.Again
+        The socket, or the peer, takes nothing now. Nothing of the message was sent.
+    zmq.ZMQError
+        Such as EHOSTUNREACH, of a ROUTER that does not know the peer.
+    """
+    last = len(frames) - 1
+    for i, frame in enumerate(frames):
+        socket.send(frame, DONTWAIT if i == last else _MORE_DONTWAIT)
