@@ -43,6 +43,7 @@ class Population:
         self.exclusive = False
         self.job_waiting = False
         self._ns_per_agent: dict[int, float] = {}
+        self._measured_agents: dict[int, int] = {}
         self._guess_ns = guess_ns(info.model)
         self._telemetry = _Sums()
         self._vfe_mean = 0.0
@@ -92,7 +93,11 @@ class Population:
         if agents >= LEAST_MEASURED_AGENTS:
             measured = elapsed_ns / agents
             known = self._ns_per_agent.get(cost_key, measured)
-            self._ns_per_agent[cost_key] = known + _SMOOTHING * (measured - known)
+            # The first batches are small, and slow with what is done once: a larger one outweighs them at once.
+            seen = self._measured_agents.get(cost_key, 0)
+            weight = max(_SMOOTHING, agents / (agents + seen))
+            self._ns_per_agent[cost_key] = known + weight * (measured - known)
+            self._measured_agents[cost_key] = seen + agents
 
     def count_steps(self, agents: int, sample: Telemetry | None) -> None:
         """Take a finished batch of steps into the telemetry: how many agents it stepped, and what was measured."""

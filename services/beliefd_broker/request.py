@@ -52,6 +52,8 @@ class Chunk(Request):
         The agents; None where they are `first` and those that follow.
     next : int
         Where the next piece begins: all before it has been handed out.
+    share : int
+        How many agents a piece gets, so that all are of one size; 0 before the first.
     open_agents : int
         How many of `count` have no result yet.
     status : ndarray of uint8, or None
@@ -88,6 +90,7 @@ class Chunk(Request):
         )
         self.cost_key = command << 8 | header.want
         self.next = 0
+        self.share = 0
         self.open_agents = header.count
         self.results: list[tuple[int, Arrays]] = []
         self.status: NDArray[np.uint8] | None = None

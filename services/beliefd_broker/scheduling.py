@@ -141,13 +141,16 @@ class Scheduler:
         return True
 
     def _take(self, chunk: Chunk, most: int, free_workers: int) -> Piece:
-        """Cut the next piece off a chunk: `most` agents, or fewer where that lets idle workers share the chunk."""
+        """Cut the next piece off a chunk: `most` agents, or fewer so that the workers that share it end together."""
         population = chunk.population
         assert population is not None
         agents = remaining = chunk.count - chunk.next
         if remaining > TILE_AGENTS:
-            share = max(math.ceil(remaining / free_workers), population.batch_agents(chunk.cost_key, LEAST_BATCH_NS))
-            agents = min(remaining, -(-min(most, share) // TILE_AGENTS) * TILE_AGENTS)
+            if 2 * chunk.share < most:  # at its first piece, and once its agents turn out to be quicker than thought
+                rounds = math.ceil(remaining / (most * free_workers))
+                least = population.batch_agents(chunk.cost_key, LEAST_BATCH_NS)
+                chunk.share = max(math.ceil(remaining / (rounds * free_workers)), least)
+            agents = min(remaining, -(-min(most, chunk.share) // TILE_AGENTS) * TILE_AGENTS)
         piece = Piece(chunk, chunk.next, agents)
         chunk.next += agents
         if chunk.next == chunk.count:

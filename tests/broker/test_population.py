@@ -37,6 +37,15 @@ def test_small_batches_do_not_tell_what_an_agent_takes():
     assert mice.predicted_ns(2, 1) == first_guess_ns
 
 
+def test_a_large_batch_outweighs_small_and_slow_first_ones_and_later_ones_are_averaged():
+    mice = population()
+    mice.record(1, 100, 1_000_000)
+    mice.record(1, 9_900, 9_900_000)
+    assert mice.batch_agents(1, 1e6) == pytest.approx(1000, rel=0.1)
+    mice.record(1, 100, 1_000_000)
+    assert mice.predicted_ns(1, 64) == pytest.approx(64 * (1090 + 0.2 * (10_000 - 1090)))
+
+
 def test_a_large_model_is_known_to_be_slow_before_its_first_step():
     """400 states, a million policies: minutes. Taken for quick it would count as hung, and its workers be killed."""
     large = msgspec.structs.replace(INFO, num_states=(400,), num_obs=(400,), policy_len=6, num_policies=10**6)

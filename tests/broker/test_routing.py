@@ -466,3 +466,20 @@ def test_an_unknown_model_is_measured_on_one_tile_before_it_is_given_more():
     world.step(world.client(), count=50_000)
     world.pump()
     assert all(part.count <= 64 for w in world.workers.values() for work, _ in w.inbox for part in work.parts)
+
+
+def test_a_measured_chunk_is_cut_evenly_over_the_workers_from_the_first_piece_on():
+    world = World([population(rows=10_000)], workers=2)
+    world.core._populations["0" * 16].record(Command.STEP << 8, 10_000, 4_500_000)
+    world.step(world.client(), count=10_000)
+    world.pump()
+    loads = [sum(part.count for work, _ in w.inbox for part in work.parts) for w in world.workers.values()]
+    assert sum(loads) == 10_000
+    assert max(loads) - min(loads) <= 4 * 64
+
+
+def test_pieces_grow_once_agents_turn_out_to_be_quick():
+    world = World([population(rows=50_000)], workers=2)
+    world.step(world.client(), count=50_000)
+    world.settle()
+    assert world.core._counters["batches"] < 40
