@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from beliefd import parts
 from beliefd.model import Model
 from beliefd.worlds import grid, tmaze
 
-__all__ = ["grid", "random_model", "random_observation", "tmaze"]
+__all__ = ["changed", "grid", "random_model", "random_observation", "tmaze", "with_counts"]
 
 MAX_POLICIES = 128
 
@@ -67,6 +68,40 @@ def random_model(
         "dtype": dtype,
     }
     return Model(A, B, **(arguments | options))
+
+
+def changed(model: Model, **arguments: Any) -> Model:
+    """The same model with other arguments of `Model`."""
+    return Model(**(parts.arguments(model.spec(), model.tensors()) | arguments))
+
+
+def with_counts(rng: np.random.Generator, model: Model, **options: Any) -> Model:
+    """The same model with counts for all its tensors, goal states, and random rates; all tensors learn.
+
+    Counts are above 0 exactly where the probability is. `options` replace the random arguments.
+    """
+
+    def random_counts(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.where(probability > 0.0, rng.uniform(0.2, 3.0, probability.shape), 0.0)
+
+    arguments: dict[str, Any] = {
+        "pA": [random_counts(A) for A in model.A],
+        "pB": [random_counts(B) for B in model.B],
+        "pC": [rng.uniform(0.5, 2.0, n) for n in model.num_obs] if all(C.ndim == 1 for C in model.C) else None,
+        "pD": [random_counts(D) for D in model.D],
+        "pE": random_counts(model.E),
+        "H": [np.eye(n)[rng.integers(n)] for n in model.num_states],
+        "inductive_depth": int(rng.integers(1, 6)),
+        "inductive_threshold": float(rng.choice([1e-6, 0.1, 0.3])),
+        "learn_A": True,
+        "learn_B": True,
+        "learn_D": True,
+        "learn_E": True,
+        "lr_pA": float(rng.uniform(0.1, 2.0)),
+        "lr_pB": float(rng.uniform(0.1, 2.0)),
+        "lr_pD": float(rng.uniform(0.1, 2.0)),
+    }
+    return changed(model, **(arguments | options))
 
 
 def random_observation(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from beliefd.advice import ModelWarning
 from beliefd.model import Model
 from beliefd_proto.errors import InvalidModel
-from models import random_model, tmaze
+from models import random_model, tmaze, with_counts
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -164,11 +166,68 @@ def test_column_sum_tolerance_is_1e_6() -> None:
         ({"alpha": np.inf}, "alpha"),
         ({"alpha": None}, "alpha"),
         ({"use_utility": 1}, "use_utility"),
-        ({"inference_algo": "mmp"}, "inference_algo"),
+        ({"inference_algo": "bp"}, "inference_algo"),
         ({"inference_algo": "exact"}, "inference_algo"),
+        ({"inference_algo": "mmp"}, "inference_horizon"),
+        ({"inference_algo": "vmp", "inference_horizon": 0}, "inference_horizon"),
+        (
+            {
+                "inference_algo": "ovf",
+                "B": [np.full((3, 2, 2), 1 / 3), np.eye(2)[:, :, None]],
+                "B_dependencies": [[1], [1]],
+            },
+            "inference_algo",
+        ),
         ({"action_selection": "random"}, "action_selection"),
         ({"sampling_mode": None}, "sampling_mode"),
         ({"dtype": "float16"}, "dtype"),
+        ({"profile": "matlab"}, "profile"),
+        ({"planner": "tree"}, "planner"),
+        ({"planner": "mcts", "policies": [[[0, 0], [0, 0]]]}, "policies"),
+        ({"C": [np.zeros((2, 2)), np.zeros(3)]}, "C[0]"),
+        ({"C": [np.zeros((1, 3)), np.zeros(3)]}, "C[0]"),
+        ({"C": [np.zeros((1, 1, 2)), np.zeros(3)]}, "C[0]"),
+        ({"pA": [np.ones((2, 3, 2))]}, "pA"),
+        ({"pA": [np.ones((2, 2, 3)), None]}, "pA[0]"),
+        ({"pA": [None, -np.eye(3)]}, "pA[1]"),
+        ({"pA": [None, np.ones((3, 3))]}, "pA[1]"),
+        ({"pA": [None, np.diag([1.0, 2.0, 0.0])], "keep_zeros": False}, "pA[1]"),
+        ({"pA": [None, np.diag([1.0, 2.0, np.inf])]}, "pA[1]"),
+        ({"pA": [None, np.diag([1.0, 2.0, 1e13])]}, "pA[1]"),
+        ({"pB": [None, np.ones((2, 2, 1))]}, "pB[1]"),
+        ({"pB": [np.eye(3), None]}, "pB[0]"),
+        ({"pC": [[1.0, 0.0], None]}, "pC[0]"),
+        ({"pC": [None, [1.0, 1.0]]}, "pC[1]"),
+        ({"pC": [[1.0, 1.0], None], "C": [np.zeros((1, 2)), np.zeros(3)]}, "pC[0]"),
+        ({"pD": [None, [1.0, 0.0]]}, "pD[1]"),
+        ({"pE": [1.0]}, "pE"),
+        ({"pE": [0.0, 1.0]}, "pE"),
+        ({"H": [[0, 0, 1]]}, "H"),
+        ({"H": [[0, 0.5, 1], None]}, "H[0]"),
+        ({"H": [[0, 1], None]}, "H[0]"),
+        ({"H": [[0, 0, 0], None]}, "H"),
+        ({"use_inductive": True}, "use_inductive"),
+        ({"inductive_depth": 0}, "inductive_depth"),
+        ({"inductive_threshold": 0.0}, "inductive_threshold"),
+        ({"inductive_epsilon": 1.5}, "inductive_epsilon"),
+        ({"use_param_info_gain": True}, "use_param_info_gain"),
+        ({"learn_A": True}, "learn_A"),
+        ({"learn_A": [0], "pA": [None, np.eye(3)]}, "learn_A"),
+        ({"learn_A": [2], "pA": [None, np.eye(3)]}, "learn_A[0]"),
+        ({"learn_B": [0, 0], "pB": [None, np.eye(2)[:, :, None]]}, "learn_B"),
+        ({"learn_B": 1, "pB": [None, np.eye(2)[:, :, None]]}, "learn_B"),
+        ({"learn_D": True}, "learn_D"),
+        ({"learn_E": True}, "learn_E"),
+        ({"learn_E": [0], "pE": [1.0, 1.0]}, "learn_E"),
+        ({"lr_pA": 0.0}, "lr_pA"),
+        ({"fr_pB": 1.1}, "fr_pB"),
+        ({"keep_zeros": None}, "keep_zeros"),
+        ({"B_action_dependencies": [[0], [0]]}, "B[1]"),
+        ({"B_action_dependencies": [[0], []]}, "B[1]"),
+        ({"B_action_dependencies": [[0], [1, 1]]}, "B_action_dependencies[1]"),
+        ({"B_action_dependencies": [[0], [2]]}, "num_controls"),
+        ({"B_action_dependencies": [[0], [2]], "num_controls": [2, 3]}, "num_controls"),
+        ({"B_action_dependencies": [[0], [2]], "num_controls": [2, 3, 2]}, "num_controls[2]"),
     ],
 )
 def test_refusals_name_the_field(changes: dict[str, Any], field: str) -> None:
@@ -180,8 +239,8 @@ def test_wrong_option_lists_the_allowed_ones() -> None:
 
 
 def test_unknown_argument_is_not_accepted() -> None:
-    with pytest.raises(TypeError, match="pA"):
-        Model(**parts(pA=None))
+    with pytest.raises(TypeError, match="pF"):
+        Model(**parts(pF=None))
 
 
 def test_entry_limit_is_checked_before_the_copy() -> None:
@@ -254,6 +313,27 @@ def test_hash_is_pinned() -> None:
         {"D": [[1, 0, 0], [0.5, 0.5]]},
         {"policies": [[[1, 0]], [[0, 0]]]},
         {"control_fac_idx": [0, 1]},
+        {"inference_algo": "mmp", "inference_horizon": 3},
+        {"inference_horizon": 3},
+        {"planner": "mcts"},
+        {"planner": "sophisticated", "policy_len": 3},
+        {"profile": "spm"},
+        {"C": [np.zeros((1, 2)), np.zeros(3)]},
+        {"H": [[0, 0, 1], None]},
+        {"H": [None, [0, 1]]},
+        {"inductive_depth": 2},
+        {"inductive_threshold": 0.2},
+        {"inductive_epsilon": 0.01},
+        {"pA": [None, np.eye(3)]},
+        {"pA": [None, np.eye(3)], "use_param_info_gain": True},
+        {"pB": [None, np.eye(2)[:, :, None]]},
+        {"pB": [None, np.eye(2)[:, :, None]], "learn_B": True},
+        {"pC": [[1, 1], None]},
+        {"pD": [[1, 1, 1], None]},
+        {"pE": [1, 1]},
+        {"lr_pC": 0.5},
+        {"fr_pE": 0.5},
+        {"keep_zeros": False},
     ],
 )
 def test_hash_sees_every_difference(change: dict[str, Any]) -> None:
@@ -296,6 +376,113 @@ def test_from_parts_refuses_what_it_does_not_know() -> None:
     for bad_spec, bad_tensors in bad:
         with pytest.raises(InvalidModel):
             Model.from_parts(bad_spec, bad_tensors)
+
+
+def test_counts_and_goals_are_kept() -> None:
+    model = Model(**parts(pA=[None, np.eye(3)], pB=[None, None], pE=[1, 2], H=[[0, 0, 1], None], learn_A=True))
+    assert model.pA is not None
+    assert model.pA[0] is None
+    assert model.pA[1].tolist() == np.eye(3).tolist()
+    assert model.pB is None
+    assert model.H is not None
+    assert [row.tolist() for row in model.H] == [[0.0, 0.0, 1.0], [0.0, 0.0]]
+    assert model.learn_A == (1,)
+    assert model.learn_E is False
+    assert model.spec()["arrays"] == ["pA1", "H0", "H1", "pE"]
+    assert model.info.learned == {"pA1": (3, 3)}
+
+
+def test_counts_may_lie_where_the_probability_is_zero_if_zeros_are_not_kept() -> None:
+    model = Model(**parts(pA=[None, np.ones((3, 3))], learn_A=[1], keep_zeros=False))
+    assert model.learn_A == (1,)
+
+
+@settings(deadline=None)
+@given(seeds, st.booleans())
+def test_round_trip_of_everything(seed: int, sharp: bool) -> None:
+    rng = np.random.default_rng(seed)
+    model = with_counts(rng, random_model(rng, sharp=sharp))
+    spec = json.loads(json.dumps(model.spec()))
+    again = Model.from_parts(spec, model.tensors())
+    assert again == model
+    assert again.spec() == spec
+    assert again.info == model.info
+    assert set(again.info.learned) <= set(model.tensors())
+
+
+def test_info_of_a_window_and_of_a_tree() -> None:
+    window = Model(**parts(inference_algo="vmp", inference_horizon=5)).info
+    assert (window.inference_algo, window.inference_horizon, window.planner) == ("vmp", 5, "policies")
+    tree = Model(**parts(planner="sophisticated", policy_len=4))
+    assert (tree.info.policy_len, tree.info.num_policies, tree.policies.shape) == (4, 2, (2, 1, 2))
+    assert Model.from_parts(tree.spec(), tree.tensors()) == tree
+    assert Model(**parts()).info.learned == {}
+
+
+def crossed(**changes: Any) -> Model:
+    """Controls of 2 and 3 actions; the first factor is moved by both, in reverse order, the second by none."""
+    B = np.moveaxis(np.random.default_rng(0).dirichlet(np.ones(3), (3, 3, 2)), -1, 0)
+    return Model(**parts(B=[B, np.eye(2)], B_action_dependencies=[[1, 0], []], **changes))
+
+
+def test_controls_that_move_several_factors_or_none() -> None:
+    model = crossed(policy_len=2)
+    assert model.num_controls == (2, 3)
+    assert model.control_fac_idx == (0, 1)
+    assert model.policies.shape == (36, 2, 2)
+    assert [B.shape for B in model.joint_B] == [(3, 3, 6), (2, 2, 1)]
+    for policy, joint in zip(model.policies, model.joint_policies, strict=True):
+        for (u0, u1), (j0, j1) in zip(policy, joint, strict=True):
+            assert (model.joint_B[0][..., j0] == model.B[0][..., u1, u0]).all()
+            assert j1 == 0
+    assert Model.from_parts(model.spec(), model.tensors()) == model
+    with pytest.raises(InvalidModel, match="another number of actions"):
+        Model(**parts(B=[np.full((3, 3, 3, 2), 1 / 3), np.full((2, 2, 2), 0.5)], B_action_dependencies=[[1, 0], [1]]))
+
+
+def test_a_control_that_moves_nothing_has_to_be_sized() -> None:
+    model = Model(**parts(B=[parts()["B"][0], np.eye(2)], B_action_dependencies=[[1], []], num_controls=[4, 2]))
+    assert model.num_controls == (4, 2)
+    assert Model.from_parts(model.spec(), model.tensors()) == model
+    assert refusal(B=[parts()["B"][0], np.eye(2)], B_action_dependencies=[[1], []]).field == "num_controls"
+
+
+def test_controls_shrink_the_set_of_policies() -> None:
+    assert crossed(policy_len=2, control_fac_idx=[1]).policies.tolist() == [
+        [[0, u], [0, v]] for u in range(3) for v in range(3)
+    ]
+
+
+def test_plain_controls_share_the_arrays() -> None:
+    model = Model(**parts(policy_len=2))
+    assert all(np.shares_memory(joint, B) for joint, B in zip(model.joint_B, model.B, strict=True))
+    np.testing.assert_array_equal(model.joint_policies, model.policies)
+
+
+class TestAdvice:
+    def test_equal_columns(self) -> None:
+        with pytest.warns(ModelWarning, match=r"all columns of A\[0\] are equal") as caught:
+            Model(**parts())
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+
+    def test_preferences_that_cannot_be_met(self) -> None:
+        A = np.array([[1.0, 0, 1], [0, 1, 0], [0, 0, 0]])
+        with pytest.warns(ModelWarning, match=r"C\[0\] prefers observation 2"):
+            Model([A], [np.eye(3)[:, :, None]], C=[[0, 1, 2]])
+
+    @pytest.mark.parametrize("C", [[0, 2, 2], [0, 1, -5], [0, 0, 0], None, [[0, 1, -5], [1, 0, -5]]])
+    def test_preferences_that_can(self, C: Any) -> None:
+        A = np.array([[1.0, 0, 1], [0, 1, 0], [0, 0, 0]])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ModelWarning)
+            Model([A], [np.eye(3)[:, :, None]], C=[C] if C else None, policy_len=2)
+
+    def test_a_likelihood_that_is_learned_may_start_without_a_difference(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ModelWarning)
+            Model(**parts(pA=[np.ones((2, 3, 2)), None], learn_A=True))
+            tmaze()
 
 
 def test_repr_is_short() -> None:

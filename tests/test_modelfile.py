@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from beliefd import modelfile
 from beliefd.model import Model
 from beliefd_proto.errors import CorruptStore, DiskFull, FolderNotUsable
-from models import random_model, tmaze
+from models import random_model, tmaze, with_counts
 
 
 class Crash(BaseException):
@@ -28,7 +28,9 @@ class Crash(BaseException):
 @given(st.integers(0, 2**32 - 1), st.booleans())
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_round_trip(tmp_path: Path, seed: int, sharp: bool) -> None:
-    model = random_model(np.random.default_rng(seed), sharp=sharp)
+    rng = np.random.default_rng(seed)
+    model = random_model(rng, sharp=sharp)
+    model = with_counts(rng, model) if rng.random() < 0.5 else model
     folder = tmp_path / "deep" / model.hash
     model.save(folder)
     assert Model.load(folder) == model

@@ -1,5 +1,6 @@
 """beliefd: active-inference agents for simulators, served. The package for simulators; see README.md."""
 
+from beliefd.advice import ModelWarning
 from beliefd.client import Client, connect
 from beliefd.model import Model
 from beliefd.population import Population
@@ -8,4 +9,4 @@ from beliefd_proto.errors import BeliefdError
 
 __version__ = "0.1.0"
 
-__all__ = ["BeliefdError", "Client", "Model", "Population", "Reading", "Step", "__version__", "connect"]
+__all__ = ["BeliefdError", "Client", "Model", "ModelWarning", "Population", "Reading", "Step", "__version__", "connect"]

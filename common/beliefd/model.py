@@ -7,19 +7,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from beliefd import parts, validation
-from beliefd.policies import MAX_POLICIES, enumerate_policies, given_policies
-from beliefd_proto.errors import InvalidModel
+from beliefd import advice, counts, parts, validation
+from beliefd.modelarrays import ModelArrays
 from beliefd_proto.model_info import ModelInfo
 
 MAX_NUM_ITER = 65_536
-MAX_POLICY_LEN = 65_536
+MAX_INDUCTIVE_DEPTH = 65_536
 
 
-class Model:
+class Model(ModelArrays):
     r"""A discrete partially observed Markov decision process, and how an agent infers and plans with it.
 
     An agent believes that hidden states :math:`s_t = (s_t^1, \dots, s_t^F)` make observations
@@ -34,8 +32,12 @@ class Model:
     .. math:: G_\pi = \sum_\tau \sum_m E_{q(o_\tau^m \mid \pi)}[C_m(o_\tau^m)] + H[q(o_\tau^m \mid \pi)]
               - E_{q(s_\tau \mid \pi)} H[A_m(\cdot \mid s_\tau)]
 
-    whose first term (utility) and the other two (information gain about states) can each be switched off; and
-    :math:`q(\pi) = softmax(\gamma G_\pi + \ln E_\pi)`.
+    whose first term (utility) and the other two (information gain about states) can each be switched off, and to which
+    information gain about A and B (novelty) and a value for moving along paths to goal states (inductive inference) can
+    be added; and :math:`q(\pi) = softmax(\gamma G_\pi + \ln E_\pi)`.
+
+    What an agent learns are Dirichlet counts, one tensor of them per tensor of probabilities. After every step
+    :math:`a \leftarrow fr\, a + lr\, \Delta a`, and the probabilities become the counts divided by their column sums.
 
     C is a relative log preference in nats and used as given. Adding a constant to C[m] adds the same constant to every
     policy of equal length, so only differences count, and the default of zeros means: no preference.
@@ -46,54 +48,98 @@ class Model:
         Likelihood per modality, shape (num_obs[m], num_states[f] for f in A_dependencies[m]); every column along the
         first axis sums to 1 within 1e-6.
     B : list of array_like
-        Transition per factor, shape (num_states[f], num_states[p] for p in B_dependencies[f], num_controls[f]);
-        columns as in A.
+        Transition per factor, shape (num_states[f], num_states[p] for p in B_dependencies[f], num_controls[c] for c in
+        B_action_dependencies[f]); columns as in A.
     C : list of array_like, optional
-        Preference per modality, shape (num_obs[m],), finite, in nats. Default zeros.
+        Preference per modality, shape (num_obs[m],), or (policy_len, num_obs[m]) where it changes over the steps of a
+        policy; finite, in nats. Default zeros.
     D : list of array_like, optional
         Prior over initial states per factor, shape (num_states[f],). Default uniform.
     E : array_like, optional
         Prior over policies (habit), shape (policies,). Default uniform.
+    pA, pB, pC, pD : list of array_like or None, optional
+        Counts, shapes as in A, B, C and D, None for a tensor without; at least 0, and above 0 where the probability is.
+        Those of C are counts of observations, shape (num_obs[m],), all above 0.
+    pE : array_like, optional
+        Counts of policies, shape (policies,).
+    H : list of array_like or None, optional
+        Goal states per factor, 1 or 0 each, shape (num_states[f],); None for a factor without a goal.
     A_dependencies : list of list of int, optional
         The factors that each modality depends on, in the order of A's axes. Default: all factors in order.
     B_dependencies : list of list of int, optional
         The factors that each factor's next state depends on. Default: itself. It may leave itself out.
+    B_action_dependencies : list of list of int, optional
+        The controls that move each factor, in the order of B's last axes; an empty list for none. Default: control f
+        moves factor f, and "control" and "factor" mean the same wherever this page speaks of actions.
     num_controls : list of int, optional
-        Actions per factor. B says it already; a contradiction is refused.
+        Actions per control. Where B says it already, a contradiction is refused.
     control_fac_idx : list of int, optional
-        The factors that the agent controls. Default: those with more than one action. The others take action 0.
+        The controls that the agent has. Default: those with more than one action. The others take action 0.
     policies : array_like of int, optional
-        Policies, shape (policies, policy_len, factors), or (policies, policy_len) where there is one factor.
-        Default: all products of actions, repeated `policy_len` times, the last factor of the last step fastest.
+        Policies, shape (policies, policy_len, controls), or (policies, policy_len) where there is one control.
+        Default: all products of actions, repeated `policy_len` times, the last control of the last step fastest.
     policy_len : int
-        Steps per policy, 1..65536. Where `policies` is given, the same length or 1.
+        Steps per policy, 1..65536. Where `policies` is given, the same length or 1. For a planner that grows a
+        tree, the depth of the tree, whose policies are single actions.
     gamma : float
         Precision of the posterior over policies, above 0.
     alpha : float
         Precision of stochastic action selection, above 0.
-    use_utility, use_states_info_gain : bool
-        Which terms of the expected free energy count.
-    inference_algo : {"fpi", "exact"}
+    use_utility, use_states_info_gain, use_param_info_gain, use_inductive : bool
+        Which terms of the expected free energy count. The third needs pA or pB, the fourth H.
+    inductive_depth : int
+        Steps back from the goal, 1..65536.
+    inductive_threshold : float
+        A transition counts as possible where its probability is above it, in (0, 1].
+    inductive_epsilon : float
+        Leaving the path to the goal costs -ln of it, in (0, 1].
+    inference_algo : {"fpi", "exact", "ovf", "mmp", "vmp"}
         "fpi": mean-field fixed point iteration. "exact": the one exact pass, for models with one factor; fpi on
-        such a model is that same pass.
+        such a model is that same pass. "ovf": as fpi, learning from smoothed beliefs, as exact does; for factors that
+        depend on themselves alone. "mmp", "vmp": marginal and variational message passing over a window of steps.
+    inference_horizon : int, optional
+        Observations in the window, this one among them, 1..4096. "mmp" and "vmp" need it.
     num_iter : int
-        Sweeps of fixed point iteration, 1..65536.
+        Sweeps of fixed point iteration or message passing, 1..65536.
     action_selection : {"deterministic", "stochastic"}
         The best action, or a draw with probability proportional to p to the power alpha.
     sampling_mode : {"full", "marginal"}
-        Whether p is that of whole policies, or of each factor's first action.
+        Whether p is that of whole policies, or of each control's first action.
+    planner : {"policies", "sophisticated", "mcts"}
+        Whether all policies are evaluated, or a tree over actions and observations is searched, in full but for what is
+        improbable, or by sampling.
+    learn_A, learn_B, learn_C, learn_D : bool or list of int
+        What is learned: nothing, everything that has counts, or these modalities or factors.
+    learn_E : bool
+        Whether habits are learned.
+    lr_pA, lr_pB, lr_pC, lr_pD, lr_pE : float
+        Learning rates, above 0.
+    fr_pA, fr_pB, fr_pC, fr_pD, fr_pE : float
+        What is kept of the counts at each step, in (0, 1]: below 1, agents forget.
+    keep_zeros : bool
+        Whether a probability of 0 stays 0, whatever is observed. Then its count has to be 0.
     dtype : {"float32", "float64"}
         The type of beliefs and of all arithmetic. The model itself is kept in float64.
+    profile : {"pymdp", "legacy", "spm"}
+        Whose numerical conventions hold where they differ: pymdp 1, pymdp 0.0.7, SPM.
 
     Attributes
     ----------
     A, B, C, D : tuple of ndarray of float64
         As above, C-contiguous and read-only.
     E : ndarray of float64, shape (policies,), read-only
-    policies : ndarray of int32, shape (policies, policy_len, factors), read-only
-    A_dependencies, B_dependencies : tuple of tuple of int
+    pA, pB, pC, pD : tuple of (ndarray of float64, read-only, or None), or None
+    pE : ndarray of float64, shape (policies,), read-only, or None
+    H : tuple of ndarray of float64, read-only, or None
+    policies : ndarray of int32, shape (policies, steps, controls), read-only
+        `steps` is `policy_len`, or 1 for a planner that grows a tree.
+    joint_B : tuple of ndarray of float64
+        B with the action axes of each factor made one, the last control fastest.
+    joint_policies : ndarray of int32, shape (policies, steps, factors)
+        The policies as indices on those axes.
+    A_dependencies, B_dependencies, B_action_dependencies : tuple of tuple of int
     num_obs, num_states, num_controls : tuple of int
-    control_fac_idx : tuple of int
+    control_fac_idx, learn_A, learn_B, learn_C, learn_D : tuple of int
         Ascending.
     hash : str
         SHA-256 of the content, hexadecimal: equal for equal models, however they were made.
@@ -103,6 +149,11 @@ class Model:
     InvalidModel
         Naming the field, index, value and what is allowed.
 
+    Warns
+    -----
+    ModelWarning
+        A part of the model can have no effect.
+
     References
     ----------
     Parr, Pezzulo, Friston (2022), Active Inference, MIT Press, chapters 4 and 7 and appendix B.
@@ -110,28 +161,33 @@ class Model:
     Heins et al. (2022), pymdp: A Python library for active inference in discrete state spaces, JOSS 7(73).
     """
 
-    A: tuple[NDArray[np.float64], ...]
-    B: tuple[NDArray[np.float64], ...]
-    C: tuple[NDArray[np.float64], ...]
-    D: tuple[NDArray[np.float64], ...]
-    E: NDArray[np.float64]
-    policies: NDArray[np.int32]
-    A_dependencies: tuple[tuple[int, ...], ...]
-    B_dependencies: tuple[tuple[int, ...], ...]
-    num_obs: tuple[int, ...]
-    num_states: tuple[int, ...]
-    num_controls: tuple[int, ...]
-    control_fac_idx: tuple[int, ...]
-    policy_len: int
     gamma: float
     alpha: float
     use_utility: bool
     use_states_info_gain: bool
-    inference_algo: str
+    inductive_depth: int
+    inductive_threshold: float
+    inductive_epsilon: float
     num_iter: int
     action_selection: str
     sampling_mode: str
+    learn_A: tuple[int, ...]
+    learn_B: tuple[int, ...]
+    learn_C: tuple[int, ...]
+    learn_D: tuple[int, ...]
+    learn_E: bool
+    lr_pA: float
+    lr_pB: float
+    lr_pC: float
+    lr_pD: float
+    lr_pE: float
+    fr_pA: float
+    fr_pB: float
+    fr_pC: float
+    fr_pD: float
+    fr_pE: float
     dtype: str
+    profile: str
     hash: str
 
     def __init__(
@@ -142,8 +198,15 @@ class Model:
         D: Any = None,
         E: Any = None,
         *,
+        pA: Any = None,
+        pB: Any = None,
+        pC: Any = None,
+        pD: Any = None,
+        pE: Any = None,
+        H: Any = None,
         A_dependencies: Any = None,
         B_dependencies: Any = None,
+        B_action_dependencies: Any = None,
         num_controls: Any = None,
         control_fac_idx: Any = None,
         policies: Any = None,
@@ -152,110 +215,76 @@ class Model:
         alpha: float = 1.0,
         use_utility: bool = True,
         use_states_info_gain: bool = True,
+        use_param_info_gain: bool = False,
+        use_inductive: bool = False,
+        inductive_depth: int = 1,
+        inductive_threshold: float = 0.1,
+        inductive_epsilon: float = 1e-3,
         inference_algo: str = "fpi",
+        inference_horizon: int | None = None,
         num_iter: int = 16,
         action_selection: str = "deterministic",
         sampling_mode: str = "full",
+        planner: str = "policies",
+        learn_A: Any = False,
+        learn_B: Any = False,
+        learn_C: Any = False,
+        learn_D: Any = False,
+        learn_E: bool = False,
+        lr_pA: float = 1.0,
+        lr_pB: float = 1.0,
+        lr_pC: float = 1.0,
+        lr_pD: float = 1.0,
+        lr_pE: float = 1.0,
+        fr_pA: float = 1.0,
+        fr_pB: float = 1.0,
+        fr_pC: float = 1.0,
+        fr_pD: float = 1.0,
+        fr_pE: float = 1.0,
+        keep_zeros: bool = True,
         dtype: str = "float32",
+        profile: str = "pymdp",
     ) -> None:
         self.gamma = validation.positive(gamma, "gamma")
         self.alpha = validation.positive(alpha, "alpha")
         self.use_utility = validation.flag(use_utility, "use_utility")
         self.use_states_info_gain = validation.flag(use_states_info_gain, "use_states_info_gain")
-        self.inference_algo = validation.choice(inference_algo, "inference_algo", ("fpi", "exact"))
+        self.use_param_info_gain = validation.flag(use_param_info_gain, "use_param_info_gain")
+        self.use_inductive = validation.flag(use_inductive, "use_inductive")
+        self.inductive_depth = validation.whole(inductive_depth, "inductive_depth", 1, MAX_INDUCTIVE_DEPTH)
+        self.inductive_threshold = validation.positive(inductive_threshold, "inductive_threshold", largest=1.0)
+        self.inductive_epsilon = validation.positive(inductive_epsilon, "inductive_epsilon", largest=1.0)
         self.num_iter = validation.whole(num_iter, "num_iter", 1, MAX_NUM_ITER)
         self.action_selection = validation.choice(action_selection, "action_selection", ("deterministic", "stochastic"))
         self.sampling_mode = validation.choice(sampling_mode, "sampling_mode", ("full", "marginal"))
+        self.planner = validation.choice(planner, "planner", ("policies", "sophisticated", "mcts"))
+        self.lr_pA = validation.positive(lr_pA, "lr_pA")
+        self.lr_pB = validation.positive(lr_pB, "lr_pB")
+        self.lr_pC = validation.positive(lr_pC, "lr_pC")
+        self.lr_pD = validation.positive(lr_pD, "lr_pD")
+        self.lr_pE = validation.positive(lr_pE, "lr_pE")
+        self.fr_pA = validation.positive(fr_pA, "fr_pA", largest=1.0)
+        self.fr_pB = validation.positive(fr_pB, "fr_pB", largest=1.0)
+        self.fr_pC = validation.positive(fr_pC, "fr_pC", largest=1.0)
+        self.fr_pD = validation.positive(fr_pD, "fr_pD", largest=1.0)
+        self.fr_pE = validation.positive(fr_pE, "fr_pE", largest=1.0)
+        self.keep_zeros = validation.flag(keep_zeros, "keep_zeros")
         self.dtype = validation.choice(dtype, "dtype", ("float32", "float64"))
-        self._set_transitions(B, B_dependencies, num_controls)
+        self.profile = validation.choice(profile, "profile", ("pymdp", "legacy", "spm"))
+        self._set_transitions(B, B_dependencies, B_action_dependencies, num_controls)
         self._set_likelihoods(A, A_dependencies)
-        self._set_priors(C, D)
+        self._set_inference(inference_algo, inference_horizon)
         self._set_policies(policies, policy_len, control_fac_idx)
-        if E is None:
-            self.E = validation.freeze(np.full(len(self.policies), 1.0 / len(self.policies)))
-        else:
-            self.E = validation.distribution(E, "E", rank=1, longest=MAX_POLICIES)
-            validation.shape(self.E, "E", (len(self.policies),))
-        if self.inference_algo == "exact" and len(self.B) != 1:
-            raise InvalidModel(
-                "exact inference needs one factor; this model has several",
-                field="inference_algo",
-                value=len(self.B),
-                allowed='"fpi", or a model with exactly one factor',
-            )
+        self._set_priors(C, D, E)
+        self._set_goals(H)
+        self._set_counts(pA, pB, pC, pD, pE)
+        self.learn_A = counts.learned_parts(learn_A, "learn_A", self.pA, "pA", len(self.A))
+        self.learn_B = counts.learned_parts(learn_B, "learn_B", self.pB, "pB", len(self.B))
+        self.learn_C = counts.learned_parts(learn_C, "learn_C", self.pC, "pC", len(self.C))
+        self.learn_D = counts.learned_parts(learn_D, "learn_D", self.pD, "pD", len(self.D))
+        self.learn_E = counts.learns_habits(learn_E, self.pE)
         self.hash = parts.content_hash(self.spec(), self.tensors())
-
-    def _set_transitions(self, B: Any, B_dependencies: Any, num_controls: Any) -> None:
-        entries = validation.sequence(B, "B")
-        count = len(entries)
-        self.B_dependencies = validation.dependencies(
-            [[f] for f in range(count)] if B_dependencies is None else B_dependencies, "B_dependencies", count, count
-        )
-        self.B = tuple(
-            validation.distribution(entry, f"B[{f}]", rank=2 + len(self.B_dependencies[f]))
-            for f, entry in enumerate(entries)
-        )
-        self.num_states = tuple(tensor.shape[0] for tensor in self.B)
-        self.num_controls = tuple(tensor.shape[-1] for tensor in self.B)
-        for f, (tensor, parents) in enumerate(zip(self.B, self.B_dependencies, strict=True)):
-            states = tuple(self.num_states[p] for p in parents)
-            validation.shape(tensor, f"B[{f}]", (self.num_states[f], *states, self.num_controls[f]))
-        if num_controls is not None:
-            for f, entry in enumerate(validation.sequence(num_controls, "num_controls", length=count)):
-                validation.whole(entry, f"num_controls[{f}]", self.num_controls[f], self.num_controls[f])
-
-    def _set_likelihoods(self, A: Any, A_dependencies: Any) -> None:
-        entries = validation.sequence(A, "A", longest=validation.MAX_MODALITIES)
-        every = [list(range(len(self.B)))] * len(entries)
-        self.A_dependencies = validation.dependencies(
-            every if A_dependencies is None else A_dependencies, "A_dependencies", len(entries), len(self.B)
-        )
-        self.A = tuple(
-            validation.distribution(entry, f"A[{m}]", rank=1 + len(self.A_dependencies[m]))
-            for m, entry in enumerate(entries)
-        )
-        self.num_obs = tuple(tensor.shape[0] for tensor in self.A)
-        for m, (tensor, factors) in enumerate(zip(self.A, self.A_dependencies, strict=True)):
-            states = tuple(self.num_states[f] for f in factors)
-            validation.shape(tensor, f"A[{m}]", (self.num_obs[m], *states))
-
-    def _set_priors(self, C: Any, D: Any) -> None:
-        if C is None:
-            self.C = tuple(validation.freeze(np.zeros(n)) for n in self.num_obs)
-        else:
-            rows = validation.sequence(C, "C", length=len(self.A))
-            self.C = tuple(validation.preferences(row, f"C[{m}]") for m, row in enumerate(rows))
-        if D is None:
-            self.D = tuple(validation.freeze(np.full(n, 1.0 / n)) for n in self.num_states)
-        else:
-            rows = validation.sequence(D, "D", length=len(self.B))
-            self.D = tuple(validation.distribution(row, f"D[{f}]", rank=1) for f, row in enumerate(rows))
-        for m, n in enumerate(self.num_obs):
-            validation.shape(self.C[m], f"C[{m}]", (n,))
-        for f, n in enumerate(self.num_states):
-            validation.shape(self.D[f], f"D[{f}]", (n,))
-
-    def _set_policies(self, policies: Any, policy_len: Any, control_fac_idx: Any) -> None:
-        asked_len = validation.whole(policy_len, "policy_len", 1, MAX_POLICY_LEN)
-        if control_fac_idx is None:
-            self.control_fac_idx = tuple(f for f, n in enumerate(self.num_controls) if n > 1)
-        else:
-            # Unlike the other lists this one may be empty: an agent that only watches.
-            entries = validation.sequence(control_fac_idx, "control_fac_idx", shortest=0)
-            factors = validation.distinct_factors(entries, "control_fac_idx", len(self.B))
-            self.control_fac_idx = tuple(sorted(factors))
-        if policies is None:
-            self.policies = enumerate_policies(self.num_controls, self.control_fac_idx, asked_len)
-        else:
-            self.policies = given_policies(policies, self.num_controls, self.control_fac_idx)
-        self.policy_len = self.policies.shape[1]
-        if asked_len not in (1, self.policy_len):
-            raise InvalidModel(
-                "contradicts the length of the given policies",
-                field="policy_len",
-                value=asked_len,
-                allowed=f"{self.policy_len}, or 1",
-            )
+        advice.warn(self)
 
     @cached_property
     def info(self) -> ModelInfo:
@@ -269,14 +298,24 @@ class Model:
             control_fac_idx=self.control_fac_idx,
             policy_len=self.policy_len,
             num_policies=len(self.policies),
+            inference_algo=self.inference_algo,
+            planner=self.planner,
+            inference_horizon=self.inference_horizon or 1,
+            learned={name: self.tensors()[name].shape for name in self._learned_names()},
         )
+
+    def _learned_names(self) -> list[str]:
+        learned = (("pA", self.learn_A), ("pB", self.learn_B), ("pC", self.learn_C), ("pD", self.learn_D))
+        return [f"{letter}{i}" for letter, indices in learned for i in indices] + ["pE"] * self.learn_E
 
     def spec(self) -> dict[str, Any]:
         """All of the model that is not an array: what JSON can hold, and `from_parts` reads."""
         return parts.spec_of(self)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """The arrays of the model by name: A0.., B0.., C0.., D0.., E and policies. Shared, not copied; read-only."""
+        """The arrays of the model by name: A0.., B0.., C0.., D0.., E, policies, and pA0.. to
+        pD0.., H0.. and pE where they are given. Shared, not copied; read-only.
+        """
         return parts.tensors_of(self)
 
     @classmethod

@@ -29,9 +29,31 @@ OPTIONS = (
     "sampling_mode",
     "dtype",
 )
-"""The constructor arguments that a spec holds under their own names."""
+"""The constructor arguments that every spec holds under their own names."""
 
-_SPEC_KEYS = (*OPTIONS, "A_dependencies", "B_dependencies", "format")
+EXTRAS: dict[str, Any] = {
+    "use_param_info_gain": False,
+    "use_inductive": False,
+    "inductive_depth": 1,
+    "inductive_threshold": 0.1,
+    "inductive_epsilon": 1e-3,
+    "inference_horizon": None,
+    "planner": "policies",
+    "learn_A": [],
+    "learn_B": [],
+    "learn_C": [],
+    "learn_D": [],
+    "learn_E": False,
+    **{f"{rate}_{counts}": 1.0 for rate in ("lr", "fr") for counts in ("pA", "pB", "pC", "pD", "pE")},
+    "keep_zeros": True,
+    "profile": "pymdp",
+}
+"""The constructor arguments that a spec holds only where they differ from these values, as `num_controls`,
+`B_action_dependencies` and `policy_len` where B and policies do not say them already: so a model keeps its hash when
+`Model` learns a new argument that it does not use."""
+
+_ALWAYS = (*OPTIONS, "A_dependencies", "B_dependencies", "format")
+_SOMETIMES = (*EXTRAS, "B_action_dependencies", "num_controls", "policy_len", "arrays")
 
 
 def spec_of(model: Model) -> dict[str, Any]:
@@ -40,6 +62,18 @@ def spec_of(model: Model) -> dict[str, Any]:
     spec["A_dependencies"] = [list(row) for row in model.A_dependencies]
     spec["B_dependencies"] = [list(row) for row in model.B_dependencies]
     spec["format"] = FORMAT_VERSION
+    for name, default in EXTRAS.items():
+        value = getattr(model, name)
+        value = list(value) if isinstance(value, tuple) else value
+        if value != default:
+            spec[name] = value
+    if model.B_action_dependencies != tuple((f,) for f in range(len(model.B))):
+        spec["B_action_dependencies"] = [list(row) for row in model.B_action_dependencies]
+        spec["num_controls"] = list(model.num_controls)
+    if model.policy_len != model.policies.shape[1]:
+        spec["policy_len"] = model.policy_len
+    if given := list(_given(model)):
+        spec["arrays"] = given
     return spec
 
 
@@ -49,7 +83,16 @@ def tensors_of(model: Model) -> dict[str, NDArray[Any]]:
         tensors.update({f"{letter}{i}": array for i, array in enumerate(arrays)})
     tensors["E"] = model.E
     tensors["policies"] = model.policies
-    return tensors
+    return tensors | _given(model)
+
+
+def _given(model: Model) -> dict[str, NDArray[Any]]:
+    """The arrays that a model may do without, by name: what its spec lists under "arrays"."""
+    given: dict[str, NDArray[Any]] = {}
+    for letter in ("pA", "pB", "pC", "pD", "H"):
+        entries = getattr(model, letter) or ()
+        given.update({f"{letter}{i}": array for i, array in enumerate(entries) if array is not None})
+    return given if model.pE is None else given | {"pE": model.pE}
 
 
 def tensor_names(spec: Mapping[str, Any]) -> list[str]:
@@ -60,11 +103,17 @@ def tensor_names(spec: Mapping[str, Any]) -> list[str]:
         raise InvalidModel(
             "unknown format version", field="format", value=spec.get("format"), allowed=str(FORMAT_VERSION)
         )
-    _same_keys(spec, _SPEC_KEYS, "spec")
+    _same_keys({name: spec[name] for name in spec if name not in _SOMETIMES}, _ALWAYS, "spec")
     modalities = len(validation.sequence(spec["A_dependencies"], "A_dependencies", longest=validation.MAX_MODALITIES))
     factors = len(validation.sequence(spec["B_dependencies"], "B_dependencies"))
     counts = (("A", modalities), ("B", factors), ("C", modalities), ("D", factors))
-    return [f"{letter}{i}" for letter, count in counts for i in range(count)] + ["E", "policies"]
+    names = [f"{letter}{i}" for letter, count in counts for i in range(count)] + ["E", "policies"]
+    optional = (("pA", modalities), ("pB", factors), ("pC", modalities), ("pD", factors), ("H", factors))
+    known = [f"{letter}{i}" for letter, count in optional for i in range(count)] + ["pE"]
+    given = validation.sequence(spec.get("arrays", []), "arrays", shortest=0, longest=len(known))
+    if given != [name for name in known if name in given]:
+        raise InvalidModel("not names of arrays in order", field="arrays", allowed="what Model.spec() gives")
+    return names + given
 
 
 def arguments(spec: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,8 +121,11 @@ def arguments(spec: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, 
     names = tensor_names(spec)
     _same_keys(tensors, names, "tensors")
     found: dict[str, Any] = {letter: [tensors[n] for n in names if n[0] == letter and n[1:]] for letter in "ABCD"}
-    found |= {name: spec[name] for name in (*OPTIONS, "A_dependencies", "B_dependencies")}
-    found |= {name: tensors[name] for name in ("E", "policies")}
+    for letter, count in (("pA", "A"), ("pB", "B"), ("pC", "A"), ("pD", "B"), ("H", "B")):
+        entries = [tensors.get(f"{letter}{i}") for i in range(len(found[count]))]
+        found[letter] = None if all(entry is None for entry in entries) else entries
+    found |= {name: spec[name] for name in (*_ALWAYS, *_SOMETIMES) if name in spec and name not in ("format", "arrays")}
+    found |= {name: tensors[name] for name in ("E", "policies", "pE") if name in tensors}
     return found
 
 

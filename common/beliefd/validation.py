@@ -48,7 +48,7 @@ def numbers(value: Any, field: str, rank: int, longest: int = MAX_AXIS) -> NDArr
         if not 1 <= length <= longest:
             raise InvalidModel(f"axis {axis} has a wrong length", field=field, value=length, allowed=f"1..{longest}")
     array = np.array(raw, dtype=np.float64, order="C")
-    _refuse_where(~np.isfinite(array), array, field, "not a finite number", "finite numbers")
+    refuse_where(~np.isfinite(array), array, field, "not a finite number", "finite numbers")
     # -0.0 becomes 0.0, so that equal models have equal bytes and one hash.
     array += 0.0
     return freeze(array)
@@ -57,7 +57,7 @@ def numbers(value: Any, field: str, rank: int, longest: int = MAX_AXIS) -> NDArr
 def distribution(value: Any, field: str, rank: int, longest: int = MAX_AXIS) -> NDArray[np.float64]:
     """As `numbers`, with every column along the first axis a probability distribution."""
     array = numbers(value, field, rank, longest)
-    _refuse_where(array < 0.0, array, field, "negative probability", "0..1")
+    refuse_where(array < 0.0, array, field, "negative probability", "0..1")
     sums = np.asarray(array.sum(axis=0))
     off = ~(np.abs(sums - 1.0) <= COLUMN_SUM_TOLERANCE)
     if off.any():
@@ -75,9 +75,11 @@ def distribution(value: Any, field: str, rank: int, longest: int = MAX_AXIS) -> 
     return array
 
 
-def preferences(value: Any, field: str) -> NDArray[np.float64]:
-    array = numbers(value, field, rank=1)
-    _refuse_where(np.abs(array) > MAX_MAGNITUDE, array, field, "too large", f"-{MAX_MAGNITUDE:g}..{MAX_MAGNITUDE:g}")
+def preferences(value: Any, field: str, num_obs: int) -> NDArray[np.float64]:
+    """Shape (num_obs,), or (time, num_obs) where preferences change over the steps of a policy."""
+    array = numbers(value, field, rank=2 if np.ndim(value) == 2 else 1)
+    shape(array, field, (*array.shape[:-1], num_obs))
+    refuse_where(np.abs(array) > MAX_MAGNITUDE, array, field, "too large", f"-{MAX_MAGNITUDE:g}..{MAX_MAGNITUDE:g}")
     return array
 
 
@@ -85,7 +87,7 @@ def integers(value: Any, field: str) -> NDArray[np.int64]:
     """An int64 array of any rank; booleans and floats are refused, even where they hold whole numbers."""
     raw = _to_array(value, field, kinds="iu", allowed="integers")
     if raw.size and raw.dtype.kind == "u":
-        _refuse_where(raw > np.uint64(2**62), raw, field, "too large", f"at most {2**62}")
+        refuse_where(raw > np.uint64(2**62), raw, field, "too large", f"at most {2**62}")
     return raw.astype(np.int64)
 
 
@@ -94,12 +96,30 @@ def shape(array: NDArray[Any], field: str, expected: tuple[int, ...]) -> None:
         raise InvalidModel("wrong shape", field=field, value=array.shape, allowed=str(expected))
 
 
-def dependencies(value: Any, field: str, count: int, num_factors: int) -> tuple[tuple[int, ...], ...]:
-    """Parent factors of each of `count` tensors: at least one each, none twice."""
+def dependencies(
+    value: Any, field: str, count: int, num_factors: int, shortest: int = 1
+) -> tuple[tuple[int, ...], ...]:
+    """Parent factors of each of `count` tensors: at least `shortest` each, none twice."""
     rows = sequence(value, field, length=count)
     return tuple(
-        distinct_factors(sequence(row, f"{field}[{i}]"), f"{field}[{i}]", num_factors) for i, row in enumerate(rows)
+        distinct_factors(sequence(row, f"{field}[{i}]", shortest=shortest), f"{field}[{i}]", num_factors)
+        for i, row in enumerate(rows)
     )
+
+
+def goals(value: Any, num_states: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
+    """Goal states per factor, 1 or 0 each, shape (num_states[f],); all zeros where a factor has no goal."""
+    entries = sequence(value, "H", length=len(num_states))
+    H = tuple(
+        freeze(np.zeros(n)) if entry is None else numbers(entry, f"H[{f}]", rank=1)
+        for f, (entry, n) in enumerate(zip(entries, num_states, strict=True))
+    )
+    for f, (row, n) in enumerate(zip(H, num_states, strict=True)):
+        shape(row, f"H[{f}]", (n,))
+        refuse_where((row != 0.0) & (row != 1.0), row, f"H[{f}]", "neither a goal nor none", "0 or 1")
+    if not any(row.any() for row in H):
+        raise InvalidModel("no factor has a goal state", field="H", value=0.0, allowed="at least one 1, or no H")
+    return H
 
 
 def distinct_factors(value: list[Any], field: str, num_factors: int) -> tuple[int, ...]:
@@ -129,15 +149,16 @@ def whole(value: Any, field: str, low: int, high: int) -> int:
     return number
 
 
-def positive(value: Any, field: str) -> float:
-    allowed = f"a number above 0, at most {MAX_MAGNITUDE:g}"
+def positive(value: Any, field: str, largest: float = MAX_MAGNITUDE) -> float:
+    """A number above 0, at most `largest`."""
+    allowed = f"a number above 0, at most {largest:g}"
     if isinstance(value, (bool, np.bool_, str, bytes)):
         raise InvalidModel("not a number", field=field, value=value, allowed=allowed)
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         raise InvalidModel("not a number", field=field, value=_brief(value), allowed=allowed) from None
-    if not (math.isfinite(number) and 0.0 < number <= MAX_MAGNITUDE):
+    if not (math.isfinite(number) and 0.0 < number <= largest):
         raise InvalidModel("out of range", field=field, value=number, allowed=allowed)
     return number
 
@@ -169,7 +190,7 @@ def _to_array(value: Any, field: str, kinds: str, allowed: str) -> NDArray[Any]:
     return array
 
 
-def _refuse_where(bad: NDArray[np.bool_], array: NDArray[Any], field: str, problem: str, allowed: str) -> None:
+def refuse_where(bad: NDArray[np.bool_], array: NDArray[Any], field: str, problem: str, allowed: str) -> None:
     if bad.any():
         index = tuple(int(i) for i in np.argwhere(bad)[0])
         raise InvalidModel(problem, field=field, index=index, value=array[index].item(), allowed=allowed)

@@ -25,11 +25,18 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dtype : str
         ``"float32"`` or ``"float64"``: the type of beliefs and of all arithmetic.
     num_obs, num_states, num_controls : tuple of int
-        Observations per modality; hidden states and controls per factor.
+        Observations per modality; hidden states per factor; actions per control. A factor is its own control, unless
+        the model says otherwise.
     control_fac_idx : tuple of int
-        The factors that the agent controls.
+        The controls that the agent has.
     policy_len, num_policies : int
         Depth and count of the policies.
+    inference_algo, planner : str
+        As `Model` has them.
+    inference_horizon : int
+        Observations that inference looks back on, this one among them.
+    learned : dict of str to tuple of int
+        Name and shape of every array of counts that each agent has of its own, such as ``{"pA0": (4, 4, 2)}``.
     """
 
     hash: str
@@ -40,6 +47,10 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     control_fac_idx: tuple[int, ...]
     policy_len: int
     num_policies: int
+    inference_algo: str = "fpi"
+    planner: str = "policies"
+    inference_horizon: int = 1
+    learned: dict[str, tuple[int, ...]] = {}
 
     @property
     def num_factors(self) -> int:
@@ -61,7 +72,7 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             floats += self.num_policies
         if want & _VFE:
             floats += 1
-        ints = self.num_factors + 3
+        ints = len(self.num_controls) + 3
         if want & _OBSERVATION:
             ints += self.num_modalities
         return floats * itemsize + 4 * ints
