@@ -94,16 +94,16 @@ def executed_array(executed: Any, info: ModelInfo, agents: int) -> NDArray[np.in
     """
     actions = _to_array(executed, "executed_actions")
     if actions.ndim == 1 and actions.dtype.kind in "iu" and len(info.control_fac_idx) == 1:
-        whole = np.zeros((len(actions), info.num_factors), np.int64)
+        whole = np.zeros((len(actions), len(info.num_controls)), np.int64)
         whole[actions < 0] = -1
         whole[:, info.control_fac_idx[0]] = actions
         actions = whole
-    if actions.shape != (agents, info.num_factors) or actions.dtype.kind not in "iu":
+    if actions.shape != (agents, len(info.num_controls)) or actions.dtype.kind not in "iu":
         raise InvalidArgument(
             "executed actions are one action per agent and factor",
             field="executed_actions",
             value=f"{actions.dtype} {actions.shape}",
-            allowed=f"integers of shape ({agents}, {info.num_factors})",
+            allowed=f"integers of shape ({agents}, {len(info.num_controls)})",
         )
     wrong = (actions < -1) | (actions >= np.asarray(info.num_controls))
     if wrong.any():

@@ -165,7 +165,7 @@ def _check_inputs(header: Step, arrays: Arrays, population: Population) -> None:
             raise InvalidArgument("a reset is 0 or 1", field="reset", index=(at,), value=int(reset[at]), allowed="0, 1")
     executed = arrays.get("executed_actions")
     if executed is not None:
-        _check_array("executed_actions", executed, ("<i4",), (header.count, info.num_factors))
+        _check_array("executed_actions", executed, ("<i4",), (header.count, len(info.num_controls)))
         _check_executed(executed, info.num_controls)
 
 

@@ -22,7 +22,7 @@ def operations(ints: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
     at = int(ints[plan.OPERATIONS])
     for _ in range(ints[plan.NUM_OPERATIONS]):
         name, target, first = ints[at : at + 3].tolist()
-        details = {plan.MOVE: 3, plan.VALUE: 2, plan.CONTRACT: 2, plan.VALUE_GIVEN: 3, plan.SUM: 1 + first}
+        details = {plan.MOVE: 3, plan.VALUE: 3, plan.CONTRACT: 2, plan.VALUE_GIVEN: 4, plan.SUM: 1 + first}
         count = 1 + section(ints, plan.JOINT_ARITY, first) if name == plan.JOIN else details[name]
         yield name, target, ints[at + 2 : at + 2 + count]
         at += 2 + count
@@ -49,10 +49,10 @@ def replay(compiled: CompiledModel, now: np.ndarray) -> np.ndarray:
             moved = weighed(pointer, states, int(ints[plan.B_COLUMNS]), int(ints[plan.B_VALUES]), first)
             work[target : target + states] = moved
         elif name == plan.VALUE:
-            first, m = details
+            first, m, time = details
             joint = section(ints, plan.A_JOINT, m)
-            linear = int(ints[plan.LINEAR]) + section(ints, plan.LINEAR_START, m)
             size = section(ints, plan.JOINT_SIZE, joint)
+            linear = int(ints[plan.LINEAR]) + section(ints, plan.LINEAR_START, m) + time * size
             value = float(reals[linear : linear + size] @ work[first : first + size])
             pointer = int(ints[plan.A_ROWS]) + section(ints, plan.OBS_START, m)
             p = weighed(
@@ -69,12 +69,13 @@ def replay(compiled: CompiledModel, now: np.ndarray) -> np.ndarray:
                 pointer, rows, int(ints[plan.GIVEN_COLUMNS]), int(ints[plan.GIVEN_VALUES]), first
             )
         elif name == plan.VALUE_GIVEN:
-            first, m, given = details
+            first, m, time, given = details
             states, count = (
                 section(ints, plan.NUM_STATES, section(ints, plan.GIVEN_KEPT, m)),
                 section(ints, plan.GIVEN_COUNT, m),
             )
-            value = float(work[given + count : given + count + states] @ work[first : first + states])
+            linear = given + count + time * states
+            value = float(work[linear : linear + states] @ work[first : first + states])
             start = int(ints[plan.GIVEN_ENTRIES]) + section(ints, plan.OBS_START, m)
             ends = ints[start : start + section(ints, plan.NUM_OBS, m) + 1]
             p = np.zeros(len(ends) - 1)
@@ -106,16 +107,17 @@ def direct(model: Model, now: list[np.ndarray]) -> dict[tuple[tuple[int, ...], .
                 for f, parents in enumerate(model.B_dependencies)
             ]
             key = tuple(tuple(actions) for actions in policy[: depth + 1])
-            added[key] = sum(_value(model, m, beliefs) for m in range(len(model.A)))
+            added[key] = sum(_value(model, m, depth, beliefs) for m in range(len(model.A)))
     return added
 
 
-def _value(model: Model, m: int, beliefs: list[np.ndarray]) -> float:
+def _value(model: Model, m: int, depth: int, beliefs: list[np.ndarray]) -> float:
     parents = [beliefs[p] for p in model.A_dependencies[m]]
     A = model.A[m]
     p = _contracted(A, parents)
     ambiguity = _contracted(-(A * np.log(np.maximum(A, 2.0**-52))).sum(axis=0, keepdims=True), parents)[0]
-    return float(p @ model.C[m] - (p * np.log(np.maximum(p, 2.0**-52))).sum() - ambiguity)
+    preference = model.C[m] if model.C[m].ndim == 1 else model.C[m][depth]
+    return float(p @ preference - (p * np.log(np.maximum(p, 2.0**-52))).sum() - ambiguity)
 
 
 def _contracted(tensor: np.ndarray, parents: list[np.ndarray]) -> np.ndarray:
@@ -139,7 +141,7 @@ def corridors() -> Model:
     return Model(
         A=[np.moveaxis(A, -1, 0) for A in likelihoods],
         B=[move, np.eye(sides)[:, :, np.newaxis], drift],
-        C=[rng.normal(size=4) for _ in likelihoods],
+        C=[rng.normal(size=shape) for shape in ((4,), (4,), (4, 4))],
         A_dependencies=[[0, 1], [2, 0, 1], [1]],
         policy_len=4,
         dtype="float64",
@@ -183,6 +185,8 @@ def test_what_no_action_moves_is_summed_out_once() -> None:
     names = [name for name, _, _ in operations(compiled.ints)]
     # d steps lead to d + 1 places. One modality sees these and what never changes. The other sees also what drifts,
     # which has fewer states: it is kept, and each of the five places is summed out.
+    # The third sees what never changes, but its preferences do.
+    assert names.count(plan.VALUE) == 4
     assert names.count(plan.VALUE_GIVEN) == 5 + (2 + 3 + 4 + 5)
     assert names.count(plan.CONTRACT) == 1 + 5
 

@@ -23,7 +23,7 @@ from beliefd.engine.rows import add_rows, exp_rows, largest_of_rows, log_rows, s
 from beliefd.engine.tile import fill
 
 _WHOLE_POLICIES = np.int64(0)
-"""Stands for the factor in a draw of whole policies."""
+"""Stands for the control in a draw of whole policies."""
 
 
 @inline
@@ -64,36 +64,36 @@ def draw_policies(ints, reals, work, choice, seed, agents, ticks):
 
 @inline
 def take_first_actions(ints, choice, actions):
-    """Set `actions`, int32 (factors, LANES), to the first actions of the chosen policies."""
-    factors, first = ints[plan.NUM_FACTORS], ints[plan.FIRST_ACTIONS]
-    for f in range(factors):
+    """Set `actions`, int32 (controls, LANES), to the first actions of the chosen policies."""
+    controls, first = ints[plan.NUM_CONTROL_FACTORS], ints[plan.FIRST_ACTIONS]
+    for c in range(controls):
         for lane in range(LANES):
-            actions[f, lane] = ints[first + choice[lane] * factors + f]
+            actions[c, lane] = ints[first + choice[lane] * controls + c]
 
 
 @inline
 def choose_marginal_actions(ints, reals, work, tolerance, choice, actions, seed, agents, ticks):
-    """Set `actions` factor by factor from the probability, under q_pi, of each first action of that factor."""
-    factors = ints[plan.NUM_FACTORS]
+    """Set `actions` control by control from the probability, under q_pi, of each of its first actions."""
+    controls = ints[plan.NUM_CONTROL_FACTORS]
     first, score = ints[plan.MARGINAL_ROW], ints[plan.SCORE_ROW]
-    for f in range(factors):
-        if not ints[ints[plan.CONTROLLED] + f]:
+    for c in range(controls):
+        if not ints[ints[plan.CONTROLLED] + c]:
             for lane in range(LANES):
-                actions[f, lane] = 0
+                actions[c, lane] = 0
             continue
-        count = ints[ints[plan.NUM_CONTROLS] + f]
+        count = ints[ints[plan.NUM_CONTROLS] + c]
         for row in range(first, first + count):
             fill(work, row, work.dtype.type(0))
         for p in range(ints[plan.NUM_POLICIES]):
-            row = first + ints[ints[plan.FIRST_ACTIONS] + p * factors + f]
+            row = first + ints[ints[plan.FIRST_ACTIONS] + p * controls + c]
             add_rows(work, row, row, score + p)
         log_rows(work, first, count)
         if ints[plan.STOCHASTIC]:
-            _choose_drawn(ints, reals, work, first, count, choice, seed, agents, ticks, f)
+            _choose_drawn(ints, reals, work, first, count, choice, seed, agents, ticks, c)
         else:
             _choose_best(work, first, count, tolerance, ints[plan.SPARE_ROW], choice)
         for lane in range(LANES):
-            actions[f, lane] = choice[lane]
+            actions[c, lane] = choice[lane]
 
 
 @inline
@@ -109,7 +109,7 @@ def _choose_best(work, first, count, tolerance, spare, choice):
 
 
 @inline
-def _choose_drawn(ints, reals, work, first, count, choice, seed, agents, ticks, factor):
+def _choose_drawn(ints, reals, work, first, count, choice, seed, agents, ticks, control):
     """Draw an index with weight exp(alpha times row); the rows lose their content."""
     alpha, largest = reals[ints[plan.ALPHA]], ints[plan.SPARE_ROW]
     largest_of_rows(work, largest, first, count)
@@ -118,7 +118,7 @@ def _choose_drawn(ints, reals, work, first, count, choice, seed, agents, ticks, 
         total = 0.0
         for row in range(first, first + count):
             total += np.float64(work[row, lane])
-        target = uniform(seed, agents[lane], ticks[lane], PURPOSE_ACTION, factor) * total
+        target = uniform(seed, agents[lane], ticks[lane], PURPOSE_ACTION, control) * total
         running = 0.0
         # Where rounding keeps the sum at or under the target, the last index with any weight is the one.
         chosen = 0

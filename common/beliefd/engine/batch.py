@@ -37,8 +37,8 @@ class StepInputs:
     observations : Observations
     reset : ndarray of uint8, shape (n,), or None
         Nonzero: the agent starts from D.
-    executed_actions : ndarray of int32, shape (n, factors), or None
-        What the agent's last action really was. A negative entry: not told for that factor, so the action stands that
+    executed_actions : ndarray of int32, shape (n, controls), or None
+        What the agent's last action really was. A negative entry: not told for that control, so the action stands that
         the agent selected.
     want : int
         Bits of `Want`.
@@ -61,7 +61,7 @@ class StepOutputs:
     ----------
     status : ndarray of uint8, shape (n,)
         `StepStatus` per agent.
-    actions : ndarray of int32, shape (n, factors)
+    actions : ndarray of int32, shape (n, controls)
     vfe : ndarray, shape (n,), or None
     beliefs : ndarray, shape (n, sum of num_states), or None
         Factor after factor.
@@ -83,7 +83,7 @@ class ReadOutputs:
     Attributes
     ----------
     ticks : ndarray of int64, shape (n,)
-    actions : ndarray of int32, shape (n, factors)
+    actions : ndarray of int32, shape (n, controls)
     observations : ndarray of int32, shape (n, modalities), or None
     vfe, beliefs, q_pi, neg_efe
         As in `StepOutputs`.
@@ -120,13 +120,13 @@ class LoadedPopulation:
         self.seed = seed
         jit.prepare(self.info.dtype)
         self._dtype = np.dtype(self.info.dtype)
-        factors, modalities = self.info.num_factors, self.info.num_modalities
+        factors, modalities, controls = self.info.num_factors, self.info.num_modalities, len(self.info.num_controls)
         self._work = np.zeros((compiled.scratch_rows, LANES), dtype=self._dtype)
         self._lanes = np.zeros((kernels.LANE_ROWS, LANES), dtype=np.int64)
-        self._marks = np.zeros((kernels.MARK_ROWS + modalities + 2 * factors, LANES), dtype=np.int32)
+        self._marks = np.zeros((kernels.MARK_ROWS + modalities + factors + controls, LANES), dtype=np.int32)
         self._total_obs = sum(self.info.num_obs)
         self._no_reset = np.zeros(0, dtype=np.uint8)
-        self._no_actions = np.zeros((0, factors), dtype=np.int32)
+        self._no_actions = np.zeros((0, controls), dtype=np.int32)
         self._no_vector = np.zeros(0, dtype=self._dtype)
         self._no_matrix = np.zeros((0, 1), dtype=self._dtype)
 
@@ -137,7 +137,7 @@ class LoadedPopulation:
         n = len(rows)
         request_ids = _aligned(inputs.request_ids).view(np.int64)
         status = np.empty(n, dtype=np.uint8)
-        actions = np.empty((n, self.info.num_factors), dtype=np.int32)
+        actions = np.empty((n, len(self.info.num_controls)), dtype=np.int32)
         picked = np.empty(n, dtype=np.int64)
         results = self._results(n, inputs.want)
         count = kernels.admit(
@@ -179,7 +179,7 @@ class LoadedPopulation:
         rows = _aligned(rows)
         n = len(rows)
         ticks = np.empty(n, dtype=np.int64)
-        actions = np.empty((n, self.info.num_factors), dtype=np.int32)
+        actions = np.empty((n, len(self.info.num_controls)), dtype=np.int32)
         observations = np.empty((n, self.info.num_modalities), dtype=np.int32) if want & _OBSERVATION else None
         results = self._results(n, want)
         self._report(rows, np.arange(n), ticks, actions, observations, results)

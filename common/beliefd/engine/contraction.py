@@ -31,8 +31,11 @@ class Contraction:
         The factor that stays.
     others : tuple of int
         The factors that are summed out.
-    matrix : ndarray of float64, shape (entries + states of `kept`, states of the joint of `others`)
-        What gives the rows of scratch: the entries of A', observation after observation, and then the linear part.
+    matrix : ndarray of float64, shape (entries + parts times states of `kept`, states of the joint of `others`)
+        What gives the rows of scratch: the entries of A', observation after observation, and then what is linear, of
+        one part of G at a time.
+    rows : int
+        Rows of scratch that A' and a part take.
     states : ndarray of int64, shape (entries,)
         The state of `kept` of each entry.
     counts : ndarray of int64, shape (num_obs,)
@@ -44,11 +47,7 @@ class Contraction:
     matrix: NDArray[np.float64]
     states: NDArray[np.int64]
     counts: NDArray[np.int64]
-
-    @property
-    def rows(self) -> int:
-        """Rows of scratch that A' and the linear part take."""
-        return len(self.matrix)
+    rows: int
 
 
 def contract(
@@ -59,7 +58,7 @@ def contract(
     Parameters
     ----------
     A : ndarray, shape (num_obs, states of the first factor, states of the second, …)
-    linear : ndarray, shape (states of the first factor, …)
+    linear : ndarray, shape (parts of G, times, states of the first factor, …)
         What is linear in the joint's beliefs.
     factors : tuple of int
         Ascending; as the axes of `A`.
@@ -68,7 +67,7 @@ def contract(
     if len(factors) == 1:
         return None
     values = _distinct(found, factors)
-    best, least = None, values * (len(factors) * linear.size + np.count_nonzero(A))
+    best, least = None, values * (len(factors) * A[0].size + np.count_nonzero(A))
     for axis, kept in enumerate(factors):
         others = tuple(f for f in factors if f != kept)
         candidate = _contraction(A, linear, axis, kept, others)
@@ -90,5 +89,7 @@ def _contraction(
     by_state = np.moveaxis(A, axis + 1, 1).reshape(num_obs, states, -1)
     used = by_state.any(axis=2)
     observations, kept_states = np.nonzero(used)
-    matrix = np.concatenate([by_state[observations, kept_states], np.moveaxis(linear, axis, 0).reshape(states, -1)])
-    return Contraction(kept, others, matrix, kept_states, np.bincount(observations, minlength=num_obs))
+    by_part = np.moveaxis(linear, axis + 2, 2).reshape(-1, by_state.shape[2])
+    matrix = np.concatenate([by_state[observations, kept_states], by_part])
+    counts = np.bincount(observations, minlength=num_obs)
+    return Contraction(kept, others, matrix, kept_states, counts, len(kept_states) + linear.shape[1] * states)

@@ -23,7 +23,7 @@ from beliefd.engine.action import (
 from beliefd.engine.jit import inline, kernel
 from beliefd.engine.layout import FLAG_EXECUTED, FLAG_RESET
 from beliefd.engine.perception import free_energy, infer_states, observe, predict_prior
-from beliefd.engine.plan import LANES
+from beliefd.engine.plan import ALL_PARTS, LANES
 from beliefd.engine.policy import evaluate_policies
 from beliefd.engine.tile import multiply_joints
 
@@ -86,9 +86,9 @@ def admit(ints, int32s, int64s, rows, ticks, request_ids, status, actions, picke
             status[i] = RECORDED
         else:
             status[i] = TICK_TAKEN
-        for f in range(ints[plan.NUM_FACTORS]):
-            recorded = int32s[record, (slot + ints[plan.ACTION_AT]) // _INT32_BYTES + f]
-            actions[i, f] = recorded if status[i] == RECORDED else -1
+        for c in range(ints[plan.NUM_CONTROL_FACTORS]):
+            recorded = int32s[record, (slot + ints[plan.ACTION_AT]) // _INT32_BYTES + c]
+            actions[i, c] = recorded if status[i] == RECORDED else -1
     return count
 
 
@@ -194,9 +194,14 @@ def _gather(ints, work, lanes, marks, int32s, records, indices, reset, executed)
             marks[MARK_ROWS + m, lane] = indices[item, m]
         action_at = (slot + ints[plan.ACTION_AT]) // _INT32_BYTES
         for f in range(ints[plan.NUM_FACTORS]):
-            told = len(executed) > 0 and executed[item, f] >= 0
-            action = executed[item, f] if told else int32s[record, action_at + f]
-            marks[MARK_ROWS + ints[plan.NUM_MODALITIES] + f, lane] = action
+            move = 0
+            start = ints[plan.MOVE_CONTROLS_START] + f
+            for i in range(ints[start], ints[start + 1]):
+                c = ints[ints[plan.MOVE_CONTROLS] + i]
+                told = len(executed) > 0 and executed[item, c] >= 0
+                action = executed[item, c] if told else int32s[record, action_at + c]
+                move = move * ints[ints[plan.NUM_CONTROLS] + c] + action
+            marks[MARK_ROWS + ints[plan.NUM_MODALITIES] + f, lane] = move
         beliefs_at = (slot + ints[plan.BELIEFS_AT]) // real_bytes
         for s in range(ints[plan.TOTAL_STATES]):
             work[s, lane] = records[record, beliefs_at + s]
@@ -204,12 +209,12 @@ def _gather(ints, work, lanes, marks, int32s, records, indices, reset, executed)
 
 @inline
 def _was_told(ints, executed, item):
-    """Whether the call says of any factor what this agent's last action really was."""
+    """Whether the call says of any control what this agent's last action really was."""
     if len(executed) == 0:
         return False
     highest = executed[item, 0]
-    for f in range(1, ints[plan.NUM_FACTORS]):
-        highest = max(highest, executed[item, f])
+    for c in range(1, ints[plan.NUM_CONTROL_FACTORS]):
+        highest = max(highest, executed[item, c])
     return highest >= 0
 
 
@@ -231,9 +236,9 @@ def _write_beliefs(ints, work, lanes, used, records, free_energy_row, vfe, belie
 
 @inline
 def _plan_and_act(ints, reals, work, lanes, choice, chosen, seed, used, q_pi, neg_efe):
-    """Evaluate policies and set `chosen`, int32 (factors, LANES), to the actions."""
+    """Evaluate policies and set `chosen`, int32 (controls, LANES), to the actions."""
     tolerance = ints[plan.BASE_ROW]  # free after inference
-    evaluate_policies(ints, reals, work)
+    evaluate_policies(ints, reals, work, ALL_PARTS)
     _write_scores(ints, work, lanes, used, neg_efe)
     score_policies(ints, reals, work, tolerance)
     by_maximum = ints[plan.MARGINAL] == 0 and ints[plan.STOCHASTIC] == 0
@@ -274,9 +279,9 @@ def _write_slots(ints, lanes, marks, used, int32s, int64s, request_ids, chosen, 
         for m in range(ints[plan.NUM_MODALITIES]):
             int32s[record, observation_at + m] = marks[MARK_ROWS + m, lane]
         action_at = (slot + ints[plan.ACTION_AT]) // _INT32_BYTES
-        for f in range(ints[plan.NUM_FACTORS]):
-            int32s[record, action_at + f] = chosen[f, lane]
-            actions[item, f] = chosen[f, lane]
+        for c in range(ints[plan.NUM_CONTROL_FACTORS]):
+            int32s[record, action_at + c] = chosen[c, lane]
+            actions[item, c] = chosen[c, lane]
 
 
 @kernel(
@@ -337,7 +342,7 @@ def report(
         _read_slots(ints, work, lanes, used, int32s, records, ticks, actions, observations, vfe, beliefs)
         if len(q_pi) > 0 or len(neg_efe) > 0:
             multiply_joints(ints, work, ints[plan.ALL_JOINTS])
-            evaluate_policies(ints, reals, work)
+            evaluate_policies(ints, reals, work, ALL_PARTS)
             _write_scores(ints, work, lanes, used, neg_efe)
             score_policies(ints, reals, work, ints[plan.BASE_ROW])
             infer_policies(ints, work)
@@ -350,8 +355,8 @@ def _read_slots(ints, work, lanes, used, int32s, records, ticks, actions, observ
         item, record, slot = lanes[_ITEM, lane], lanes[_RECORD, lane], lanes[_READ_SLOT, lane]
         stepped = lanes[_TICK, lane] > 0
         ticks[item] = lanes[_TICK, lane]
-        for f in range(ints[plan.NUM_FACTORS]):
-            actions[item, f] = int32s[record, (slot + ints[plan.ACTION_AT]) // _INT32_BYTES + f] if stepped else -1
+        for c in range(ints[plan.NUM_CONTROL_FACTORS]):
+            actions[item, c] = int32s[record, (slot + ints[plan.ACTION_AT]) // _INT32_BYTES + c] if stepped else -1
         if len(observations) > 0:
             for m in range(ints[plan.NUM_MODALITIES]):
                 seen = int32s[record, (slot + ints[plan.OBSERVATION_AT]) // _INT32_BYTES + m]

@@ -15,10 +15,10 @@ field of a slot     type            content
 ==================  ==============  =====================================================================
 tick                int64           the tick that this slot holds
 request id          uint64[2]       of the request that wrote it; the same in every retry
-flags               int32           bit 0: the step was a reset; bit 1: the executed action of a factor was given
+flags               int32           bit 0: the step was a reset; bit 1: the executed action of a control was given
 vfe                 dtype           variational free energy after inference, nats
 observation         int32[M]        index per modality; -1 missing, -2 given as a distribution (not kept)
-action              int32[F]        the action selected, per factor
+action              int32[U]        the action selected, per control
 beliefs             dtype[sum S]    posterior over hidden states, factor after factor
 ==================  ==============  =====================================================================
 
@@ -59,7 +59,7 @@ class RecordLayout:
 
     dtype: str
     num_modalities: int
-    num_factors: int
+    num_controls: int
     total_states: int
     slot_start: int
     slot_bytes: int
@@ -83,7 +83,7 @@ class RecordLayout:
             ("flags", 4, 1),
             ("vfe", real_bytes, 1),
             ("observation", 4, info.num_modalities),
-            ("action", 4, info.num_factors),
+            ("action", 4, len(info.num_controls)),
             ("beliefs", real_bytes, total_states),
         )
         offsets: dict[str, int] = {}
@@ -96,7 +96,7 @@ class RecordLayout:
         return cls(
             dtype=info.dtype,
             num_modalities=info.num_modalities,
-            num_factors=info.num_factors,
+            num_controls=len(info.num_controls),
             total_states=total_states,
             slot_start=slot_start,
             slot_bytes=slot_bytes,

@@ -21,7 +21,8 @@ from beliefd.engine.tile import fill, multiply_joints, predict_factor
 def predict_prior(ints, reals, work, fresh, previous):
     """Set the base rows to the ln prior: of D for fresh lanes, else of B(previous action) times the beliefs of now.
 
-    `fresh` is int32 (LANES,), `previous` int32 (factors, LANES). Rows of predictions are overwritten.
+    `fresh` is int32 (LANES,), `previous` int32 (factors, LANES) on the joint axes of B. Rows of predictions are
+    overwritten.
     """
     multiply_joints(ints, work, ints[plan.TRANSITION_JOINTS])
     moved = ints[plan.PREDICTION_ROW]
@@ -31,7 +32,7 @@ def predict_prior(ints, reals, work, fresh, previous):
         for s in range(states):
             fill(work, base + s, reals[ints[plan.D] + start + s])
         parents = ints[ints[plan.JOINT_ROW] + ints[ints[plan.B_JOINT] + f]]
-        for action in range(ints[ints[plan.NUM_CONTROLS] + f]):
+        for action in range(ints[ints[plan.NUM_MOVES] + f]):
             takes = 0
             for lane in range(LANES):
                 takes += (fresh[lane] == 0) & (previous[f, lane] == action)
@@ -52,7 +53,7 @@ def observe(ints, reals, work, observed, distributions, items):
     `observed` is int32 (modalities, LANES); -1 adds nothing, -2 takes the row items[lane] of `distributions`.
     """
     zero = work.dtype.type(0)
-    for row in range(ints[plan.LIKELIHOOD_ROW], ints[plan.PREDICTION_ROW]):
+    for row in range(ints[plan.LIKELIHOOD_ROW], ints[plan.INDUCTIVE_ROW]):
         fill(work, row, zero)
     for m in range(ints[plan.NUM_MODALITIES]):
         joint = ints[ints[plan.A_JOINT] + m]

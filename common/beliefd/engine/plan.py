@@ -15,7 +15,7 @@ joint
     is that factor's beliefs; a joint of several is their product, its states flattened with the last factor fastest.
     Joint f is factor f alone; in a mask of joints, bit i is joint NUM_FACTORS + i.
 operation
-    A step of prediction, `JOIN` to `VALUE_GIVEN`: first its name, then the row of its target, then what it needs.
+    A step of prediction, `JOIN` to `VALUE_GOAL`: first its name, then the row of its target, then what it needs.
 node
     An action in the tree of policies: policies with the same first actions share them. Depth-first order.
 """
@@ -37,15 +37,20 @@ NODE_INTS = 4
 # Names of operations, and what stands after the name and the row of the target:
 JOIN = 0  # the joint; per factor what is added to a state of the joint's index to get its row
 MOVE = 1  # the first row of the parents' joint, the factor, the action
-VALUE = 2  # the first row of the modality's joint, the modality
+VALUE = 2  # the first row of the modality's joint, the modality, the time of its preference
 SUM = 3  # how many rows; these rows
 CONTRACT = 4  # the first row of the joint that is summed out of A, the modality
-VALUE_GIVEN = 5  # the first row of the beliefs of the factor that is kept, the modality, the first row of its A'
+VALUE_GIVEN = 5  # the first row of the beliefs of the factor that is kept, the modality, the time, the first row of A'
+VALUE_GOAL = 6  # the first row of a factor's beliefs, the factor
+
+# Parts of G.
+ALL_PARTS, UTILITY, INFO_GAIN, NOVELTY, INDUCTIVE_VALUE = range(5)
 
 # Integers.
 (
     NUM_FACTORS,
     NUM_MODALITIES,
+    NUM_CONTROL_FACTORS,  # how many controls there are; a factor is its own, unless the model says otherwise
     NUM_JOINTS,
     NUM_POLICIES,
     NUM_NODES,
@@ -53,6 +58,8 @@ VALUE_GIVEN = 5  # the first row of the beliefs of the factor that is kept, the 
     NUM_ITER,
     TOTAL_STATES,
     USE_STATES_INFO_GAIN,
+    INDUCTIVE,  # whether there is inductive inference
+    GOAL_STEPS,  # how many sets of states GOAL_PATHS has per factor: the goal, one step from it, and so on
     STOCHASTIC,
     MARGINAL,
     TRANSITION_JOINTS,  # mask of the joints of several factors that transitions need
@@ -61,6 +68,7 @@ VALUE_GIVEN = 5  # the first row of the beliefs of the factor that is kept, the 
     BASE_ROW,  # ln prior plus what single-factor modalities say, per state
     MESSAGE_ROW,  # unnormalised ln posterior, per state
     LIKELIHOOD_ROW,  # summed ln likelihoods of the joints of several factors
+    INDUCTIVE_ROW,  # what a state adds to G by inductive inference, per state
     PREDICTION_ROW,  # where operations put their results; in inference, room for what it has to put somewhere
     NEG_EFE_ROW,  # G summed down to each depth; the first is zero
     OBSERVATION_ROW,  # predicted probabilities of one modality's observations
@@ -76,18 +84,22 @@ VALUE_GIVEN = 5  # the first row of the beliefs of the factor that is kept, the 
     OBSERVATION_AT,
     ACTION_AT,
     BELIEFS_AT,
-) = range(30)
+) = range(34)
 
 # Integer sections. Per factor:
 (
     NUM_STATES,
     STATE_START,  # of the factor's first state among all states
-    NUM_CONTROLS,
-    CONTROLLED,
+    NUM_MOVES,  # actions on the joint axis of its controls
+    MOVE_CONTROLS_START,
+    GOAL_START,  # of the factor's first state among GOAL_PATHS; -1 where it has no goal
     COUPLED,  # whether a modality of several factors informs it
     B_JOINT,
     B_WIDTH,  # as A_WIDTH
     B_START,  # which of B_ROWS is that of action 0 and next state 0; next state fastest
+    # Per control:
+    NUM_CONTROLS,
+    CONTROLLED,
     # Per modality:
     NUM_OBS,
     OBS_START,  # of the modality's first observation among all observations, and its row among A_ROWS
@@ -95,9 +107,10 @@ VALUE_GIVEN = 5  # the first row of the beliefs of the factor that is kept, the 
     A_WIDTH,  # columns where all entries are kept; 0 where only those that are not zero
     LOG_A_START,
     LINEAR_START,
+    PREFERENCE_TIMES,  # steps of a policy whose preferences differ; 1 where they do not
     GIVEN_KEPT,  # the factor that stays when A is contracted; -1 where it is not. See contraction
     GIVEN_START,  # which of GIVEN_ROWS is the first of A'
-    GIVEN_COUNT,  # entries of A', and after them rows of what is linear
+    GIVEN_COUNT,  # entries of A', and after them rows of what is linear (part, time, state)
     # Per joint:
     JOINT_ROW,  # of the beliefs of now
     JOINT_SIZE,
@@ -119,8 +132,10 @@ VALUE_GIVEN = 5  # the first row of the beliefs of the factor that is kept, the 
     OPERATIONS,
     NODES,  # (node, NODE_INTS)
     LEAF_POLICIES,
-    FIRST_ACTIONS,  # (policy, factor)
-) = range(BELIEFS_AT + 1, BELIEFS_AT + 38)
+    FIRST_ACTIONS,  # (policy, control)
+    MOVE_CONTROLS,  # per factor its controls, as NUM_MOVES counts them: the last one fastest
+    GOAL_PATHS,  # per factor with a goal (step, state): whether the goal can be reached in that many steps
+) = range(BELIEFS_AT + 1, BELIEFS_AT + 44)
 
 # Real sections; the first three have one entry.
 (
@@ -132,9 +147,10 @@ VALUE_GIVEN = 5  # the first row of the beliefs of the factor that is kept, the 
     A_VALUES,
     B_VALUES,
     GIVEN_VALUES,
-    LINEAR,  # per modality and state of its joint: the part of G that is linear in beliefs
+    LINEAR,  # per modality (part, time, state of its joint): what is linear in beliefs; of all, of utility, of gain
+    LOG_EPSILON,  # of inductive inference
     LOG_E,
-) = range(FIRST_ACTIONS + 1, FIRST_ACTIONS + 11)
+) = range(GOAL_PATHS + 1, GOAL_PATHS + 12)
 
 _INT_SECTIONS = range(NUM_STATES, GAMMA)
 _REAL_SECTIONS = range(GAMMA, LOG_E + 1)

@@ -18,6 +18,7 @@ from beliefd.engine.policytree import PolicyTree, policy_tree
 from beliefd.engine.schedule import Blocks, schedule
 from beliefd.engine.vectormath import FLOOR
 from beliefd.model import Model
+from beliefd_proto.errors import InvalidModel
 from beliefd_proto.model_info import ModelInfo
 
 _TIE_TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
@@ -48,11 +49,13 @@ class CompiledModel:
 
 def compile_model(model: Model) -> CompiledModel:
     """Write the plan of a model. Takes time and memory in proportion to the model; the result can be kept in a file."""
+    _refuse_gaps(model)
     layout = RecordLayout.of(model.info)
-    tree = policy_tree(model.policies)
+    tree = policy_tree(model.joint_policies)
     transitions = _transition_matrices(model)
     found = forecast(tree, transitions, [tuple(sorted(factors)) for factors in model.B_dependencies])
     likelihoods = _Likelihoods(model, found)
+    goals = _Goals(model)
     joints = _Joints(model, likelihoods.contractions)
     fields: dict[int, Any] = {}
     for part in (
@@ -61,11 +64,31 @@ def compile_model(model: Model) -> CompiledModel:
         joints.fields(),
         likelihoods.fields(joints),
         _transitions(transitions, joints),
+        goals.fields(),
     ):
         fields.update(part)
-    scratch_rows = _place_scratch(fields, model, _Predictions(tree, found, joints, likelihoods.contractions))
+    scratch_rows = _place_scratch(fields, model, _Predictions(tree, found, joints, likelihoods, goals))
     ints, reals = plan.pack(fields, model.dtype)
     return CompiledModel(ints, reals, model.info, layout, scratch_rows)
+
+
+def _refuse_gaps(model: Model) -> None:
+    """Refuse what a model can ask for and kernels do not do.
+
+    Raises
+    ------
+    InvalidModel
+    """
+    gaps = (
+        ("inference_algo", model.inference_algo, model.inference_algo in ("mmp", "vmp"), '"fpi", "exact", "ovf"'),
+        ("planner", model.planner, model.planner != "policies", '"policies"'),
+        ("profile", model.profile, model.profile != "pymdp", '"pymdp"'),
+        ("use_param_info_gain", True, model.use_param_info_gain, "False"),
+        ("learned", sorted(model.info.learned), bool(model.info.learned), "nothing"),
+    )
+    for field, value, is_gap, allowed in gaps:
+        if is_gap:
+            raise InvalidModel("this server does not do that yet", field=field, value=value, allowed=allowed)
 
 
 class _Joints:
@@ -129,22 +152,26 @@ class _Joints:
 
 
 def _sizes(model: Model) -> dict[int, Any]:
-    factors = range(len(model.num_states))
     coupled = any(len(row) > 1 for row in model.A_dependencies)
     return {
         plan.NUM_FACTORS: len(model.num_states),
         plan.NUM_MODALITIES: len(model.num_obs),
+        plan.NUM_CONTROL_FACTORS: len(model.num_controls),
         plan.NUM_POLICIES: len(model.policies),
         # Without a modality of several factors every sweep gives what the first gave: the exact posterior.
         plan.NUM_ITER: model.num_iter if coupled else 1,
         plan.TOTAL_STATES: sum(model.num_states),
         plan.USE_STATES_INFO_GAIN: model.use_states_info_gain,
+        plan.INDUCTIVE: model.use_inductive,
         plan.STOCHASTIC: model.action_selection == "stochastic",
         plan.MARGINAL: model.sampling_mode == "marginal",
         plan.NUM_STATES: model.num_states,
         plan.STATE_START: _starts(model.num_states),
         plan.NUM_CONTROLS: model.num_controls,
-        plan.CONTROLLED: [f in model.control_fac_idx for f in factors],
+        plan.CONTROLLED: [c in model.control_fac_idx for c in range(len(model.num_controls))],
+        plan.NUM_MOVES: [tensor.shape[-1] for tensor in model.joint_B],
+        plan.MOVE_CONTROLS_START: [0, *np.cumsum([len(controls) for controls in model.B_action_dependencies])],
+        plan.MOVE_CONTROLS: [c for controls in model.B_action_dependencies for c in controls],
         plan.NUM_OBS: model.num_obs,
         plan.OBS_START: _starts(model.num_obs),
         plan.GAMMA: model.gamma,
@@ -176,13 +203,13 @@ class _Likelihoods:
         self._tensors = []
         self._linear = []
         self.contractions = []
+        self.times = [len(np.atleast_2d(preference)) for preference in model.C]
         for tensor, preference, factors in zip(model.A, model.C, model.A_dependencies, strict=True):
             A = tensor.transpose([0, *(1 + position for position in np.argsort(factors))])
-            linear = np.zeros(A.shape[1:])
-            if model.use_utility:
-                linear += np.tensordot(preference, A, 1)
-            if model.use_states_info_gain:
-                linear += (A * _log_floor(A)).sum(axis=0)
+            utility = np.tensordot(np.atleast_2d(preference), A, 1) * model.use_utility
+            certainty = (A * _log_floor(A)).sum(axis=0) * model.use_states_info_gain
+            # In the order of the parts of G.
+            linear = np.stack([utility + certainty, utility, np.broadcast_to(certainty, utility.shape)])
             self._tensors.append(A)
             self._linear.append(linear)
             self.contractions.append(contract(A, linear, tuple(sorted(factors)), found))
@@ -197,6 +224,7 @@ class _Likelihoods:
             plan.LOG_A: np.concatenate([_log_floor(matrix).reshape(-1) for matrix in matrices]),
             plan.LINEAR_START: _starts([weight.size for weight in self._linear]),
             plan.LINEAR: np.concatenate([weight.reshape(-1) for weight in self._linear]),
+            plan.PREFERENCE_TIMES: self.times,
             plan.A_ROWS: rows,
             plan.A_COLUMNS: columns,
             plan.A_VALUES: values,
@@ -213,7 +241,7 @@ class _Likelihoods:
         ]
         return {
             plan.GIVEN_KEPT: [-1 if c is None else c.kept for c in self.contractions],
-            plan.GIVEN_START: _starts([0 if c is None else c.rows for c in self.contractions]),
+            plan.GIVEN_START: _starts([0 if c is None else len(c.matrix) for c in self.contractions]),
             plan.GIVEN_COUNT: [0 if c is None else len(c.states) for c in self.contractions],
             plan.GIVEN_ROWS: rows,
             plan.GIVEN_COLUMNS: columns,
@@ -236,24 +264,65 @@ def _transitions(matrices: list[NDArray[np.float64]], joints: _Joints) -> dict[i
 
 
 def _transition_matrices(model: Model) -> list[NDArray[np.float64]]:
-    """B per factor as (action, next state, state of its joint)."""
+    """B per factor as (joint action, next state, state of its joint)."""
     matrices = []
-    for tensor, factors in zip(model.B, model.B_dependencies, strict=True):
+    for tensor, factors in zip(model.joint_B, model.B_dependencies, strict=True):
         axes = [len(factors) + 1, 0, *(1 + position for position in np.argsort(factors))]
         matrices.append(tensor.transpose(axes).reshape(tensor.shape[-1], tensor.shape[0], -1))
     return matrices
+
+
+class _Goals:
+    """From which states a goal can be reached in how many steps, where there is inductive inference."""
+
+    def __init__(self, model: Model) -> None:
+        self.factors: list[int] = []
+        self._paths: list[NDArray[np.bool_]] = []
+        self._steps = model.inductive_depth
+        self._log_epsilon = float(np.log(model.inductive_epsilon))
+        self._num_factors = len(model.num_states)
+        if model.use_inductive and model.H is not None:
+            for f, goal in enumerate(model.H):
+                if goal.any():
+                    self.factors.append(f)
+                    self._paths.append(_goal_paths(model, f, goal))
+
+    def fields(self) -> dict[int, Any]:
+        starts = dict(zip(self.factors, _starts([paths.size for paths in self._paths]), strict=True))
+        return {
+            plan.GOAL_STEPS: self._steps,
+            plan.GOAL_START: [starts.get(f, -1) for f in range(self._num_factors)],
+            plan.GOAL_PATHS: np.concatenate([np.zeros(0, np.bool_), *(paths.reshape(-1) for paths in self._paths)]),
+            plan.LOG_EPSILON: self._log_epsilon,
+        }
+
+
+def _goal_paths(model: Model, factor: int, goal: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Row n: from which states, (states,), n steps can lead to the goal, whatever the other factors do."""
+    states = model.num_states[factor]
+    place = model.B_dependencies[factor].index(factor) if factor in model.B_dependencies[factor] else None
+    possible = model.joint_B[factor] > model.inductive_threshold
+    others = tuple(axis for axis in range(1, possible.ndim) if place is None or axis != 1 + place)
+    steps = np.asarray(possible.any(axis=others))
+    if place is None:
+        steps = np.repeat(steps[:, np.newaxis], states, axis=1)
+    paths = [goal > 0]
+    for _ in range(model.inductive_depth - 1):
+        paths.append(np.asarray(steps[paths[-1]].any(axis=0)))
+    return np.stack(paths)
 
 
 class _Predictions:
     """What evaluates policies."""
 
     def __init__(
-        self, tree: PolicyTree, found: Forecast, joints: _Joints, contractions: Sequence[Contraction | None]
+        self, tree: PolicyTree, found: Forecast, joints: _Joints, likelihoods: _Likelihoods, goals: _Goals
     ) -> None:
         self.joints = joints
         self._tree = tree
         self._found = found
-        self._contractions = contractions
+        self._likelihoods = likelihoods
+        self._goals = goals
 
     def fields(self, first_row: int) -> tuple[dict[int, Any], int]:
         """The fields, and how many rows of scratch predictions take from `first_row` on."""
@@ -267,7 +336,9 @@ class _Predictions:
             A_parents=joints.A,
             B_parents=joints.B,
             joint_number=joints.number,
-            contractions=self._contractions,
+            contractions=self._likelihoods.contractions,
+            times=self._likelihoods.times,
+            goals=self._goals.factors,
             first_row=first_row,
         )
         planned = schedule(tree, self._found, blocks)
@@ -292,6 +363,7 @@ def _place_scratch(fields: dict[int, Any], model: Model, predictions: _Predictio
         (plan.BASE_ROW, total_states),
         (plan.MESSAGE_ROW, total_states),
         (plan.LIKELIHOOD_ROW, predictions.joints.likelihood_rows),
+        (plan.INDUCTIVE_ROW, total_states if model.use_inductive else 0),
     ):
         fields[name] = row
         row += rows
@@ -341,7 +413,7 @@ def _log_floor(array: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _starts(sizes: Any) -> list[int]:
-    return [0, *np.cumsum(sizes)[:-1].tolist()]
+    return [0, *np.cumsum(sizes)[:-1].tolist()][: len(sizes)]
 
 
 def _signed(mask: int) -> int:

@@ -10,15 +10,31 @@ entropy of the predicted observations is linear in the beliefs, and comes with t
 
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
-from beliefd.engine.plan import CONTRACT, JOIN, MOVE, NODE_INTS, SUM, VALUE, VALUE_GIVEN
+from beliefd.engine.plan import (
+    ALL_PARTS,
+    CONTRACT,
+    INDUCTIVE_VALUE,
+    INFO_GAIN,
+    JOIN,
+    LANES,
+    MOVE,
+    NODE_INTS,
+    SUM,
+    UTILITY,
+    VALUE,
+    VALUE_GIVEN,
+    VALUE_GOAL,
+)
 from beliefd.engine.rows import add_entropy, add_row_products, add_rows, multiply_rows, weigh_row, weigh_rows_by_rows
 from beliefd.engine.tile import fill, predict_factor, weigh_rows
 
 
 @inline
-def evaluate_policies(ints, reals, work):
-    """Set the score rows to G of each policy, given the beliefs of now and their joints."""
-    _predict(ints, reals, work)
+def evaluate_policies(ints, reals, work, part):
+    """Set the score rows to a part of G of each policy, or all of it, given the beliefs of now and their joints."""
+    if ints[plan.INDUCTIVE]:
+        _prepare_goals(ints, reals, work)
+    _predict(ints, reals, work, part)
     node = ints[plan.NODES]
     fill(work, ints[plan.NEG_EFE_ROW], work.dtype.type(0))
     for _ in range(ints[plan.NUM_NODES]):
@@ -34,7 +50,7 @@ def evaluate_policies(ints, reals, work):
 
 
 @inline
-def _predict(ints, reals, work):
+def _predict(ints, reals, work, part):
     """Do the operations of the plan: predict beliefs, and what a node with these beliefs adds to G."""
     at = ints[plan.OPERATIONS]
     for _ in range(ints[plan.NUM_OPERATIONS]):
@@ -43,11 +59,14 @@ def _predict(ints, reals, work):
             predict_factor(ints, reals, work, ints[at + 2], target, ints[at + 3], ints[at + 4])
             at += 5
         elif operation == VALUE:
-            _value_modality(ints, reals, work, ints[at + 2], ints[at + 3], target)
-            at += 4
-        elif operation == VALUE_GIVEN:
-            _value_given(ints, work, ints[at + 2], ints[at + 3], ints[at + 4], target)
+            _value_modality(ints, reals, work, ints[at + 2], ints[at + 3], ints[at + 4], part, target)
             at += 5
+        elif operation == VALUE_GIVEN:
+            _value_given(ints, work, ints[at + 2], ints[at + 3], ints[at + 4], ints[at + 5], part, target)
+            at += 6
+        elif operation == VALUE_GOAL:
+            _value_goal(ints, work, ints[at + 2], ints[at + 3], part, target)
+            at += 4
         elif operation == SUM:
             _add_rows(ints, work, target, at + 3, ints[at + 2])
             at += 3 + ints[at + 2]
@@ -55,7 +74,7 @@ def _predict(ints, reals, work):
             _join(ints, work, target, ints[at + 2], at + 3)
             at += 3 + ints[ints[plan.JOINT_ARITY] + ints[at + 2]]
         elif operation == CONTRACT:
-            _contract(ints, reals, work, ints[at + 2], ints[at + 3], target)
+            _contract(ints, reals, work, ints[at + 2], ints[at + 3], part, target)
             at += 4
 
 
@@ -80,11 +99,15 @@ def _join(ints, work, target, j, offsets):
 
 
 @inline
-def _value_modality(ints, reals, work, first, m, target):
+def _value_modality(ints, reals, work, first, m, time, part, target):
     """Set row `target` to what modality m adds to G under the predicted joint from row `first` on."""
-    linear = ints[plan.LINEAR] + ints[ints[plan.LINEAR_START] + m]
-    weigh_row(work, target, reals, linear, ints[ints[plan.JOINT_SIZE] + ints[ints[plan.A_JOINT] + m]], first)
-    if not ints[plan.USE_STATES_INFO_GAIN]:
+    if part > INFO_GAIN:
+        fill(work, target, work.dtype.type(0))
+        return
+    size = ints[ints[plan.JOINT_SIZE] + ints[ints[plan.A_JOINT] + m]]
+    set_ = part * ints[ints[plan.PREFERENCE_TIMES] + m] + time
+    weigh_row(work, target, reals, ints[plan.LINEAR] + ints[ints[plan.LINEAR_START] + m] + set_ * size, size, first)
+    if part == UTILITY or not ints[plan.USE_STATES_INFO_GAIN]:
         return
     predicted, count = ints[plan.OBSERVATION_ROW], ints[ints[plan.NUM_OBS] + m]
     pointer = ints[plan.A_ROWS] + ints[ints[plan.OBS_START] + m]
@@ -94,21 +117,30 @@ def _value_modality(ints, reals, work, first, m, target):
 
 
 @inline
-def _contract(ints, reals, work, first, m, target):
-    """Set rows from `target` on to A' of modality m and its linear part, given the joint from row `first` on."""
-    count = ints[ints[plan.GIVEN_COUNT] + m] + ints[ints[plan.NUM_STATES] + ints[ints[plan.GIVEN_KEPT] + m]]
+def _contract(ints, reals, work, first, m, part, target):
+    """Set rows from `target` on to A' of modality m and what is linear, given the joint from row `first` on."""
+    if part > INFO_GAIN:
+        return
+    entries = ints[ints[plan.GIVEN_COUNT] + m]
     pointer = ints[plan.GIVEN_ROWS] + ints[ints[plan.GIVEN_START] + m]
     columns, values = ints[plan.GIVEN_COLUMNS], ints[plan.GIVEN_VALUES]
-    weigh_rows(ints, reals, work, target, count, first, columns, values, pointer, 0)
+    weigh_rows(ints, reals, work, target, entries, first, columns, values, pointer, 0)
+    states = ints[ints[plan.NUM_STATES] + ints[ints[plan.GIVEN_KEPT] + m]]
+    linear = ints[ints[plan.PREFERENCE_TIMES] + m] * states
+    pointer += entries + part * linear
+    weigh_rows(ints, reals, work, target + entries, linear, first, columns, values, pointer, 0)
 
 
 @inline
-def _value_given(ints, work, first, m, given, target):
+def _value_given(ints, work, first, m, time, given, part, target):
     """As `_value_modality`, with the beliefs of the kept factor from row `first` on, and A' from row `given` on."""
-    linear = given + ints[ints[plan.GIVEN_COUNT] + m]
+    if part > INFO_GAIN:
+        fill(work, target, work.dtype.type(0))
+        return
     states = ints[ints[plan.NUM_STATES] + ints[ints[plan.GIVEN_KEPT] + m]]
+    linear = given + ints[ints[plan.GIVEN_COUNT] + m] + time * states
     add_row_products(work, target, -1, linear, 1, first, 1, states)
-    if not ints[plan.USE_STATES_INFO_GAIN]:
+    if part == UTILITY or not ints[plan.USE_STATES_INFO_GAIN]:
         return
     predicted, count = ints[plan.OBSERVATION_ROW], ints[ints[plan.NUM_OBS] + m]
     entries = ints[plan.GIVEN_ENTRIES] + ints[ints[plan.OBS_START] + m]
@@ -117,3 +149,43 @@ def _value_given(ints, work, first, m, given, target):
         at, end = ints[entries + o], ints[entries + o + 1]
         weigh_rows_by_rows(work, predicted + o, given + at - start, ints, ints[plan.GIVEN_STATES] + at, end - at, first)
     add_entropy(work, target, predicted, count)
+
+
+@inline
+def _prepare_goals(ints, reals, work):
+    """Set the inductive rows: ln epsilon for each state that is not on the agent's path to its goal, else 0.
+
+    The path: with n steps at the fewest from the likeliest state to the goal, the states from which n - 1 steps can
+    lead there. Where no number of steps does, nothing is on a path or off it. The likeliest is the first of those that tie.
+    """
+    zero, off, tolerance = work.dtype.type(0), reals[ints[plan.LOG_EPSILON]], reals[ints[plan.TOLERANCE]]
+    for f in range(ints[plan.NUM_FACTORS]):
+        start = ints[ints[plan.GOAL_START] + f]
+        if start < 0:
+            continue
+        first, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
+        paths, rows = ints[plan.GOAL_PATHS] + start, ints[plan.INDUCTIVE_ROW] + first
+        for lane in range(LANES):
+            largest = work[first, lane]
+            for s in range(1, states):
+                largest = max(largest, work[first + s, lane])
+            likeliest = 0
+            while work[first + likeliest, lane] < largest - tolerance:
+                likeliest += 1
+            steps = 0
+            while steps < ints[plan.GOAL_STEPS] and ints[paths + steps * states + likeliest] == 0:
+                steps += 1
+            path = paths + max(steps - 1, 0) * states
+            for s in range(states):
+                on_path = steps == ints[plan.GOAL_STEPS] or ints[path + s] != 0
+                work[rows + s, lane] = zero if on_path else off
+
+
+@inline
+def _value_goal(ints, work, first, f, part, target):
+    """Set row `target` to what inductive inference adds to G under the beliefs of factor f from row `first` on."""
+    if part != ALL_PARTS and part != INDUCTIVE_VALUE:
+        fill(work, target, work.dtype.type(0))
+        return
+    weights = ints[plan.INDUCTIVE_ROW] + ints[ints[plan.STATE_START] + f]
+    add_row_products(work, target, -1, weights, 1, first, 1, ints[ints[plan.NUM_STATES] + f])

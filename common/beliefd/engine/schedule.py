@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from beliefd.engine.contraction import Contraction
 from beliefd.engine.forecast import Forecast, Recipe
-from beliefd.engine.plan import CONTRACT, JOIN, MOVE, SUM, VALUE, VALUE_GIVEN
+from beliefd.engine.plan import CONTRACT, JOIN, MOVE, SUM, VALUE, VALUE_GIVEN, VALUE_GOAL
 from beliefd.engine.policytree import PolicyTree
 
 Key = tuple[str, tuple[int, ...]]
-"""Names a block of rows: ("belief", (number,)), ("joint", beliefs), ("value", (modality, *beliefs)), …"""
+"""Names a block of rows: ("belief", (number,)), ("joint", beliefs), ("value", (modality, time, *beliefs)), …"""
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,10 @@ class Blocks:
         Of the joint of these factors.
     contractions : list of Contraction, or None
         Per modality.
+    times : list of int
+        Per modality, how many steps of a policy have preferences of their own.
+    goals : list of int
+        Factors with a goal.
     first_row : int
         Of the rows that may be used.
     """
@@ -69,6 +73,8 @@ class Blocks:
     B_parents: Sequence[tuple[int, ...]]
     joint_number: dict[tuple[int, ...], int]
     contractions: Sequence[Contraction | None]
+    times: Sequence[int]
+    goals: Sequence[int]
     first_row: int
 
 
@@ -84,7 +90,9 @@ class _Operation:
 def schedule(tree: PolicyTree, found: Forecast, blocks: Blocks) -> Schedule:
     """Order the predictions of a tree, so that few blocks of rows are in use at once."""
     writer = _Writer(found, blocks)
-    totals = {node: writer.total(tuple(found.beliefs[node].tolist())) for node in _order(tree, found)}
+    totals = {
+        node: writer.total(tuple(found.beliefs[node].tolist()), int(tree.depths[node])) for node in _order(tree, found)
+    }
     operations = writer.operations
     place, rows = _place(operations, blocks, set(totals.values()))
     written: list[int] = []
@@ -119,27 +127,33 @@ class _Writer:
         self._blocks = blocks
         self._done: set[Key] = set(blocks.now)
 
-    def total(self, beliefs: tuple[int, ...]) -> Key:
+    def total(self, beliefs: tuple[int, ...], depth: int) -> Key:
         """What a node with these beliefs, one per factor, adds to G."""
-        values = tuple(self._value(m, tuple(beliefs[f] for f in p)) for m, p in enumerate(self._blocks.A_parents))
+        seen = [self._value(m, depth, tuple(beliefs[f] for f in p)) for m, p in enumerate(self._blocks.A_parents)]
+        values = (*seen, *(self._goal(f, beliefs[f]) for f in self._blocks.goals))
         if len(values) == 1:
             return values[0]
         return self._write(_Operation(SUM, ("total", tuple(i for _, value in values for i in value)), 1, values, ()))
 
-    def _value(self, modality: int, beliefs: tuple[int, ...]) -> Key:
-        key: Key = ("value", (modality, *beliefs))
+    def _value(self, modality: int, depth: int, beliefs: tuple[int, ...]) -> Key:
+        time = depth if self._blocks.times[modality] > 1 else 0
+        key: Key = ("value", (modality, time, *beliefs))
         if key in self._done:
             return key
         factors, contraction = self._blocks.A_parents[modality], self._blocks.contractions[modality]
         if contraction is None:
-            return self._write(_Operation(VALUE, key, 1, (self._joint(factors, beliefs),), (modality,)))
+            return self._write(_Operation(VALUE, key, 1, (self._joint(factors, beliefs),), (modality, time)))
         of = dict(zip(factors, beliefs, strict=True))
         others = tuple(of[f] for f in contraction.others)
         joint = self._joint(contraction.others, others)
         given: Key = ("given", (modality, *others))
         self._write(_Operation(CONTRACT, given, contraction.rows, (joint,), (modality,)))
         kept = self._belief(of[contraction.kept])
-        return self._write(_Operation(VALUE_GIVEN, key, 1, (kept, given), (modality,)))
+        return self._write(_Operation(VALUE_GIVEN, key, 1, (kept, given), (modality, time)))
+
+    def _goal(self, factor: int, belief: int) -> Key:
+        source = self._belief(belief)
+        return self._write(_Operation(VALUE_GOAL, ("goal", (belief,)), 1, (source,), (factor,)))
 
     def _joint(self, factors: tuple[int, ...], beliefs: tuple[int, ...]) -> Key:
         members = tuple(self._belief(belief) for belief in beliefs)
