@@ -109,6 +109,8 @@ def request_id(frames: Sequence[Any]) -> bytes:
 
 
 def _views(described: tuple[Array, ...], frames: Sequence[Any]) -> Arrays:
+    if not described and not frames:
+        return {}
     if len(described) != len(frames) or len(described) > MAX_ARRAYS:
         raise MalformedMessage(
             "the header describes another number of arrays than there are frames",

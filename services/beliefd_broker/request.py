@@ -15,6 +15,8 @@ from beliefd_proto.errors import BeliefdError
 from beliefd_proto.messages import AgentRequest, Step
 from beliefd_proto.messages import Request as RequestHeader
 
+_OF_THE_BROKER = frozenset({"agents", "ticks"})
+
 
 class Request:
     """A request that was accepted and will be answered exactly once.
@@ -81,10 +83,10 @@ class Chunk(Request):
         if header.first is None:
             self.rows = arrays["agents"].astype(np.int64)
         self.tick = header.tick if isinstance(header, Step) else None
-        self.per_agent = {name: a for name, a in arrays.items() if name not in ("agents", "ticks")}
+        self.per_agent = {name: a for name, a in arrays.items() if name not in _OF_THE_BROKER}
         self.signature = (
             id(population),
-            command,
+            int(command),
             header.want,
             tuple([(name, a.dtype, a.shape[1:]) for name, a in self.per_agent.items()]),
         )
