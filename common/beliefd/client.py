@@ -92,7 +92,8 @@ class Client:
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._wake_fd, zmq.POLLIN)
         # Guards the session and `_driver`. The socket and `_ended` belong to the thread `_driver`, lock or no lock.
-        self._turn = threading.Condition()
+        self._lock = threading.RLock()
+        self._turn = threading.Condition(self._lock)
         self._driver: int | None = None
         self._ended: deque[Pending] = deque()
         self._closed = False
@@ -176,7 +177,7 @@ class Client:
 
     def close(self) -> None:
         """End what has no answer yet with `Disconnected`, and let go of the socket."""
-        with self._turn:
+        with self._lock:
             if self._closed:
                 return
             self._closed = True
@@ -236,7 +237,7 @@ class Client:
                 value=self._process,
                 allowed=str(os.getpid()),
             )
-        with self._turn:
+        with self._lock:
             if self._closed:
                 raise Disconnected("the client is closed", field="client")
             self._session.submit(pending)
@@ -245,7 +246,7 @@ class Client:
 
     def drive_in_background(self) -> None:
         """Have a thread of the client's own drive from now on whenever something is open."""
-        with self._turn:
+        with self._lock:
             if self._pump is None and not self._closed:
                 self._pump = threading.Thread(target=self._pump_loop, name="beliefd-client", daemon=True)
                 self._pump.start()
@@ -259,7 +260,7 @@ class Client:
         """Move messages until `done`, or wait for the thread that moves them."""
         me = threading.get_ident()
         while True:
-            with self._turn:
+            with self._lock:
                 while self._driver not in (None, me) and not done():
                     self._turn.wait()
                 if done() or self._closed:
@@ -269,7 +270,7 @@ class Client:
             try:
                 self._exchange_once()
             finally:
-                with self._turn:
+                with self._lock:
                     self._driver = outer
                     self._turn.notify_all()
 
@@ -286,7 +287,7 @@ class Client:
 
     def _exchange(self) -> None:
         now_s = time.monotonic()
-        with self._turn:
+        with self._lock:
             outgoing = self._session.take_outgoing(now_s)
             wait_s = max(self._session.next_wakeup_s(now_s) - now_s, 0.0)
         for frames in outgoing:
@@ -296,7 +297,7 @@ class Client:
                 os.read(self._wake_fd, 4096)
         arrived = list(iter(partial(receive, self._socket), None))
         now_s = time.monotonic()
-        with self._turn:
+        with self._lock:
             for frames in arrived:
                 self._session.receive(frames, now_s)
             self._session.tick(now_s)
@@ -304,7 +305,7 @@ class Client:
 
     def _pump_loop(self) -> None:
         while True:
-            with self._turn:
+            with self._lock:
                 while self._idle() and not self._closed:
                     self._turn.wait()
                 if self._closed:

@@ -379,7 +379,8 @@ class Population:
         with self._lock:
             if error is None:
                 # Not back: a step that is retried late may have been followed by others.
-                self._ticks[call.rows] = np.maximum(self._ticks[call.rows], call.ticks)
+                ticks = self._ticks[call.rows]
+                self._ticks[call.rows] = np.maximum(ticks, call.ticks, out=ticks)
                 self._marks[call.rows] = 0
             else:
                 applied = error.applied if error.applied is not None else np.full(call.count, Applied.UNKNOWN)

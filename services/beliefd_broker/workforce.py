@@ -87,7 +87,7 @@ class Workforce:
         """Workers that can take a batch, the least loaded first."""
         if not self.settled:
             return []
-        return sorted((w for w in self._workers.values() if w.has_room(now_s)), key=lambda w: w.ahead_ns)
+        return sorted([w for w in self._workers.values() if w.has_room(now_s)], key=_ahead_ns)
 
     def start(self, worker: Worker, batch: Batch, now_s: float) -> None:
         """Note that `batch` is in the worker's hands, and by when it must be done if the worker is not hung."""
@@ -110,6 +110,10 @@ class Workforce:
     def report(self) -> tuple[WorkerStatus, ...]:
         found = (worker.status(self._registrations.get(worker.name, 0)) for worker in self._workers.values())
         return tuple(sorted(found, key=lambda status: status.name))
+
+
+def _ahead_ns(worker: Worker) -> float:
+    return worker.ahead_ns
 
 
 def survivor_key(identity: ProcessIdentity) -> bytes:
