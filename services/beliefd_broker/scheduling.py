@@ -180,7 +180,8 @@ class Scheduler:
         """The session's next request, if it can run in the same batch as `chunk`."""
         opened = self._open.get(session.id)
         head = opened[0] if opened else session.waiting[0] if session.waiting else None
-        if not isinstance(head, Chunk) or head.signature != chunk.signature:
+        # What is left of the chunk itself was left for another worker.
+        if not isinstance(head, Chunk) or head is chunk or head.signature != chunk.signature:
             return None
         picked = self._pick(session)
         return picked if isinstance(picked, Chunk) and picked.signature == chunk.signature else None
