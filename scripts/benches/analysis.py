@@ -26,6 +26,8 @@ from benches.works import WORKS, Work
 SIZES = (1, 10, 30, 50, 150, 1_000, 10_000)
 CLIENT_SIZES = (1, 50, 150)
 _CPUS = os.cpu_count() or 1
+_MANY = 1_000_000
+"""More rounds than anybody does before the time is over."""
 
 
 def analysis(client: Client, stack: Stack, quick: bool) -> list[dict[str, Any]]:
@@ -59,8 +61,8 @@ def row_of(means: str, peer: Peer, stack: Stack, agents: int, limit_s: float) ->
             driver.steps(10, limit_s / 4)
             family = tree(driver.pid) + (stack_tree(stack) if means == "beliefd" else [])
             before_s = cpu_s(family)
-            answer = driver.steps(100_000, limit_s) if means != "threads" else many(driver.steps, limit_s)
-            cpu = (cpu_s(family) - before_s) / (answer["wall_s"] if "wall_s" in answer else sum(answer["step_s"]))
+            answer = driver.steps(_MANY, limit_s)
+            cpu = (cpu_s(family) - before_s) / answer.get("wall_s", sum(answer["step_s"]))
             memory_kb = sum(pss_kb(pid) for pid in family)
     except DriverFailed as error:
         return {"means": means, "agents": agents, "skipped": f"failed: {error}"}
@@ -76,12 +78,6 @@ def row_of(means: str, peer: Peer, stack: Stack, agents: int, limit_s: float) ->
         "cold_s": cold["make_s"] + cold["first_s"],
         "raw": {**answer, **cold, "memory_kb": memory_kb},
     }
-
-
-def many(steps: Any, limit_s: float) -> dict[str, Any]:
-    """Threads give one figure for as long as they run."""
-    answer: dict[str, Any] = steps(1_000_000_000, limit_s)
-    return {**answer, "wall_s": limit_s}
 
 
 def kernel_s(work: Work, agents: int, limit_s: float) -> float:

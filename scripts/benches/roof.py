@@ -9,6 +9,8 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
+
 from beliefd.engine import Engine
 from beliefd.model import Model
 from benches.served import Walk, material
@@ -51,12 +53,9 @@ def roof(name: str, limit_s: float) -> dict[str, Any]:
 def fma_per_agent_step(model: Model) -> float:
     """Multiply-adds that the kernels do for a step of one agent.
 
-    Counted: at every node of the policy tree, what the beliefs there predict to be seen. Moves count where B is dense.
+    Counted: at every node of the policy tree, the entries of A that are not zero, each times the belief there.
     """
-    nodes = policy_nodes(model)
-    states = math.prod(model.num_states)
-    moves = sum(float((B != 0.0).mean() * B[..., 0].size) for B in model.B if (B != 0.0).mean() > 0.5 and len(B) > 4)
-    return nodes * (sum(model.num_obs) * states + moves)
+    return float(policy_nodes(model) * sum(np.count_nonzero(A) for A in model.A))
 
 
 def policy_nodes(model: Model) -> int:

@@ -21,7 +21,7 @@ _PLOTS: dict[str, Callable[[Results], Figure]] = {
     "demo-beliefs.png": belief_plot,
     "demo-kill.png": kill_plot,
 }
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.titlesize": 12,
@@ -31,17 +31,17 @@ _STYLE: Any = {
     "axes.spines.right": False,
     "figure.facecolor": "white",
 }
-_DPI = 150
+DPI = 150
 
 
 def save_plots(results: Results, folders: Sequence[Path]) -> list[Path]:
     """Draw all plots into every folder; returns the files."""
     paths = []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for name, draw in _PLOTS.items():
             figure = draw(results)
             for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)
-                figure.savefig(folder / name, dpi=_DPI)
+                figure.savefig(folder / name, dpi=DPI)
                 paths.append(folder / name)
     return paths

@@ -24,7 +24,8 @@ class Program(Protocol):
         Returns
         -------
         dict
-            ``step_s``: seconds per round. ``compute_s``: seconds that the agents themselves took, where that is known.
+            ``step_s``: seconds per round. ``compute_s``: what the agents themselves took of them, where that is known.
+            ``wall_s``: seconds of all rounds, where that is not the sum.
         """
         ...
 

@@ -25,7 +25,6 @@ class Threads:
         self._ticks = [0] * agents
         self._chosen = np.zeros((self._agents.ticks, agents, len(given.B)), np.int64)
         self._margins = np.zeros((self._agents.ticks, agents))
-        self._alone_s = self._agents.alone_s()
 
     def _run(self, count: int, limit_s: float, kept: bool) -> tuple[int, float]:
         """Let every thread take `count` steps; returns how many all took together, and in how many seconds."""
@@ -58,9 +57,11 @@ class Threads:
         return sum(self._ticks) - before, seconds
 
     def steps(self, count: int, limit_s: float) -> dict[str, Any]:
-        """One figure for all rounds, since no thread waits for another at the end of one."""
+        """One figure for all rounds, since no thread waits for another at the end of one; they took ``wall_s``."""
+        alone_s = self._agents.alone_s()
         done, seconds = self._run(count, limit_s, kept=False)
-        return {"step_s": [seconds * len(self._ticks) / done], "compute_s": [self._alone_s * len(self._ticks)]}
+        agents = len(self._ticks)
+        return {"step_s": [seconds * agents / done], "compute_s": [alone_s * agents], "wall_s": seconds}
 
     def check(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         self._ticks = [0] * len(self._ticks)

@@ -1,0 +1,173 @@
+"""Tables of the README, in Markdown, from a report. What was not measured has no row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+_PEERS = {
+    "pymdp": "pymdp 1.0.4, best batch",
+    "legacy": "pymdp 0.0.7.1, a loop",
+    "threads": "a thread per agent",
+    "pool": "process pool, Manager",
+    "ray": "Ray actors",
+}
+NOT_MEASURED = "-"
+
+
+def peers_table(report: dict[str, Any]) -> str:
+    """The rate of beliefd in each work, and how many times that of every other program it is."""
+    peers = {name: {e["work"]: e for e in entries} for name, entries in report["peers"].items()}
+    works = list(dict.fromkeys(work for entries in peers.values() for work in entries))
+    rows = []
+    for work in works:
+        measured = [entries[work] for entries in peers.values() if work in entries and entries[work]["ratio"]]
+        if measured:
+            ours = number(measured[0]["beliefd_agent_steps_per_s"])
+            rows.append([f"`{work}`", ours, *(_versus(entries.get(work)) for entries in peers.values())])
+    return table(["agent-steps per second", "beliefd", *(_PEERS[name] for name in peers)], rows)
+
+
+def _versus(entry: dict[str, Any] | None) -> str:
+    if entry is None or not entry["ratio"]:
+        return NOT_MEASURED
+    return f"{number(entry['agent_steps_per_s'])} (**{times(entry['ratio'])}**)"
+
+
+def served_table(report: dict[str, Any]) -> str:
+    """What a client of the broker gets."""
+    rows = []
+    for name, work in report.get("works", {}).items():
+        rows.append(
+            [
+                f"`{name}`, one call after the other",
+                f"{number(work['agent_steps_per_s'])} agent-steps/s",
+                f"{work['served_over_engine']:.0%} of the kernels in-process",
+            ]
+        )
+    for name, flight in report.get("flight", {}).items():
+        beside = (
+            f"{flight['served_over_engine']:.0%} of the kernels in-process; workers {flight['workers_busy']:.0%} busy"
+        )
+        what = f"`{name.rpartition('-')[0]}`, {flight['populations']} populations in flight"
+        rows.append([what, f"{number(flight['agent_steps_per_s'])} agent-steps/s", beside])
+    if one := report.get("one-agent"):
+        bare = one["bare_double_hop"]
+        rows.append(
+            [
+                "one agent, one client",
+                f"p50 {one['p50_ms']:.2f} ms, p99 {one['p99_ms']:.2f} ms, p99.9 {one['p99.9_ms']:.2f} ms",
+                f"a bare double hop: {bare['p50_ms']:.2f}, {bare['p99_ms']:.2f}, {bare['p99.9_ms']:.2f} ms",
+            ]
+        )
+    for found in report.get("clients", []):
+        where = "one population" if found["populations"] == 1 else f"{found['populations']} populations"
+        rows.append(
+            [
+                f"{found['clients']:,} clients with an agent each, {where}",
+                f"{number(found['steps_per_s'])} steps/s",
+                f"{found['served']:,} served; p50 {found['p50_ms']:.1f} ms, p99 {found['p99_ms']:.1f} ms",
+            ]
+        )
+    rows += _growth(report)
+    return table(["through the broker, 2 workers", "measured", "beside"], rows)
+
+
+def _growth(report: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    if scaling := report.get("scaling"):
+        rows.append([f"`{scaling['work']}`: two workers against one", times(scaling["two_over_one"]), ""])
+    if sizes := report.get("sizes"):
+        first, last = sizes["sizes"][0], sizes["sizes"][-1]
+        spread = f"within {sizes['spread']:.0%} from {first['agents']:,} agents on"
+        cost = f"{last['engine_ns']:.0f} ns in-process, {last['served_ns']:.0f} ns served"
+        rows.append([f"an agent-step of {last['agents']:,} T-mazes", cost, spread])
+        memory = last["file_bytes_per_agent"] + last["process_bytes_per_agent"]
+        rows.append([f"an agent of {last['agents']:,}", f"{memory:.0f} bytes", f"{last['record_bytes']} in its record"])
+    for name, roof in report.get("roof", {}).items():
+        achieved = f"{roof['fma_per_s'] / 1e9:.1f} G multiply-adds/s"
+        rows.append([f"`{name}`: one core", achieved, f"{roof['share']:.0%} of sgemm of these sizes"])
+    return rows
+
+
+def analysis_table(report: dict[str, Any]) -> str:
+    """The table of FreeAgentics' analysis."""
+    rows = [
+        [
+            row["means"],
+            f"{row['agents']:,}",
+            number(row["agent_steps_per_s"]),
+            f"{row['efficiency']:.0%}" if row["efficiency"] < 10 else times(row["efficiency"]),
+            f"{row['cpu']:.0%}",
+            f"{row['memory_mb_per_agent']:.3g} MB",
+            f"{row['communication_us']:.3g} us",
+            f"{row['cold_s']:.2g} s" if row["cold_s"] is not None else NOT_MEASURED,
+        ]
+        for row in report.get("analysis", [])
+        if "skipped" not in row
+    ]
+    heads = ["T-maze agents as", "agents", "agent-steps/s", "of the rate of one", "CPU", "memory an agent"]
+    return table([*heads, "communication", "cold"], rows)
+
+
+def origin_table(report: dict[str, Any]) -> str:
+    """The claims of that analysis beside what was measured."""
+    rows = {(row["means"], row["agents"]): row for row in report.get("analysis", []) if "skipped" not in row}
+    threads, pool = rows.get(("threads", 50)), rows.get(("pool", 50))
+    many, one_call = rows.get(("beliefd", 10_000)), rows.get(("beliefd", 50))
+    lines = []
+    if threads:
+        lines.append(["50 agents as threads", "28.4% of the rate of one", f"{threads['efficiency']:.0%} of it"])
+    if threads and pool:
+        than = times(pool["agent_steps_per_s"] / threads["agent_steps_per_s"])
+        lines.append(
+            [
+                "50 agents in processes, or the hybrid of both",
+                "78% efficiency; 3 to 4 times the rate of threads; 85%+ of the CPU",
+                f"{than} the rate of threads; {pool['cpu']:.0%} of the CPU",
+            ]
+        )
+        for clients in (50, 150):
+            if served := rows.get(("beliefd, a client each", clients)):
+                basis = rows.get(("threads", clients), threads)["agent_steps_per_s"]
+                pools = rows.get(("pool", clients), pool)["agent_steps_per_s"]
+                rate = served["agent_steps_per_s"]
+                lines.append(
+                    [
+                        f"{clients} agents, beliefd with a client each",
+                        "",
+                        f"{times(rate / basis)} the rate of threads, {times(rate / pools)} that of the pool",
+                    ]
+                )
+    if threads and many:
+        than = times(many["agent_steps_per_s"] / threads["agent_steps_per_s"])
+        lines.append(["10,000 agents, beliefd in one call", "", f"{than} the rate of 50 threads"])
+    if pool and one_call:
+        here = f"pool: {pool['communication_us']:.0f} us; beliefd: {one_call['communication_us']:.2g} us"
+        if many:
+            here += f" with 50 agents a call, {many['communication_us']:.2g} us with 10,000"
+        lines.append(["communication per agent-step", "10 us", here])
+        memory = f"pool: {pool['memory_mb_per_agent']:.1f} MB; beliefd: {one_call['memory_mb_per_agent']:.1f} MB"
+        lines.append(["memory an agent, 50 agents", "60 MB", f"{memory}, everything counted"])
+    lines.append(["when a process crashes", "isolated, restarted", "nothing is lost, no action changes"])
+    return table(["", "in that analysis", "here"], lines)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; nothing where there are no rows."""
+    if not rows:
+        return ""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def number(x: float) -> str:
+    """Three digits, with M for millions."""
+    if x >= 1e6:
+        return f"{x / 1e6:.3g} M"
+    return f"{float(f'{x:.3g}'):,.0f}" if x >= 100 else f"{x:.3g}"
+
+
+def times(ratio: float) -> str:
+    """Two digits and a multiplication sign."""
+    return f"{float(f'{ratio:.2g}'):,.0f}x" if ratio >= 10 else f"{ratio:.1f}x"

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benches.drawing import draw
+from benches.plots import rates_by_work
+from benches.tables import analysis_table, number, origin_table, peers_table, served_table, table, times
+
+PARTS = ("peers", "served", "analysis", "origin")
+
+
+def entry(work: str, ratio: float | None, theirs: float = 100.0) -> dict[str, Any]:
+    if ratio is None:
+        return {"work": work, "ratio": None, "skipped": "too many agents"}
+    return {
+        "work": work,
+        "ratio": ratio,
+        "agent_steps_per_s": theirs,
+        "beliefd_agent_steps_per_s": theirs * ratio,
+        "best_batch": 10,
+        "check": {"passed": True},
+        "raw": {},
+    }
+
+
+def row(means: str, agents: int, rate: float, **fields: Any) -> dict[str, Any]:
+    given = {"efficiency": 0.5, "cpu": 0.5, "memory_mb_per_agent": 2.0, "communication_us": 5.0, "cold_s": 0.1}
+    return {"means": means, "agents": agents, "agent_steps_per_s": rate, **given, **fields}
+
+
+def report() -> dict[str, Any]:
+    return {
+        "peers": {
+            "pymdp": [entry("tmaze-10000", 15.0, 200_000.0), entry("cue-100", 40.0)],
+            "pool": [entry("tmaze-10000", 1000.0, 3_000.0), entry("cue-100", None)],
+        },
+        "works": {"tmaze-10000": {"agent_steps_per_s": 3e6, "served_over_engine": 0.7}},
+        "one-agent": {
+            "p50_ms": 0.2,
+            "p99_ms": 0.4,
+            "p99.9_ms": 0.9,
+            "bare_double_hop": {"p50_ms": 0.15, "p99_ms": 0.2, "p99.9_ms": 0.5},
+        },
+        "analysis": [
+            row("threads", 1, 20_000.0),
+            row("threads", 50, 16_000.0, efficiency=0.8),
+            row("pool", 50, 3_200.0, communication_us=300.0, memory_mb_per_agent=1.6),
+            row("beliefd", 50, 60_000.0),
+            row("beliefd", 10_000, 3_200_000.0, communication_us=0.2),
+            row("beliefd, a client each", 50, 64_000.0, cold_s=None),
+            {"means": "pool", "agents": 10_000, "skipped": "failed"},
+        ],
+    }
+
+
+def test_peers_stand_beside_each_other_and_what_was_skipped_has_a_dash() -> None:
+    lines = peers_table(report()).splitlines()
+    assert lines[2] == "| `tmaze-10000` | 3 M | 200,000 (**15x**) | 3,000 (**1,000x**) |"
+    assert lines[3].endswith("| 100 (**40x**) | - |")
+
+
+def test_what_was_not_measured_has_no_row() -> None:
+    text = served_table(report())
+    assert "70% of the kernels" in text
+    assert "p50 0.20 ms" in text
+    assert "clients" not in text
+    assert served_table({"peers": {}}) == ""
+    assert "10,000 | 3.2 M" in analysis_table(report())
+    assert len(analysis_table(report()).splitlines()) == 2 + 6
+
+
+def test_the_claims_of_the_analysis_stand_beside_what_was_measured() -> None:
+    text = origin_table(report())
+    assert "| 50 agents as threads | 28.4% of the rate of one | 80% of it |" in text
+    assert "4.0x the rate of threads, 20x that of the pool" in text
+    assert "200x the rate of 50 threads" in text
+    assert "28.4%" not in origin_table({"peers": {}})
+
+
+def test_rates_are_sorted_by_work_and_program() -> None:
+    assert rates_by_work(report())["cue-100"] == {"beliefd": 4_000.0, "pymdp": 100.0}
+
+
+def test_drawing_writes_plots_and_every_part_of_the_readme(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    readme = tmp_path / "README.md"
+    readme.write_text("".join(f"<!-- bench: {part} -->\noutdated\n<!-- /bench -->\n" for part in PARTS))
+    paths = draw(report(), tmp_path)
+    assert [path.name for path in paths] == ["bench-peers.png", "bench-agents.png", "README.md"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths[:2])
+    assert "outdated" not in readme.read_text()
+    assert "**15x**" in readme.read_text()
+
+
+def test_the_readme_has_every_part() -> None:
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    assert all(text.count(f"<!-- bench: {part} -->\n") == 1 for part in PARTS)
+
+
+@pytest.mark.parametrize(
+    ("x", "text"), [(2_345_678.0, "2.35 M"), (45_678.0, "45,700"), (99.54, "99.5"), (0.4567, "0.457"), (1e6, "1 M")]
+)
+def test_numbers_have_three_digits(x: float, text: str) -> None:
+    assert number(x) == text
+
+
+def test_ratios_have_two_digits() -> None:
+    assert [times(r) for r in (1.94, 9.96, 13.61, 128.4)] == ["1.9x", "10.0x", "14x", "130x"]
+    assert table(["a"], []) == ""
