@@ -117,7 +117,7 @@ def failed_checks(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def chosen(text: str, known: list[str], option: str) -> list[str]:
-    """The names in a list with commas.
+    """The names in a list with commas, in the order of `known`.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def chosen(text: str, known: list[str], option: str) -> list[str]:
     for name in names:
         if name not in known:
             raise typer.BadParameter(f"{name!r} is not one of {', '.join(known)}", param_hint=option)
-    return names
+    return sorted(set(names), key=known.index)
 
 
 def said(what: str, measure: Callable[[], Any]) -> Any:

@@ -17,7 +17,7 @@ from benches.works import WORKS, Work
 _LONGEST_S = 20.0
 """A round of a peer that would take longer is not waited for."""
 _MOST_EXCLUDED = 0.01
-_MOST_TESTED = 10_000
+_MOST_TESTED = 1_000
 
 
 def compare(client: Client, peer_name: str, works: list[str], quick: bool) -> list[dict[str, Any]]:
@@ -49,10 +49,9 @@ def compare_work(client: Client, peer: Peer, work: Work, quick: bool) -> dict[st
             served.drop()
             return {"ratio": None, "skipped": "; ".join(str(entry["skipped"]) for entry in tried.values())}
         best = max(rates, key=lambda batch: rates[batch])
-        # A batch of a few is too few to check, and one of very many takes long.
-        tested = max((batch for batch in rates if batch <= work.agents and batch <= _MOST_TESTED), default=best)
+        tested = min(work.agents, peer.sample or _MOST_TESTED, _MOST_TESTED)
         driver.prepare(given, tested)
-        check = compared(peer, driver, Path(folder) / "choices.npz", walk, min(tested, work.agents))
+        check = compared(peer, driver, Path(folder) / "choices.npz", walk, tested)
         driver.prepare(given, best)
         theirs, ours = [], []
         for _ in range(blocks):

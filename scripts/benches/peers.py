@@ -52,7 +52,7 @@ class Peer:
 PEERS: dict[str, Peer] = {
     "pymdp": Peer("pymdp_batch", "pymdp-1.0.4", batches=(1, 10, 100, 1_000), variables={"JAX_PLATFORMS": "cpu"}),
     # Its sweeps end at a change of 1e-3, so its beliefs are a little different.
-    "legacy": Peer("legacy_loop", "pymdp-0.0.7.1", sample=10, margin=1e-2, variables=_ONE_THREAD),
+    "legacy": Peer("legacy_loop", "pymdp-0.0.7.1", sample=4, margin=1e-4, variables=_ONE_THREAD),
     "threads": Peer("threads", most_agents=10_000, variables=_ONE_THREAD),
     "pool": Peer("pool", most_agents=10_000, variables=_ONE_THREAD),
     "ray": Peer("ray_actors", "ray-2.60", variables=_ONE_THREAD),

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from benches.tables import number, times
 from demos.colours import BLUE, BROWN, GREY, INK, ORANGE, PALE, RED, SKY
@@ -28,26 +28,25 @@ _MEANS = {
 
 
 def peers_plot(report: dict[str, Any]) -> Figure:
-    """A line per work; a mark for each program's rate, and the lead over pymdp at the end."""
+    """A line per work: a mark for each program's rate, and how many times that of pymdp the last one is."""
     rates = rates_by_work(report)
-    figure = Figure(figsize=(11, 1.6 + 0.52 * len(rates)), layout="constrained")
+    figure = Figure(figsize=(11, 1.9 + 0.42 * len(rates)), layout="constrained")
     axes = figure.subplots()
-    for row, (_, found) in enumerate(rates.items()):
+    leads = {entry["work"]: entry["ratio"] for entry in report["peers"].get("pymdp", []) if entry["ratio"]}
+    for row, (work, found) in enumerate(rates.items()):
         axes.plot([min(found.values()), max(found.values())], [row, row], color=PALE, linewidth=6, zorder=1)
         for program, rate in found.items():
             _, colour, mark = _PROGRAMS[program]
             axes.plot(rate, row, mark, color=colour, markersize=11 if program == "beliefd" else 8, zorder=3)
-        others = [rate for program, rate in found.items() if program != "beliefd"]
-        lead = found["beliefd"] / found.get("pymdp", max(others))
-        text = f"  {number(found['beliefd'])}/s, {times(lead)}"
-        axes.text(found["beliefd"] * 1.15, row, text, va="center", color=BLUE, fontweight="bold")
+        text = f"{number(found['beliefd'])}/s" + (f", {times(leads[work])}" if work in leads else "")
+        axes.text(found["beliefd"] * 1.4, row, text, va="center", color=BLUE, fontweight="bold")
     axes.set_yticks(range(len(rates)), list(rates))
-    axes.invert_yaxis()
+    axes.set_ylim(len(rates) - 0.4, -0.6)
     _logarithmic(axes, "x")
     low, high = axes.get_xlim()
     axes.set_xlim(low, high * 12)
     axes.set_xlabel("agent-steps per second (logarithmic), on the same two cores")
-    axes.set_title("The same agents and observations; how many times pymdp's best batch")
+    axes.set_title("The same agents and observations: beliefd's rate, and how many times pymdp's that is")
     axes.tick_params(axis="y", length=0)
     seen = {program for found in rates.values() for program in found}
     marks = [
@@ -55,7 +54,7 @@ def peers_plot(report: dict[str, Any]) -> Figure:
         for program, (label, colour, mark) in _PROGRAMS.items()
         if program in seen
     ]
-    figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False, fontsize=9)
+    figure.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
 
 
@@ -95,14 +94,17 @@ def agents_plot(report: dict[str, Any]) -> Figure:
         axes.set_axisbelow(True)
     left.legend(frameon=False, fontsize=9)
     right.axhline(60.0, color=INK, linewidth=0.8, linestyle=":")
-    right.text(1.0, 62.0, "60 MB: the target of the analysis", fontsize=8, va="bottom")
+    right.text(
+        1.0, 66.0, "60 MB: that analysis", fontsize=9, va="bottom", ha="right", transform=right.get_yaxis_transform()
+    )
     return figure
 
 
 def _logarithmic(axes: Axes, axis: str) -> None:
     if axis == "x":
         axes.set_xscale("log")
-        axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.set_yscale("log")
-        axes.yaxis.set_minor_locator(NullLocator())
+    along = axes.xaxis if axis == "x" else axes.yaxis
+    along.set_minor_locator(NullLocator())
+    along.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1.0 else f"{value:g}"))

@@ -45,14 +45,14 @@ def workers_scaling(client: Client, limit_s: float) -> dict[str, Any]:
 def size_scaling(client: Client, stack: Stack, sizes: list[int], limit_s: float) -> dict[str, Any]:
     """Nanoseconds per agent-step of the T-maze by number of agents, and bytes per agent of the largest number.
 
-    `engine_ns` is the time of the kernels on two threads, `served_ns` that of a call through the broker.
+    `engine_ns` is the time of the kernels on one thread, `served_ns` that of a call through the broker.
     """
     rows: list[dict[str, Any]] = []
     for agents in sizes:
         model, history = material(Work("size", tmaze, agents, MAZE_MOVES))
         before = memory(stack)
         population = client.create_population(fresh_name("size"), model, agents=agents, timeout_s=120.0)
-        with Engine(model, agents=agents, threads=stack.workers) as engine:
+        with Engine(model, agents=agents) as engine:
             served, local = Walk(population, history, forced=False), Walk(engine, history, forced=False)
             served.step()
             local.step()

@@ -80,7 +80,7 @@ def _growth(report: dict[str, Any]) -> list[list[str]]:
     if sizes := report.get("sizes"):
         first, last = sizes["sizes"][0], sizes["sizes"][-1]
         spread = f"within {sizes['spread']:.0%} from {first['agents']:,} agents on"
-        cost = f"{last['engine_ns']:.0f} ns in-process, {last['served_ns']:.0f} ns served"
+        cost = f"{last['engine_ns']:.0f} ns on one core, {last['served_ns']:.0f} ns served"
         rows.append([f"an agent-step of {last['agents']:,} T-mazes", cost, spread])
         memory = last["file_bytes_per_agent"] + last["process_bytes_per_agent"]
         rows.append([f"an agent of {last['agents']:,}", f"{memory:.0f} bytes", f"{last['record_bytes']} in its record"])
