@@ -23,6 +23,7 @@ from benches.analysis import analysis
 from benches.clients import one_agent_clients
 from benches.comparison import compare
 from benches.drawing import draw
+from benches.environments import versions_of
 from benches.lockstep import lockstep
 from benches.peers import PEERS
 from benches.roof import roof
@@ -42,6 +43,9 @@ CLIENTS = ((50, 1), (150, 1), (150, 150), (1_000, 1))
 ROOFS = ("grid5-1000", "grid10-100")
 SECTIONS = ("works", "flight", "one-agent", "clients", "scaling", "sizes", "roof", "analysis", "workers")
 
+SLOW = ("workers",)
+"""Sections that a quick run leaves out unless they are asked for: they start and kill workers for a minute."""
+
 
 def main(
     quick: Annotated[bool, typer.Option(help="Fewer repetitions: under a minute once all is set up.")] = False,
@@ -60,7 +64,7 @@ def main(
     report = measured(
         chosen(works, list(WORKS), "--works") or list(WORKS),
         chosen(peers, list(PEERS), "--peers"),
-        chosen(sections, list(SECTIONS), "--sections") or list(SECTIONS),
+        chosen(sections, list(SECTIONS), "--sections") or [name for name in SECTIONS if not (quick and name in SLOW)],
         quick,
     )
     typer.echo(json.dumps(without_raw(report), indent=2))
@@ -83,6 +87,9 @@ def measured(works: list[str], peers: list[str], sections: list[str], quick: boo
             if name in sections:
                 report[name] = said(name, measure)
         report["peers"] = {name: said(f"peer {name}", partial(compare, client, name, works, quick)) for name in peers}
+        report["peer_versions"] = {
+            name: versions_of(PEERS[name].environment) for name in peers if PEERS[name].environment
+        }
     if "workers" in sections:
         report["worker_cost"] = said("workers", partial(measure_workers, quick))
     return report

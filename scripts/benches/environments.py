@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 _PACKAGES = {
@@ -15,10 +16,13 @@ _PACKAGES = {
 """By name. The first is the one that ``scripts/references`` makes, with what that needs too."""
 
 
+_TOLD = {"inferactively-pymdp", "jax", "jaxlib", "numpy", "ray", "scipy"}
+"""Packages whose versions stand beside what was measured."""
+
+
 def python_of(name: str) -> Path:
     """The interpreter of an environment. Making it needs the network, and for pymdp 1.0.4 about a gigabyte."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "beliefd" / name
+    folder = folder_of(name)
     python = folder / "bin" / "python"
     if not (folder / ".complete").exists():
         print(f"scripts/bench: making an environment in {folder}", file=sys.stderr)
@@ -27,3 +31,15 @@ def python_of(name: str) -> Path:
         subprocess.run(install, check=True)
         (folder / ".complete").touch()
     return python
+
+
+def versions_of(name: str) -> dict[str, str]:
+    """Versions of the packages that count in an environment that has been made."""
+    places = [str(path) for path in folder_of(name).glob("lib/python*/site-packages")]
+    found = {package.name.lower(): package.version for package in metadata.distributions(path=places)}
+    return {package: found[package] for package in sorted(_TOLD) if package in found}
+
+
+def folder_of(name: str) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "beliefd" / name
