@@ -16,7 +16,7 @@ NOT_MEASURED = "-"
 
 
 def peers_table(report: dict[str, Any]) -> str:
-    """The rate of beliefd in each work, and how many times that of every other program it is."""
+    """The rate of beliefd in each work, how many times that of every other program it is, and whether actions agree."""
     peers = {name: {e["work"]: e for e in entries} for name, entries in report["peers"].items()}
     works = list(dict.fromkeys(work for entries in peers.values() for work in entries))
     rows = []
@@ -25,7 +25,17 @@ def peers_table(report: dict[str, Any]) -> str:
         if measured:
             ours = number(measured[0]["beliefd_agent_steps_per_s"])
             rows.append([f"`{work}`", ours, *(_versus(entries.get(work)) for entries in peers.values())])
-    return table(["agent-steps per second", "beliefd", *(_PEERS[name] for name in peers)], rows)
+    if not rows:
+        return ""
+    checks = [entry["check"] for entries in peers.values() for entry in entries.values() if "check" in entry]
+    decisions, excluded, differing = (
+        sum(check[key] for check in checks) for key in ("decisions", "excluded", "differing")
+    )
+    compared = (
+        f"\nDecisions compared with theirs in the same run: {decisions:,}. Nearly tied, and left out: {excluded:,}. "
+        f"Different: {differing:,}.\n"
+    )
+    return table(["agent-steps per second", "beliefd", *(_PEERS[name] for name in peers)], rows) + compared
 
 
 def _versus(entry: dict[str, Any] | None) -> str:

@@ -21,7 +21,7 @@ def entry(work: str, ratio: float | None, theirs: float = 100.0) -> dict[str, An
         "agent_steps_per_s": theirs,
         "beliefd_agent_steps_per_s": theirs * ratio,
         "best_batch": 10,
-        "check": {"passed": True},
+        "check": {"decisions": 1_000, "excluded": 2, "differing": 0, "passed": True},
         "raw": {},
     }
 
@@ -60,6 +60,9 @@ def test_peers_stand_beside_each_other_and_what_was_skipped_has_a_dash() -> None
     lines = peers_table(report()).splitlines()
     assert lines[2] == "| `tmaze-10000` | 3 M | 200,000 (**15x**) | 3,000 (**1,000x**) |"
     assert lines[3].endswith("| 100 (**40x**) | - |")
+    assert (
+        lines[5] == "Decisions compared with theirs in the same run: 3,000. Nearly tied, and left out: 6. Different: 0."
+    )
 
 
 def test_what_was_not_measured_has_no_row() -> None:
@@ -67,7 +70,7 @@ def test_what_was_not_measured_has_no_row() -> None:
     assert "70% of the kernels" in text
     assert "p50 0.20 ms" in text
     assert "clients" not in text
-    assert served_table({"peers": {}}) == ""
+    assert served_table({"peers": {}}) == peers_table({"peers": {}}) == ""
     assert "10,000 | 3.2 M" in analysis_table(report())
     assert len(analysis_table(report()).splitlines()) == 2 + 6
 
