@@ -19,7 +19,7 @@ from benches.clients import one_agent_clients
 from benches.driver import DriverFailed
 from benches.drivers.given import save_given
 from benches.peers import PEERS, Peer
-from benches.processes import cpu_s, pss_kb, stack_tree, tree
+from benches.processes import cpu_s, cpu_used_s, pss_kb, stack_tree, total_kb, tree
 from benches.served import Walk, material
 from benches.works import WORKS, Work
 
@@ -62,8 +62,8 @@ def row_of(means: str, peer: Peer, stack: Stack, agents: int, limit_s: float) ->
             family = tree(driver.pid) + (stack_tree(stack) if means == "beliefd" else [])
             before_s = cpu_s(family)
             answer = driver.steps(_MANY, limit_s)
-            cpu = (cpu_s(family) - before_s) / answer.get("wall_s", sum(answer["step_s"]))
-            memory_kb = sum(pss_kb(pid) for pid in family)
+            cpu = cpu_used_s(before_s) / answer.get("wall_s", sum(answer["step_s"]))
+            memory_kb = total_kb(pss_kb, family)
     except DriverFailed as error:
         return {"means": means, "agents": agents, "skipped": f"failed: {error}"}
     step_s = statistics.median(answer["step_s"])

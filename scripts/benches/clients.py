@@ -12,7 +12,7 @@ from typing import Any
 from beliefd.client import Client
 from beliefd.worlds import tmaze
 from beliefd_service.stack import Stack
-from benches.processes import cpu_s, pss_kb, stack_tree
+from benches.processes import cpu_s, cpu_used_s, pss_kb, stack_tree, total_kb
 from benches.served import fresh_name
 from benches.timing import percentiles
 
@@ -39,8 +39,8 @@ def one_agent_clients(
     for process in processes:
         tell(process, "go")
     found = [json.loads(line_of(process)) for process in processes]
-    used_s = cpu_s(family) - before_s
-    memory_kb = sum(pss_kb(pid) for pid in family)
+    used_s = cpu_used_s(before_s)
+    memory_kb = total_kb(pss_kb, family)
     for process in processes:
         tell(process, "end")
         process.wait()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from beliefd_service.stack import Stack
@@ -12,8 +14,11 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 def children(pid: int) -> list[int]:
     """The processes that `pid` started and that still run."""
-    tasks = Path(f"/proc/{pid}/task")
-    return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+    found: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def tree(pid: int) -> list[int]:
@@ -32,9 +37,27 @@ def stack_tree(stack: Stack) -> list[int]:
     return tree(parent(broker))
 
 
-def cpu_s(pids: list[int]) -> float:
-    """Processor time that these processes took so far, in seconds."""
-    return sum(sum(map(int, _stat(pid)[11:13])) for pid in pids) / _TICKS_PER_S
+def cpu_s(pids: Iterable[int]) -> dict[int, float]:
+    """Processor time that each of these processes took so far, in seconds; not of those that have ended."""
+    times_s = {}
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            times_s[pid] = sum(map(int, _stat(pid)[11:13])) / _TICKS_PER_S
+    return times_s
+
+
+def cpu_used_s(before_s: dict[int, float]) -> float:
+    """What the processes of `before_s` took since `cpu_s` gave it; nothing for those that ended in between."""
+    return sum(now_s - before_s[pid] for pid, now_s in cpu_s(before_s).items())
+
+
+def total_kb(measure: Callable[[int], int], pids: Iterable[int]) -> int:
+    """`private_kb` or `pss_kb` of these processes together; nothing for those that have ended."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            total += measure(pid)
+    return total
 
 
 def private_kb(pid: int) -> int:

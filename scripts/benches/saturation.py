@@ -10,7 +10,7 @@ from typing import Any
 from beliefd.client import Client
 from beliefd.engine import Engine
 from beliefd.step import Step
-from benches.processes import cpu_s
+from benches.processes import cpu_s, cpu_used_s
 from benches.served import Walk, fresh_name, material
 from benches.works import Work
 
@@ -41,7 +41,7 @@ class Flight:
             observations = self._observations[turn % len(self._observations)]
             calls.append((number, self._populations[number].submit(observations)))
         took_s = time.perf_counter() - started_s
-        busy = (cpu_s(pids) - before_s) / (took_s * len(pids))
+        busy = cpu_used_s(before_s) / (took_s * len(pids))
         for _, call in calls:
             call.result()
         return done * self._agents / took_s, busy

@@ -11,7 +11,7 @@ from beliefd.client import Client, connect
 from beliefd.engine import Engine
 from beliefd.worlds import tmaze
 from beliefd_service.stack import Stack
-from benches.processes import private_kb, stack_tree
+from benches.processes import private_kb, stack_tree, total_kb
 from benches.saturation import Flight
 from benches.served import Walk, fresh_name, material
 from benches.timing import in_turns
@@ -78,4 +78,4 @@ def size_scaling(client: Client, stack: Stack, sizes: list[int], limit_s: float)
 def memory(stack: Stack) -> dict[str, int]:
     """Bytes on disk of all populations and models, and private memory of all processes of the stack."""
     files = [path.stat().st_blocks * 512 for path in stack.data.rglob("*") if path.is_file() and path.suffix != ".log"]
-    return {"files": sum(files), "processes": sum(private_kb(pid) for pid in stack_tree(stack)) * 1024}
+    return {"files": sum(files), "processes": total_kb(private_kb, stack_tree(stack)) * 1024}

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+
 import numpy as np
 import pytest
 import typer
@@ -7,6 +10,7 @@ import typer
 from benches.__main__ import chosen, failed_checks
 from benches.comparison import agreement, batches_of
 from benches.peers import PEERS
+from benches.processes import children, cpu_s, cpu_used_s, pss_kb, total_kb, tree
 from benches.timing import in_turns, percentiles, ratio, repeated, without_raw
 from benches.works import WORKS
 
@@ -73,3 +77,17 @@ def test_only_known_names_are_taken() -> None:
     assert chosen("", ["a"], "--peers") == []
     with pytest.raises(typer.BadParameter, match="'x'"):
         chosen("a,x", ["a"], "--peers")
+
+
+def test_processes_are_counted_with_their_children_and_without_those_that_ended() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        family = tree(os.getpid())
+        assert process.pid in children(os.getpid())
+        assert process.pid in family
+        before_s = cpu_s(family)
+        assert total_kb(pss_kb, family) > total_kb(pss_kb, [process.pid]) > 0
+        process.kill()
+    assert process.pid not in cpu_s(family)
+    assert cpu_used_s(before_s) >= 0.0
+    assert children(process.pid) == []
+    assert total_kb(pss_kb, [process.pid]) == 0
