@@ -30,7 +30,7 @@ from benches.roof import roof
 from benches.roundtrip import round_trips
 from benches.saturation import saturation
 from benches.scaling import size_scaling, workers_scaling
-from benches.timing import without_raw
+from benches.timing import rounded, without_raw
 from benches.workers import measure_workers
 from benches.works import WORKS
 from provenance import provenance
@@ -69,7 +69,7 @@ def main(
     )
     typer.echo(json.dumps(without_raw(report), indent=2))
     if json_file is not None:
-        json_file.write_text(json.dumps(report, indent=1) + "\n")
+        json_file.write_text(json.dumps(rounded(report), separators=(",", ":")) + "\n")
     if failed := failed_checks(report):
         typer.echo(f"actions differ from a peer's: {json.dumps(failed)}", err=True)
         raise typer.Exit(1)

@@ -55,3 +55,12 @@ def without_raw(report: Any) -> Any:
     if isinstance(report, dict):
         return {key: without_raw(value) for key, value in report.items() if key != "raw"}
     return [without_raw(entry) for entry in report] if isinstance(report, list) else report
+
+
+def rounded(report: Any) -> Any:
+    """The report with every number to six digits: the seventh is noise, and a file of them grows long."""
+    if isinstance(report, dict):
+        return {key: rounded(value) for key, value in report.items()}
+    if isinstance(report, list):
+        return [rounded(entry) for entry in report]
+    return float(f"{report:.6g}") if isinstance(report, float) else report

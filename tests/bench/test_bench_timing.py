@@ -11,7 +11,7 @@ from benches.__main__ import chosen, failed_checks
 from benches.comparison import agreement, batches_of
 from benches.peers import PEERS
 from benches.processes import children, cpu_s, cpu_used_s, pss_kb, total_kb, tree
-from benches.timing import in_turns, percentiles, ratio, repeated, without_raw
+from benches.timing import in_turns, percentiles, ratio, repeated, rounded, without_raw
 from benches.works import WORKS
 
 
@@ -41,6 +41,10 @@ def test_percentiles_are_in_milliseconds() -> None:
 def test_raw_numbers_are_left_out_wherever_they_are() -> None:
     report = {"a": [{"raw": [1], "b": 2}], "raw": 3, "c": {"raw": {}, "d": "e"}}
     assert without_raw(report) == {"a": [{"b": 2}], "c": {"d": "e"}}
+
+
+def test_numbers_in_a_file_have_six_digits() -> None:
+    assert rounded({"a": [0.123456789, 7, "x", None, True]}) == {"a": [0.123457, 7, "x", None, True]}
 
 
 def test_decisions_without_a_margin_do_not_count_and_may_be_one_in_a_hundred() -> None:
