@@ -1,12 +1,15 @@
 """A slow, obvious agent in NumPy float64: the oracle that the kernels are held against.
 
-One agent, loops, no tricks. Every function is one formula. Conventions where literature and libraries differ:
+One agent, loops, no tricks. Every function is one formula; they stand in the files beside this one, by their subject.
+Conventions where literature and libraries differ:
 
 - L(x) = ln max(x, 2^-52), so L(0) = -36.0437. The floor is the epsilon of float64 to its last digit: 2.22e-16 in
-  its place moves L(0) by 2e-4.
+  its place moves L(0) by 2e-4. The profiles "legacy" and "spm" have ln(x + 1e-16) instead.
 - Several factors: fixed point iteration in Jacobi form from uniform beliefs, exactly `num_iter` sweeps.
   One factor: the one exact pass.
 - G is minus the expected free energy, so larger is better.
+- In a step: states, then policies, then learning, then the action. What was learned enters the next step.
+- "exact" and "ovf" learn from a window of `inference_horizon` steps, or of two.
 
 Formulas: Parr, Pezzulo, Friston (2022), appendix B; Heins et al. (2022). Random numbers: Salmon et al. (2011),
 Parallel random numbers: as easy as 1, 2, 3 (Philox4x32-10).
@@ -20,15 +23,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+import naive_learning as learning
+import naive_legacy as legacy
+import naive_perception as perception
+import naive_tree as tree
+import naive_value as value
 from beliefd.model import Model
+from naive_maths import FLOOR, RTOL, L, Observation, Vector, as_distribution, predicted, softmax
 
-Vector = NDArray[np.float64]
-Observation = Sequence["int | Vector | None"]
+__all__ = [
+    "ACTION",
+    "FLOOR",
+    "RTOL",
+    "L",
+    "NaiveAgent",
+    "NaiveStep",
+    "choose",
+    "philox4x32",
+    "predicted",
+    "select_action",
+    "softmax",
+    "uniform",
+]
 
-FLOOR = 2.0**-52
-RTOL = {"float32": 1e-5, "float64": 1e-10}
 ACTION = 1
 
 
@@ -37,7 +55,8 @@ class NaiveStep:
     """What one step of the oracle gives.
 
     `action` is the agent's own choice, whatever was forced. `ties` holds every action that rounding within the
-    tolerance could choose instead, `action` among them. `prior` is the prior that inference started from.
+    tolerance could choose instead, `action` among them. `prior` is the prior that inference started from: of the first
+    step of the window, where there is one. The terms add up to `neg_efe`; a tree has none.
     """
 
     beliefs: list[Vector]
@@ -47,18 +66,57 @@ class NaiveStep:
     action: tuple[int, ...]
     ties: frozenset[tuple[int, ...]]
     prior: list[Vector]
+    utility: Vector
+    info_gain: Vector
+    novelty: Vector
+    inductive: Vector
+
+
+class Mind:
+    """A model as one agent has it: what it overrides or has learned, and the rest from `Model`."""
+
+    def __init__(self, model: Model, **own: Any) -> None:
+        self.__dict__.update(own, _model=model)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_model"], name)
 
 
 class NaiveAgent:
-    """One agent. `tick` is 0 before the first step."""
+    """One agent. `tick` is 0 before the first step.
 
-    def __init__(self, model: Model, seed: int = 0, agent: int = 0) -> None:
-        self.model = model
+    C, D, E, pA, pB, gamma and alpha may be the agent's own; its A and B are then the means of its own counts.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        seed: int = 0,
+        agent: int = 0,
+        *,
+        C: Sequence[Vector] | None = None,
+        D: Sequence[Vector] | None = None,
+        E: Vector | None = None,
+        pA: Sequence[Vector | None] | None = None,
+        pB: Sequence[Vector | None] | None = None,
+        gamma: float | None = None,
+        alpha: float | None = None,
+    ) -> None:
+        own = {"C": C, "D": D, "E": E, "pA": pA, "pB": pB, "gamma": gamma, "alpha": alpha}
+        self.model: Any = Mind(model, **{name: given for name, given in own.items() if given is not None})
+        for counts, name in ((pA, "A"), (pB, "B")):
+            if counts is not None:
+                given = zip(counts, getattr(model, name), strict=True)
+                setattr(self.model, name, [p if a is None else learning.mean(a) for a, p in given])
         self.seed = seed
         self.agent = agent
         self.tick = 0
-        self.beliefs: list[Vector] = list(model.D)
-        self.kept: tuple[int, ...] = (0,) * len(model.B)
+        self.beliefs: list[Vector] = list(self.model.D)
+        self.kept: tuple[int, ...] = (0,) * len(model.num_controls)
+        self.observations: list[Observation] = []
+        self.actions: list[tuple[int, ...]] = []
+        self.q: list[list[Vector]] = []
+        self.prior: list[Vector] = list(self.model.D)
 
     def step(
         self,
@@ -74,102 +132,155 @@ class NaiveAgent:
         tick's own choice.
         """
         self.tick += 1
-        if self.tick == 1 or reset:
-            prior = list(self.model.D)
+        first = self.tick == 1 or reset
+        told = executed if executed is not None else [-1] * len(self.kept)
+        last = tuple(kept if u < 0 else int(u) for u, kept in zip(told, self.kept, strict=True))
+        self._move_window(observation, None if first else last)
+        if is_policy_conditioned(self.model):
+            vfe, x, q_pi, terms = self._infer_per_policy()
         else:
-            told = executed if executed is not None else [-1] * len(self.kept)
-            last = [kept if u < 0 else u for u, kept in zip(told, self.kept, strict=True)]
-            prior = predicted(self.model, self.beliefs, last)
-        log_likelihoods = [log_likelihood(A, o) for A, o in zip(self.model.A, observation, strict=True)]
-        self.beliefs = infer_states(self.model, log_likelihoods, prior)
-        vfe = variational_free_energy(self.model, self.beliefs, log_likelihoods, prior)
-        neg_efe = np.array([negative_expected_free_energy(self.model, self.beliefs, p) for p in self.model.policies])
-        x = self.model.gamma * neg_efe + L(self.model.E)
-        q_pi = softmax(x)
+            vfe = self._infer_states()
+            x, q_pi, terms = evaluate(self.model, self.beliefs)
+        neg_efe = terms.pop("neg_efe")
+        self._learn(first, q_pi)
         action, ties = select_action(self.model, x, q_pi, self.seed, self.agent, self.tick)
         self.kept = tuple(int(u) for u in (action if force is None else force))
-        return NaiveStep(self.beliefs, q_pi, neg_efe, vfe, action, ties, prior)
+        return NaiveStep(self.beliefs, q_pi, neg_efe, vfe, action, ties, self.prior, **terms)
+
+    def _move_window(self, observation: Observation, last: tuple[int, ...] | None) -> None:
+        """Adds the step that begins, drops the step that is too old, and sets the prior of the window's first step."""
+        model = self.model
+        if last is None:
+            self.observations, self.actions, self.q = [observation], [], []
+            self.prior = list(model.D)
+            return
+        self.observations.append(observation)
+        self.actions.append(last)
+        if len(self.observations) > window_length(model):
+            left, moved = self.q[0], self.actions[0]
+            self.observations, self.actions, self.q = self.observations[1:], self.actions[1:], self.q[1:]
+            if is_policy_conditioned(model):
+                # As pymdp 0.0.7 has it: the belief about the step that left is the prior of the step after it.
+                self.prior = left
+            elif model.inference_algo in ("mmp", "vmp"):
+                self.prior = predicted(model, left, moved)
+        elif model.inference_algo in ("mmp", "vmp"):
+            self.prior = list(model.D)
+        if model.inference_algo not in ("mmp", "vmp"):
+            self.prior = predicted(model, self.beliefs, last)
+
+    def _infer_states(self) -> float:
+        """Sets the beliefs of the window, and gives the variational free energy."""
+        model, observation = self.model, self.observations[-1]
+        if model.inference_algo in ("mmp", "vmp"):
+            self.q = perception.infer_window(model, self.observations, self.actions, self.prior)
+            self.beliefs = self.q[-1]
+            return perception.window_free_energy(model, self.q, self.observations, self.actions, self.prior)
+        self.previous = self.beliefs
+        if model.profile == "pymdp":
+            likelihoods = perception.log_likelihoods(model, observation)
+            self.beliefs = perception.infer_states(model, likelihoods, self.prior)
+            vfe = perception.variational_free_energy(model, self.beliefs, likelihoods, self.prior)
+        else:
+            self.beliefs = legacy.infer_states(model, observation, self.prior)
+            vfe = legacy.free_energy(self.beliefs, self.prior, legacy.joint_likelihood(model, observation))
+        self.q.append(self.beliefs)
+        return vfe
+
+    def _infer_per_policy(self) -> tuple[float, Vector, Vector, dict[str, Vector]]:
+        """Beliefs under each policy over past and future; then the policies, their free energy F among the evidence."""
+        model = self.model
+        inferred = [
+            legacy.infer_policy_states(model, self.observations, self.actions, policy, self.prior)
+            for policy in model.policies
+        ]
+        F = np.array([free_energy for _, free_energy in inferred])
+        now = len(self.observations) - 1
+        rows = [value.sequence_terms(model, q[now:]) for q, _ in inferred]
+        terms = summed(rows)
+        x = model.gamma * terms["neg_efe"] - F + legacy.ln(model.E)
+        q_pi = softmax(x)
+        self.q = [legacy.averaged([q[t] for q, _ in inferred], q_pi) for t in range(now + 1)]
+        self.beliefs = self.q[-1]
+        return float(q_pi @ F), x, q_pi, terms
+
+    def _learn(self, first: bool, q_pi: Vector) -> None:
+        model = self.model
+        q, joints = self._evidence()
+        observations = self.observations[len(self.observations) - len(q) :]
+        before = {"A": model.A, "B": model.B, "C": model.C, "D": model.D}
+        for m in model.learn_A:
+            self._move("A", m, learning.likelihood_increment(model, m, observations, q), before)
+        if not first:
+            for f in model.learn_B:
+                increment = learning.transition_increment(
+                    model, f, [j[f] for j in joints], self.actions[-len(joints) :]
+                )
+                self._move("B", f, increment, before)
+        for m in model.learn_C:
+            self._move("C", m, as_distribution(self.observations[-1][m], model.num_obs[m]), before)
+        if first:
+            for f in model.learn_D:
+                self._move("D", f, self.beliefs[f], before)
+        if model.learn_E:
+            model.pE = learning.moved(model.pE, q_pi, model.E, model.lr_pE, model.fr_pE, model.keep_zeros)
+            model.E = learning.mean(model.pE)
+
+    def _evidence(self) -> tuple[list[list[Vector]], list[list[Vector]]]:
+        """The beliefs that A learns from, and the joint beliefs of neighbouring steps that B learns from."""
+        model = self.model
+        if model.inference_algo in ("exact", "ovf"):
+            return perception.smoothed(model, self.q, self.actions)
+        steps = self.q if model.inference_algo in ("mmp", "vmp") else [self.previous, self.beliefs]
+        joints = [
+            [learning.independent_joint(model, f, before, now) for f in range(len(model.B))]
+            for before, now in itertools.pairwise(steps)
+        ]
+        return (self.q if model.inference_algo in ("mmp", "vmp") else [self.beliefs]), joints
+
+    def _move(self, letter: str, i: int, increment: Vector, before: dict[str, Any]) -> None:
+        """Moves the counts of one tensor, and the tensor itself."""
+        model = self.model
+        # Preferences are logarithms, so none of them stands for a probability of zero.
+        probability = np.ones(len(increment)) if letter == "C" else before[letter][i]
+        rates = (getattr(model, f"lr_p{letter}"), getattr(model, f"fr_p{letter}"))
+        counts = list(getattr(model, f"p{letter}"))
+        counts[i] = learning.moved(counts[i], increment, probability, *rates, model.keep_zeros)
+        tensors = list(getattr(model, letter))
+        tensors[i] = L(learning.mean(counts[i])) if letter == "C" else learning.mean(counts[i])
+        setattr(model, f"p{letter}", counts)
+        setattr(model, letter, tensors)
 
 
-def L(x: Vector) -> Vector:  # noqa: N802 - its name in the formulas
-    return np.log(np.maximum(x, FLOOR))
+def window_length(model: Model) -> int:
+    """The steps that an agent looks back on, the present one among them."""
+    if model.inference_algo in ("mmp", "vmp"):
+        return model.inference_horizon or 1
+    if model.inference_algo in ("exact", "ovf"):
+        return model.inference_horizon or 2
+    return 2
 
 
-def softmax(x: Vector) -> Vector:
-    e = np.exp(x - x.max())
-    return e / e.sum()
+def is_policy_conditioned(model: Model) -> bool:
+    return model.inference_algo == "mmp" and model.profile != "pymdp"
 
 
-def entropy(p: Vector) -> Vector:
-    """Along the first axis."""
-    return -(p * L(p)).sum(axis=0)
+def evaluate(model: Model, q: list[Vector]) -> tuple[Vector, Vector, dict[str, Vector]]:
+    """Gamma G + ln E, its softmax, and G with its terms."""
+    if model.planner != "policies":
+        q_pi, neg_efe = tree.search(model, q)
+        nothing = np.zeros(len(neg_efe))
+        return model.gamma * neg_efe + L(model.E), q_pi, dict.fromkeys(value.TERMS, nothing) | {"neg_efe": neg_efe}
+    terms = summed([value.policy_terms(model, q, policy) for policy in model.policies])
+    log_habit = L(model.E) if model.profile == "pymdp" else legacy.ln(model.E)
+    x = model.gamma * terms["neg_efe"] + log_habit
+    return x, softmax(x), terms
 
 
-def contract(tensor: Vector, factors: Sequence[int], q: list[Vector], keep: int | None = None) -> Vector:
-    """The sum of `tensor` over its axes, axis i weighted by the belief about factor `factors[i]`.
-
-    The axis of factor `keep` stays.
-    """
-    operands: list[Any] = [tensor, list(range(len(factors)))]
-    for axis, f in enumerate(factors):
-        if f != keep:
-            operands += [q[f], [axis]]
-    output = [axis for axis, f in enumerate(factors) if f == keep]
-    return np.asarray(np.einsum(*operands, output))
-
-
-def log_likelihood(A: Vector, observation: int | Vector | None) -> Vector:
-    """l_m(s) = sum_o o_m(o) L(A_m[o, s]); zeros where nothing was observed."""
-    if observation is None or (np.ndim(observation) == 0 and observation == -1):
-        return np.zeros(A.shape[1:])
-    if np.ndim(observation) == 0:
-        return L(A)[observation]
-    return np.einsum("o,o...->...", np.asarray(observation, dtype=np.float64), L(A))
-
-
-def infer_states(model: Model, log_likelihoods: list[Vector], prior: list[Vector]) -> list[Vector]:
-    """q_f <- softmax(sum over m touching f of E_{q without f}[l_m] + L(prior_f)), all factors at once."""
-    q = [np.full(n, 1.0 / n) for n in model.num_states]
-    sweeps = 1 if len(q) == 1 else model.num_iter
-    for _ in range(sweeps):
-        logits = [L(p) for p in prior]
-        for l_m, factors in zip(log_likelihoods, model.A_dependencies, strict=True):
-            for f in factors:
-                logits[f] = logits[f] + contract(l_m, factors, q, keep=f)
-        q = [softmax(x) for x in logits]
-    return q
-
-
-def variational_free_energy(model: Model, q: list[Vector], log_likelihoods: list[Vector], prior: list[Vector]) -> float:
-    """sum_f q_f . (L(q_f) - L(prior_f)) - sum_m E_q[l_m]"""
-    complexity = sum(float(q_f @ (L(q_f) - L(p_f))) for q_f, p_f in zip(q, prior, strict=True))
-    accuracy = sum(
-        float(contract(l_m, factors, q)) for l_m, factors in zip(log_likelihoods, model.A_dependencies, strict=True)
-    )
-    return complexity - accuracy
-
-
-def predicted(model: Model, q: list[Vector], action: Sequence[int]) -> list[Vector]:
-    """q'_f[s'] = sum over parents of B_f[s', parents, u_f] times the product of the parents' beliefs."""
-    following = []
-    for f, (B, parents) in enumerate(zip(model.B, model.B_dependencies, strict=True)):
-        given_action = B[..., action[f]]
-        following.append(np.array([float(contract(row, parents, q)) for row in given_action]))
-    return following
-
-
-def negative_expected_free_energy(model: Model, q: list[Vector], policy: NDArray[np.int32]) -> float:
-    """Utility qo.C and information gain H(qo) - E_q[H(A)], summed over modalities and the steps of `policy`."""
-    total = 0.0
-    for action in policy:
-        q = predicted(model, q, action)
-        for A, C, factors in zip(model.A, model.C, model.A_dependencies, strict=True):
-            qo = np.array([float(contract(row, factors, q)) for row in A])
-            if model.use_utility:
-                total += float(qo @ C)
-            if model.use_states_info_gain:
-                total += float(entropy(qo)) - float(contract(entropy(A), factors, q))
-    return total
+def summed(rows: Sequence[dict[str, float]]) -> dict[str, Vector]:
+    """The terms of all policies, and their sum."""
+    terms = {name: np.array([row[name] for row in rows]) for name in value.TERMS}
+    return terms | {"neg_efe": sum(terms.values())}
 
 
 def select_action(
@@ -182,8 +293,8 @@ def select_action(
         best, tied = choose(model, x, L(q_pi), tol, draw)
         first_actions = [tuple(int(u) for u in policy[0]) for policy in model.policies]
         return first_actions[best], frozenset(first_actions[p] for p in tied)
-    action = [0] * len(model.B)
-    options = [[0]] * len(model.B)
+    action = [0] * len(model.num_controls)
+    options = [[0]] * len(model.num_controls)
     for f in model.control_fac_idx:
         p_f = np.zeros(model.num_controls[f])
         for p, policy in enumerate(model.policies):

@@ -1,0 +1,113 @@
+"""Sophisticated inference: a tree over actions and observations, deepened one step at a time.
+
+A belief node branches into actions, an action node into observations, each of which makes a belief node one step
+deeper. Below an action's probability, or an observation's, of 1/16 nothing grows. After every deepening the values
+return to the root: an action is worth what its own step is worth and the average of what follows its observations; a
+belief is worth the average of its actions. An action without followers is worth -512.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from beliefd.model import Model
+from naive_maths import L, Vector, entropy, expected_observations, predicted, softmax
+from naive_perception import infer_states, log_likelihoods
+from naive_value import policy_terms
+
+PRUNE = 1.0 / 16.0
+ENTROPY_STOP = 0.5
+PENALTY = 512.0
+
+
+@dataclass
+class ActionNode:
+    """What one action leads to: `value` is that of its own step."""
+
+    value: float
+    followers: list[tuple[float, BeliefNode]]
+
+
+@dataclass
+class BeliefNode:
+    """A belief after imagined actions and observations. A pruned action is None."""
+
+    q: list[Vector]
+    depth: int
+    actions: list[ActionNode | None] = field(default_factory=list)
+    neg_efe: Vector | None = None
+    q_pi: Vector | None = None
+    value: float = 0.0
+
+
+def search(model: Model, q: list[Vector]) -> tuple[Vector, Vector]:
+    """The probability and the value of each policy of one step, `model.policy_len` steps deep."""
+    root = BeliefNode(q, depth=0)
+    for depth in range(model.policy_len):
+        for node in list(belief_nodes(root)):
+            if node.depth == depth:
+                expand(model, node)
+        back_up(model, root)
+        if entropy(root.q_pi) <= ENTROPY_STOP:
+            break
+    return softmax(model.gamma * root.neg_efe + L(model.E)), root.neg_efe
+
+
+def belief_nodes(node: BeliefNode) -> Iterator[BeliefNode]:
+    yield node
+    for action in node.actions:
+        for _, follower in action.followers if action else ():
+            yield from belief_nodes(follower)
+
+
+def expand(model: Model, node: BeliefNode) -> None:
+    values = [sum(policy_terms(model, node.q, policy).values()) for policy in model.policies]
+    for p, policy, value in zip(softmax(model.gamma * np.array(values)), model.policies, values, strict=True):
+        if p <= PRUNE:
+            node.actions.append(None)
+            continue
+        following = predicted(model, node.q, policy[0])
+        followers = [
+            (probability, BeliefNode(updated(model, following, observation), node.depth + 1))
+            for probability, observation in probable_observations(model, following)
+        ]
+        node.actions.append(ActionNode(value, followers))
+
+
+def probable_observations(model: Model, q: list[Vector]) -> list[tuple[float, tuple[int, ...]]]:
+    """The combinations of observations more probable than 1/16, modalities taken as independent."""
+    qo = expected_observations(model, q)
+    combinations = [(1.0, ())]
+    for qo_m in qo:
+        combinations = [
+            (p * float(p_m), (*observation, o))
+            for (p, observation), (o, p_m) in itertools.product(combinations, enumerate(qo_m))
+            if p * p_m > PRUNE
+        ]
+    return combinations
+
+
+def updated(model: Model, q: list[Vector], observation: tuple[int, ...]) -> list[Vector]:
+    return infer_states(model, log_likelihoods(model, observation), q)
+
+
+def back_up(model: Model, node: BeliefNode) -> None:
+    """Values from the leaves; then the actions that turned out improbable are cut off for good."""
+    if not node.actions:
+        return
+    values = []
+    for action in node.actions:
+        for _, follower in action.followers if action else ():
+            back_up(model, follower)
+        if action is None or not action.followers:
+            values.append(-PENALTY)
+        else:
+            values.append(action.value + sum(p * follower.value for p, follower in action.followers))
+    node.neg_efe = np.array(values)
+    node.q_pi = softmax(model.gamma * node.neg_efe)
+    node.value = float(node.q_pi @ node.neg_efe)
+    node.actions = [None if p < PRUNE else action for p, action in zip(node.q_pi, node.actions, strict=True)]
