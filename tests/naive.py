@@ -194,7 +194,7 @@ class NaiveAgent:
             legacy.infer_policy_states(model, self.observations, self.actions, policy, self.prior)
             for policy in model.policies
         ]
-        F = np.array([free_energy for _, free_energy in inferred])
+        F = self.policy_free_energy = np.array([free_energy for _, free_energy in inferred])
         now = len(self.observations) - 1
         rows = [value.sequence_terms(model, q[now:]) for q, _ in inferred]
         terms = summed(rows)

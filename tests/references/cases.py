@@ -1,15 +1,10 @@
-"""Random models and histories for what pymdp is run over: one case is a feature, a model, observations and actions.
-
-Layout of the file: ``spec`` and ``feature`` are JSON lists; ``case3/A0`` and so on are the tensors of the model of case
-3, ``case3/given/0`` (ticks, num_obs[0]) and so on the observations as distributions, zeros where one is missing, and
-``case3/forced`` (ticks, controls) the actions. The scripts that run pymdp add its outputs.
-"""
+"""Random models and histories for what pymdp is run over; see casefile.py for what is written."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -123,6 +118,17 @@ def small_tree(rng: np.random.Generator, sharp: bool, n: int) -> Model:
     return Model(A, B, C=C, planner="sophisticated", policy_len=3, gamma=1.5, dtype="float64")
 
 
+def over_all_factors(model: Model) -> Model:
+    """The same model with every likelihood given over all factors, as the older pymdp learns it."""
+    factors = list(range(len(model.B)))
+    A = []
+    for tensor, parents in zip(model.A, model.A_dependencies, strict=True):
+        shape = [n if f in parents else 1 for f, n in enumerate(model.num_states)]
+        ordered = tensor.transpose([0, *(1 + i for i in np.argsort(parents))]).reshape(len(tensor), *shape)
+        A.append(np.broadcast_to(ordered, (len(tensor), *model.num_states)))
+    return changed(model, A=A, A_dependencies=[factors] * len(A))
+
+
 def legacy(**options: Any) -> Maker:
     def make(rng: np.random.Generator, sharp: bool, n: int) -> Model:
         model = plain(rng, sharp, n, coupled=False, profile="legacy", num_iter=10, dtype="float64")
@@ -130,6 +136,8 @@ def legacy(**options: Any) -> Maker:
             while len(model.policies) > 16 or model.policy_len > 2:
                 model = plain(rng, sharp, n, coupled=False, profile="legacy", num_iter=10, dtype="float64")
         changes = {name: value for name, value in options.items() if name != "counts"}
+        if options.get("learn_A"):
+            model = over_all_factors(model)
         if "counts" in options:
             changes |= {"pA": counts(rng, model.A), "pB": counts(rng, model.B), "pD": counts(rng, model.D)}
         return changed(model, **changes)
@@ -159,16 +167,6 @@ LEGACY: dict[str, Maker] = {
     "fpi novelty": legacy(counts=True, use_param_info_gain=True),
     "mmp": legacy(inference_algo="mmp", inference_horizon=3),
 }
-
-
-def read(path: str) -> Iterator[tuple[str, dict[str, Any], dict[str, NDArray[Any]]]]:
-    """Feature, spec and arrays of each case."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = dict(file)
-    pairs = zip(json.loads(str(arrays["feature"])), json.loads(str(arrays["spec"])), strict=True)
-    for n, (feature, spec) in enumerate(pairs):
-        prefix = f"case{n}/"
-        yield feature, spec, {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
 
 
 if __name__ == "__main__":

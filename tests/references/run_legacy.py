@@ -11,9 +11,9 @@ import warnings
 from typing import Any
 
 import numpy as np
-from cases import read
+from casefile import read
 from numpy.typing import NDArray
-from pymdp import utils
+from pymdp import control, utils
 from pymdp.agent import Agent
 from pymdp.inference import average_states_over_policies
 
@@ -28,6 +28,15 @@ def main(cases: str, path: str) -> None:
         record = run(spec, arrays)
         contents |= {f"case{n}/{name}": np.stack(values) for name, values in record.items()}
     np.savez_compressed(path, **contents)
+
+
+def novelty_as_number(*arguments: Any) -> float:
+    """NumPy no longer takes the array of one entry, that this term is, for a number."""
+    return float(np.squeeze(_novelty(*arguments)))
+
+
+_novelty = control.calc_pA_info_gain
+control.calc_pA_info_gain = novelty_as_number
 
 
 def run(spec: dict[str, Any], arrays: Arrays) -> dict[str, list[Any]]:

@@ -15,7 +15,7 @@ jax.config.update("jax_enable_x64", True)
 
 import jax.numpy as jnp  # noqa: E402 - the precision has to be chosen first
 import numpy as np  # noqa: E402
-from cases import read  # noqa: E402
+from casefile import read  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from pymdp import control  # noqa: E402
 from pymdp.agent import Agent  # noqa: E402
