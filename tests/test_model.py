@@ -413,6 +413,14 @@ def test_round_trip_of_everything(seed: int, sharp: bool) -> None:
 def test_info_of_a_window_and_of_a_tree() -> None:
     window = Model(**parts(inference_algo="vmp", inference_horizon=5)).info
     assert (window.inference_algo, window.inference_horizon, window.planner) == ("vmp", 5, "policies")
+    learns = {"pB": [None, np.eye(2)[:, :, None]], "learn_B": True}
+    for algo, options, steps in (
+        ("ovf", learns, 2),
+        ("ovf", learns | {"inference_horizon": 7}, 7),
+        ("ovf", {"inference_horizon": 7}, 1),
+        ("fpi", learns | {"inference_horizon": 7}, 1),
+    ):
+        assert Model(**parts(inference_algo=algo, **options)).info.inference_horizon == steps
     tree = Model(**parts(planner="sophisticated", policy_len=4))
     assert (tree.info.policy_len, tree.info.num_policies, tree.policies.shape) == (4, 2, (2, 1, 2))
     assert Model.from_parts(tree.spec(), tree.tensors()) == tree

@@ -98,7 +98,8 @@ class Model(ModelArrays):
         such a model is that same pass. "ovf": as fpi, learning from smoothed beliefs, as exact does; for factors that
         depend on themselves alone. "mmp", "vmp": marginal and variational message passing over a window of steps.
     inference_horizon : int, optional
-        Observations in the window, this one among them, 1..4096. "mmp" and "vmp" need it.
+        Observations in the window, this one among them, 1..4096. "mmp" and "vmp" need it; "exact" and "ovf" smooth over
+        it where they learn, by default over two.
     num_iter : int
         Sweeps of fixed point iteration or message passing, 1..65536.
     action_selection : {"deterministic", "stochastic"}
@@ -286,6 +287,16 @@ class Model(ModelArrays):
         self.hash = parts.content_hash(self.spec(), self.tensors())
         advice.warn(self)
 
+    @property
+    def window(self) -> int:
+        """Steps that inference and learning look back on, this one among them."""
+        if self.inference_algo in ("mmp", "vmp"):
+            return self.inference_horizon or 1
+        if self.inference_algo in ("exact", "ovf") and (self.learn_A or self.learn_B):
+            # Two steps are the fewest that smoothing changes anything in.
+            return self.inference_horizon or 2
+        return 1
+
     @cached_property
     def info(self) -> ModelInfo:
         """The sizes of the model, without its tensors."""
@@ -300,7 +311,7 @@ class Model(ModelArrays):
             num_policies=len(self.policies),
             inference_algo=self.inference_algo,
             planner=self.planner,
-            inference_horizon=self.inference_horizon or 1,
+            inference_horizon=self.window,
             learned={name: self.tensors()[name].shape for name in self._learned_names()},
         )
 

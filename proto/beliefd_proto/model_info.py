@@ -34,7 +34,7 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inference_algo, planner : str
         As `Model` has them.
     inference_horizon : int
-        Observations that inference looks back on, this one among them.
+        Steps that inference and learning look back on, this one among them: 1 where only the present counts.
     learned : dict of str to tuple of int
         Name and shape of every array of counts that each agent has of its own, such as ``{"pA0": (4, 4, 2)}``.
     """
