@@ -21,7 +21,7 @@ sys.path.insert(0, str(REFERENCES))
 
 from casefile import read  # noqa: E402 - it stands beside the scripts that write what it reads
 
-CASES = 6
+CASES = 4
 PYMDP = [
     "mmp",
     "mmp coupled",

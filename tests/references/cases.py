@@ -14,8 +14,8 @@ from beliefd.model import Model
 from models import changed, random_model, random_observation, with_counts
 from naive_maths import as_distribution
 
-TICKS = 8
-CASES = 6
+TICKS = 6
+CASES = 4
 Maker = Callable[[np.random.Generator, bool, int], Model]
 
 
@@ -108,14 +108,14 @@ def controls(rng: np.random.Generator, sharp: bool, n: int) -> Model:
 
 
 def small_tree(rng: np.random.Generator, sharp: bool, n: int) -> Model:
-    """Few states and actions: pymdp holds all products of observations."""
-    states, actions = (3,) if n % 3 else (2, 2), 3 if n % 2 else 2
-    B = [
-        np.moveaxis(rng.dirichlet(np.full(s, 0.4), (s, actions if f == 0 else 1)), -1, 0) for f, s in enumerate(states)
-    ]
-    A = [np.moveaxis(rng.dirichlet(np.full(o, 0.4), states), -1, 0) for o in (3, 2)]
-    C = [rng.normal(scale=0.7, size=o) for o in (3, 2)]
-    return Model(A, B, C=C, planner="sophisticated", policy_len=3, gamma=1.5, dtype="float64")
+    """Few states and actions: pymdp holds all products of observations, and no more than 400 nodes here."""
+    actions, num_obs, depth = (3, (2, 2), 2) if n % 2 else (2, (3,), 3)
+    states = (3,) if n < 2 else (2, 2)
+    sizes = [(s, actions if f == 0 else 1) for f, s in enumerate(states)]
+    B = [np.moveaxis(rng.dirichlet(np.full(size[0], 0.4), size), -1, 0) for size in sizes]
+    A = [np.moveaxis(rng.dirichlet(np.full(o, 0.4), states), -1, 0) for o in num_obs]
+    C = [rng.normal(scale=0.7, size=o) for o in num_obs]
+    return Model(A, B, C=C, planner="sophisticated", policy_len=depth, gamma=1.5, dtype="float64")
 
 
 def over_all_factors(model: Model) -> Model:

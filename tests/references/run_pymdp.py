@@ -6,14 +6,16 @@ what its rollout does, step by step: the window of the last steps, all of it, at
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import jax
 
 jax.config.update("jax_enable_x64", True)
 
-import jax.numpy as jnp  # noqa: E402 - the precision has to be chosen first
+import jax.numpy as jnp  # noqa: E402 - pymdp takes its floor under logarithms from the precision at its import
 import numpy as np  # noqa: E402
 from casefile import read  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
@@ -27,11 +29,15 @@ Arrays = dict[str, NDArray[Any]]
 def main(cases: str, path: str) -> None:
     with np.load(cases, allow_pickle=False) as file:
         contents = dict(file)
-    for n, (feature, spec, arrays) in enumerate(read(cases)):
-        record = Run(spec, arrays).record()
-        contents |= {f"case{n}/{name}": np.stack(values) for name, values in record.items()}
-        print(f"case {n}: {feature}", file=sys.stderr, flush=True)
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as processes:
+        for n, record in enumerate(processes.map(run, *zip(*read(cases), strict=True))):
+            contents |= {f"case{n}/{name}": np.stack(values) for name, values in record.items()}
+            print(f"case {n}", file=sys.stderr, flush=True)
     np.savez_compressed(path, **contents)
+
+
+def run(_: str, spec: dict[str, Any], arrays: Arrays) -> dict[str, list[Any]]:
+    return Run(spec, arrays).record()
 
 
 def entries(arrays: Arrays, letter: str) -> list[jax.Array] | None:
@@ -45,6 +51,8 @@ class Run:
     def __init__(self, spec: dict[str, Any], arrays: Arrays) -> None:
         self.spec = spec
         self.tree = spec.get("planner") == "sophisticated"
+        # pymdp's tree mixes its own float32 with what it is given, so it runs in float32 alone.
+        jax.config.update("jax_enable_x64", not self.tree)
         self.agent = self.make_agent(arrays)
         self.given = [arrays[f"given/{m}"] for m in range(len(self.agent.A))]
         policies = arrays["policies"]
@@ -65,16 +73,15 @@ class Run:
         if "B_action_dependencies" in spec:
             # pymdp makes the action axes one where it makes the policies, of tensors without a batch axis.
             options |= {"B_action_dependencies": spec["B_action_dependencies"], "num_controls": spec["num_controls"]}
-            options |= {"B": entries(arrays, "B"), "policy_len": arrays["policies"].shape[1]}
+            options |= {"B": entries(arrays, "B"), "D": entries(arrays, "D"), "policy_len": arrays["policies"].shape[1]}
         else:
             options |= {"policies": jnp.asarray(arrays["policies"]), "policy_len": arrays["policies"].shape[1]}
-            options |= {"B": batched("B"), "control_fac_idx": spec["control_fac_idx"] or None}
+            options |= {"B": batched("B"), "D": batched("D"), "control_fac_idx": spec["control_fac_idx"] or None}
         names = ("gamma", "alpha", "use_utility", "use_states_info_gain", "use_param_info_gain", "use_inductive")
         names += ("inductive_depth", "inductive_threshold", "inductive_epsilon", "inference_algo", "inference_horizon")
         return Agent(
             A=batched("A"),
             C=batched("C"),
-            D=batched("D"),
             E=jnp.asarray(arrays["E"])[None],
             pA=batched("pA"),
             pB=batched("pB"),
@@ -92,10 +99,12 @@ class Run:
 
     def record(self) -> dict[str, list[Any]]:
         rows: dict[str, list[Any]] = {}
-        for t, policy in enumerate(self.forced):
-            row = self.tree_step(t, policy) if self.tree else self.step(t, policy)
-            for name, value in row.items():
-                rows.setdefault(name, []).append(np.asarray(value))
+        # Arrays this small are done sooner than compiled; only the tree has loops for which it pays.
+        with jax.disable_jit(not self.tree):
+            for t, policy in enumerate(self.forced):
+                row = self.tree_step(t, policy) if self.tree else self.step(t, policy)
+                for name, value in row.items():
+                    rows.setdefault(name, []).append(np.asarray(value))
         return rows
 
     def step(self, t: int, policy: int) -> dict[str, Any]:
