@@ -10,7 +10,7 @@ import pytest
 
 from beliefd.engine import kernels
 from beliefd.engine.batch import LoadedPopulation, StepInputs, StepOutputs
-from beliefd.engine.layout import FLAG_EXECUTED
+from beliefd.engine.layout import FLAG_EXECUTED, FLAG_MOVED
 from beliefd.engine.planner import compile_model
 from beliefd.engine.store import Store
 from beliefd.model import Model
@@ -249,7 +249,7 @@ def test_a_factor_that_is_not_told_keeps_the_action_that_was_selected() -> None:
     assert_same_bits(partly.step(second), merged.step(replace(second, executed_actions=whole)))
     layout = partly.store.layout
     flags = partly.store.int32[:, (layout.slot_start + layout.flags) // 4]
-    assert flags.tolist() == (some_told * FLAG_EXECUTED).tolist()
+    assert flags.tolist() == (some_told * FLAG_EXECUTED + FLAG_MOVED).tolist()
 
 
 @pytest.mark.parametrize("status", StepStatus)

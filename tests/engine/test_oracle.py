@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from beliefd.engine import Engine
 from beliefd.model import Model
 from beliefd.step import Step
-from models import grid, random_model, tmaze
+from models import changed, grid, random_model, tmaze, with_counts
 from naive import NaiveAgent, NaiveStep
 
 AGENTS = 3
@@ -64,6 +64,13 @@ def _compare(model: Model, seed: int, tolerance: float) -> None:
             assert tuple(step.actions[i].tolist()) in expected.ties
             if model.dtype == "float64":
                 assert tuple(step.actions[i].tolist()) == expected.action
+        for name, arrays in engine.parameters().items():
+            for part, array in enumerate(arrays):
+                for i, oracle in enumerate(oracles):
+                    if array is not None:
+                        np.testing.assert_allclose(
+                            array[i], getattr(oracle.model, name)[part], rtol=tolerance, atol=1e-30
+                        )
         executed = np.stack([rng.integers(0, n, AGENTS) for n in model.num_controls], axis=1)
         executed[rng.random(executed.shape) < 0.5] = -1
 
@@ -104,3 +111,49 @@ def test_draws_follow_q_pi() -> None:
     found = np.bincount(step.actions[:, 0], minlength=4) / agents
     # Five standard deviations of a frequency.
     assert np.abs(found - expected).max() < 5 * np.sqrt(0.25 / agents)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_learning(seed: int) -> None:
+    rng = np.random.default_rng(2000 + seed)
+    dtype, sharp = ("float64", "float32")[seed % 2], seed // 2 % 2 == 1
+    model = random_model(rng, dtype=dtype, sharp=sharp, coupled=True if seed % 5 == 0 else None, inference_algo="fpi")
+    learned = {f"learn_{letter}": bool(rng.random() < 0.7) for letter in "ABD"}
+    kept = {f"fr_p{letter}": float(rng.choice([1.0, 0.9])) for letter in "ABD"}
+    model = with_counts(rng, model, **learned, **kept, learn_E=False, keep_zeros=bool(rng.random() < 0.5))
+    _compare(model, seed, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_goals_and_preferences_over_time(seed: int) -> None:
+    rng = np.random.default_rng(3000 + seed)
+    dtype, sharp = ("float64", "float32")[seed % 2], seed // 2 % 2 == 1
+    model = random_model(rng, dtype=dtype, sharp=sharp, inference_algo="fpi")
+    model = with_counts(rng, model, learn_A=False, learn_B=False, learn_D=False, learn_E=False, use_inductive=True)
+    model = changed(model, pC=None, C=[rng.normal(size=(model.policy_len, n)) for n in model.num_obs])
+    _compare(model, seed, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_controls_that_move_several_factors_or_none(seed: int) -> None:
+    rng = np.random.default_rng(4000 + seed)
+    dtype = ("float64", "float32")[seed % 2]
+    states, obs, actions, moved_by = (3, 2, 4), (3, 4), (2, 3), ([0, 1], [], [1])
+    dependencies = [[0, 1], [1], [2]]
+    B = [
+        np.moveaxis(rng.dirichlet(np.ones(n), [*(states[p] for p in parents), *(actions[c] for c in by)]), -1, 0)
+        for n, parents, by in zip(states, dependencies, moved_by, strict=True)
+    ]
+    A = [np.moveaxis(rng.dirichlet(np.ones(n), states), -1, 0) for n in obs]
+    model = Model(
+        A,
+        B,
+        C=[rng.normal(size=n) for n in obs],
+        B_dependencies=dependencies,
+        B_action_dependencies=moved_by,
+        policy_len=2,
+        sampling_mode=("full", "marginal")[seed // 2 % 2],
+        action_selection=("deterministic", "stochastic")[seed // 4 % 2],
+        dtype=dtype,
+    )
+    _compare(model, seed, TOLERANCE[dtype])

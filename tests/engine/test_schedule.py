@@ -61,9 +61,8 @@ def replay(compiled: CompiledModel, now: np.ndarray) -> np.ndarray:
             work[target] = value - float((p * np.log(np.maximum(p, 2.0**-52))).sum())
         elif name == plan.CONTRACT:
             first, m = details
-            rows = section(ints, plan.GIVEN_COUNT, m) + section(
-                ints, plan.NUM_STATES, section(ints, plan.GIVEN_KEPT, m)
-            )
+            states, times = section(ints, plan.GIVEN_WIDTH, m), section(ints, plan.PREFERENCE_TIMES, m)
+            rows = section(ints, plan.GIVEN_COUNT, m) + states * times
             pointer = int(ints[plan.GIVEN_ROWS]) + section(ints, plan.GIVEN_START, m)
             work[target : target + rows] = weighed(
                 pointer, rows, int(ints[plan.GIVEN_COLUMNS]), int(ints[plan.GIVEN_VALUES]), first
@@ -71,7 +70,7 @@ def replay(compiled: CompiledModel, now: np.ndarray) -> np.ndarray:
         elif name == plan.VALUE_GIVEN:
             first, m, time, given = details
             states, count = (
-                section(ints, plan.NUM_STATES, section(ints, plan.GIVEN_KEPT, m)),
+                section(ints, plan.GIVEN_WIDTH, m),
                 section(ints, plan.GIVEN_COUNT, m),
             )
             linear = given + count + time * states

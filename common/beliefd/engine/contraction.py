@@ -27,8 +27,8 @@ class Contraction:
 
     Attributes
     ----------
-    kept : int
-        The factor that stays.
+    kept, axis : int
+        The factor that stays, and which of the modality's factors it is.
     others : tuple of int
         The factors that are summed out.
     matrix : ndarray of float64, shape (entries + parts times states of `kept`, states of the joint of `others`)
@@ -43,6 +43,7 @@ class Contraction:
     """
 
     kept: int
+    axis: int
     others: tuple[int, ...]
     matrix: NDArray[np.float64]
     states: NDArray[np.int64]
@@ -92,4 +93,4 @@ def _contraction(
     by_part = np.moveaxis(linear, axis + 2, 2).reshape(-1, by_state.shape[2])
     matrix = np.concatenate([by_state[observations, kept_states], by_part])
     counts = np.bincount(observations, minlength=num_obs)
-    return Contraction(kept, others, matrix, kept_states, counts, len(kept_states) + linear.shape[1] * states)
+    return Contraction(kept, axis, others, matrix, kept_states, counts, len(kept_states) + linear.shape[1] * states)

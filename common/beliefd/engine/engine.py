@@ -24,6 +24,7 @@ from beliefd.engine.jit import fingerprint
 from beliefd.engine.layout import RecordLayout
 from beliefd.engine.manifest import Manifest, read_facts, write_manifest
 from beliefd.engine.members import Members
+from beliefd.engine.own import learned_parameters
 from beliefd.engine.planfile import load_plan
 from beliefd.engine.planner import CompiledModel, compile_model
 from beliefd.engine.store import Store, storage_errors, sync_folder
@@ -185,6 +186,29 @@ class Engine:
             observations=_joined(outputs, "observations"),
             **self._results(outputs),
         )
+
+    def parameters(self, agents: Any = None) -> dict[str, list[NDArray[np.floating] | None]]:
+        """What agents have learned, as of their last tick.
+
+        Parameters
+        ----------
+        agents : array_like of int, optional
+            By default all.
+
+        Returns
+        -------
+        dict
+            ``"pA"``, ``"pB"`` and ``"pD"``, as far as the model learns them: a list with an array per modality or
+            factor, shape (n, ...) as the model has it; None for one that is not learned.
+
+        Raises
+        ------
+        InvalidArgument, UnknownAgent
+        """
+        rows = agent_rows(agents, self.agents, None)
+        with self._busy:
+            self._open_store()
+            return learned_parameters(self.model, self._parts[0].compiled, self._parts[0].store, rows)
 
     def close(self) -> None:
         """End the threads, and give the store and the folder free. Harmless when it has been done."""

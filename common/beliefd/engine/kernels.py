@@ -21,7 +21,8 @@ from beliefd.engine.action import (
     take_first_actions,
 )
 from beliefd.engine.jit import inline, kernel
-from beliefd.engine.layout import FLAG_EXECUTED, FLAG_RESET
+from beliefd.engine.layout import FLAG_EXECUTED, FLAG_MOVED, FLAG_RESET
+from beliefd.engine.learning import learn, load_own
 from beliefd.engine.perception import free_energy, infer_states, observe, predict_prior
 from beliefd.engine.plan import ALL_PARTS, LANES
 from beliefd.engine.policy import evaluate_policies
@@ -160,12 +161,32 @@ def advance(
         used = min(LANES, count - start)
         _place_agents(ints, lanes, picked, start, used, rows, ticks)
         _gather(ints, work, lanes, marks, int32s, records, indices, reset, executed)
+        if ints[plan.NUM_COUNTS] > 0:
+            load_own(ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, int32s, records)
         predict_prior(ints, reals, work, marks[_FRESH], previous)
         observe(ints, reals, work, observed, distributions, lanes[_ITEM])
         infer_states(ints, work)
         free_energy(ints, work, free_energy_row)
         _write_beliefs(ints, work, lanes, used, records, free_energy_row, vfe, beliefs)
         _plan_and_act(ints, reals, work, lanes, marks[_CHOICE], chosen, seed, used, q_pi, neg_efe)
+        if ints[plan.NUM_COUNTS] > 0:
+            learn(
+                ints,
+                reals,
+                work,
+                lanes,
+                _READ_SLOT,
+                _WRITE_SLOT,
+                _RECORD,
+                _TICK,
+                marks[_FRESH],
+                previous,
+                observed,
+                distributions,
+                lanes[_ITEM],
+                used,
+                records,
+            )
         _write_slots(ints, lanes, marks, used, int32s, int64s, request_ids, chosen, reset, executed, actions)
 
 
@@ -274,6 +295,9 @@ def _write_slots(ints, lanes, marks, used, int32s, int64s, request_ids, chosen, 
         flags = FLAG_RESET if len(reset) > 0 and reset[item] != 0 else 0
         if _was_told(ints, executed, item):
             flags |= FLAG_EXECUTED
+        before = int32s[record, (lanes[_READ_SLOT, lane] + ints[plan.FLAGS_AT]) // _INT32_BYTES]
+        if marks[_FRESH, lane] == 0 or (lanes[_TICK, lane] > 1 and (before & FLAG_MOVED) != 0):
+            flags |= FLAG_MOVED
         int32s[record, (slot + ints[plan.FLAGS_AT]) // _INT32_BYTES] = flags
         observation_at = (slot + ints[plan.OBSERVATION_AT]) // _INT32_BYTES
         for m in range(ints[plan.NUM_MODALITIES]):
@@ -341,6 +365,12 @@ def report(
                 work[s, lane] = records[record, beliefs_at + s] if tick > 0 else reals[ints[plan.D] + s]
         _read_slots(ints, work, lanes, used, int32s, records, ticks, actions, observations, vfe, beliefs)
         if len(q_pi) > 0 or len(neg_efe) > 0:
+            if ints[plan.NUM_COUNTS] > 0:
+                # Policies were judged by the counts before the step; an agent that never stepped is before its first.
+                for lane in range(LANES):
+                    lanes[_TICK, lane] = max(lanes[_TICK, lane], 1)
+                    lanes[_READ_SLOT, lane] = _slot(ints, lanes[_TICK, lane] - 1)
+                load_own(ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, int32s, records)
             multiply_joints(ints, work, ints[plan.ALL_JOINTS])
             evaluate_policies(ints, reals, work, ALL_PARTS)
             _write_scores(ints, work, lanes, used, neg_efe)

@@ -15,11 +15,14 @@ field of a slot     type            content
 ==================  ==============  =====================================================================
 tick                int64           the tick that this slot holds
 request id          uint64[2]       of the request that wrote it; the same in every retry
-flags               int32           bit 0: the step was a reset; bit 1: the executed action of a control was given
+flags               int32           bit 0: the step was a reset; bit 1: the executed action of a control was given;
+                                    bit 2: this or an earlier step was not a first one, so that B may have been learned
 vfe                 dtype           variational free energy after inference, nats
 observation         int32[M]        index per modality; -1 missing, -2 given as a distribution (not kept)
 action              int32[U]        the action selected, per control
 beliefs             dtype[sum S]    posterior over hidden states, factor after factor
+counts              dtype[...]      what the agent has learned, if it learns: the arrays of `ModelInfo.learned`, each as
+                                    `beliefd.engine.own` says
 ==================  ==============  =====================================================================
 
 Each field is aligned to its item size, slots and records to 8 bytes. A record of zeros is an agent that never stepped:
@@ -29,6 +32,7 @@ its prior is D.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +42,7 @@ from beliefd_proto.model_info import ModelInfo
 FORMAT_VERSION = 1
 FLAG_RESET = 1
 FLAG_EXECUTED = 2
+FLAG_MOVED = 4
 _ALIGNMENT = 8
 
 
@@ -53,7 +58,7 @@ class RecordLayout:
         Size of a record and of a slot, multiples of 8.
     slot_start : int
         Offset of slot 0 in the record.
-    tick, request_id, flags, vfe, observation, action, beliefs : int
+    tick, request_id, flags, vfe, observation, action, beliefs, counts : int
         Offsets in a slot.
     """
 
@@ -71,12 +76,14 @@ class RecordLayout:
     observation: int
     action: int
     beliefs: int
+    counts: int
 
     @classmethod
     def of(cls, info: ModelInfo) -> RecordLayout:
         """Lay out the records of a model's agents."""
         real_bytes = np.dtype(info.dtype).itemsize
         total_states = sum(info.num_states)
+        num_counts = sum(math.prod(shape) for shape in info.learned.values())
         fields = (
             ("tick", 8, 1),
             ("request_id", 8, 2),
@@ -85,6 +92,7 @@ class RecordLayout:
             ("observation", 4, info.num_modalities),
             ("action", 4, len(info.num_controls)),
             ("beliefs", real_bytes, total_states),
+            ("counts", real_bytes, num_counts),
         )
         offsets: dict[str, int] = {}
         end = 0

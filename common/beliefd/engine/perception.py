@@ -12,6 +12,7 @@ import numpy as np
 
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
+from beliefd.engine.learning import observe_own
 from beliefd.engine.plan import LANES
 from beliefd.engine.rows import add_divergence, add_row_products, log_rows, multiply_rows, softmax_rows
 from beliefd.engine.tile import fill, multiply_joints, predict_factor
@@ -29,8 +30,13 @@ def predict_prior(ints, reals, work, fresh, previous):
     for f in range(ints[plan.NUM_FACTORS]):
         start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
         base = ints[plan.BASE_ROW] + start
+        own = ints[ints[plan.OWN_D] + f]
         for s in range(states):
-            fill(work, base + s, reals[ints[plan.D] + start + s])
+            if own >= 0:
+                for lane in range(LANES):
+                    work[base + s, lane] = work[own + s, lane]
+            else:
+                fill(work, base + s, reals[ints[plan.D] + start + s])
         parents = ints[ints[plan.JOINT_ROW] + ints[ints[plan.B_JOINT] + f]]
         for action in range(ints[ints[plan.NUM_MOVES] + f]):
             takes = 0
@@ -63,6 +69,9 @@ def observe(ints, reals, work, observed, distributions, items):
             target = ints[plan.BASE_ROW] + ints[ints[plan.STATE_START] + joint]
         else:
             target = ints[plan.LIKELIHOOD_ROW] + ints[ints[plan.JOINT_LIKELIHOOD] + joint]
+        if ints[ints[plan.OWN_A] + m] >= 0:
+            observe_own(ints, work, observed, distributions, items, m, target)
+            continue
         for k in range(size):
             for lane in range(LANES):
                 o = observed[m, lane]

@@ -57,7 +57,12 @@ ALL_PARTS, UTILITY, INFO_GAIN, NOVELTY, INDUCTIVE_VALUE = range(5)
     NUM_OPERATIONS,
     NUM_ITER,
     TOTAL_STATES,
+    USE_UTILITY,
     USE_STATES_INFO_GAIN,
+    KEEP_ZEROS,
+    NUM_COUNTS,  # that an agent has of its own
+    B_COUNTS_START,  # which of them are those of B
+    B_COUNTS_END,
     INDUCTIVE,  # whether there is inductive inference
     GOAL_STEPS,  # how many sets of states GOAL_PATHS has per factor: the goal, one step from it, and so on
     STOCHASTIC,
@@ -84,7 +89,8 @@ ALL_PARTS, UTILITY, INFO_GAIN, NOVELTY, INDUCTIVE_VALUE = range(5)
     OBSERVATION_AT,
     ACTION_AT,
     BELIEFS_AT,
-) = range(34)
+    COUNTS_AT,
+) = range(40)
 
 # Integer sections. Per factor:
 (
@@ -93,6 +99,10 @@ ALL_PARTS, UTILITY, INFO_GAIN, NOVELTY, INDUCTIVE_VALUE = range(5)
     NUM_MOVES,  # actions on the joint axis of its controls
     MOVE_CONTROLS_START,
     GOAL_START,  # of the factor's first state among GOAL_PATHS; -1 where it has no goal
+    OWN_B,  # the first scratch row of the agent's own B (action, next state, state of the joint); -1 for the model's
+    OWN_B_COUNTS,  # which of its counts is the first of pB
+    OWN_D,  # as OWN_B
+    OWN_D_COUNTS,
     COUPLED,  # whether a modality of several factors informs it
     B_JOINT,
     B_WIDTH,  # as A_WIDTH
@@ -108,7 +118,10 @@ ALL_PARTS, UTILITY, INFO_GAIN, NOVELTY, INDUCTIVE_VALUE = range(5)
     LOG_A_START,
     LINEAR_START,
     PREFERENCE_TIMES,  # steps of a policy whose preferences differ; 1 where they do not
-    GIVEN_KEPT,  # the factor that stays when A is contracted; -1 where it is not. See contraction
+    PREFERENCE_START,
+    OWN_A,  # the first scratch row of the agent's own A (observation, state of the joint), laid out as A' is; or -1
+    OWN_A_COUNTS,  # which of its counts is the first of pA
+    GIVEN_WIDTH,  # states of the factor that stays when A is contracted, see contraction; of the joint where A is own
     GIVEN_START,  # which of GIVEN_ROWS is the first of A'
     GIVEN_COUNT,  # entries of A', and after them rows of what is linear (part, time, state)
     # Per joint:
@@ -129,13 +142,14 @@ ALL_PARTS, UTILITY, INFO_GAIN, NOVELTY, INDUCTIVE_VALUE = range(5)
     GIVEN_COLUMNS,
     GIVEN_ENTRIES,  # per observation of all modalities: entries of A' before it; and one more for the end
     GIVEN_STATES,  # per entry of all A': the state of the factor that is kept
+    COUNT_ROWS,  # per count: the scratch row that takes it
     OPERATIONS,
     NODES,  # (node, NODE_INTS)
     LEAF_POLICIES,
     FIRST_ACTIONS,  # (policy, control)
     MOVE_CONTROLS,  # per factor its controls, as NUM_MOVES counts them: the last one fastest
     GOAL_PATHS,  # per factor with a goal (step, state): whether the goal can be reached in that many steps
-) = range(BELIEFS_AT + 1, BELIEFS_AT + 44)
+) = range(COUNTS_AT + 1, COUNTS_AT + 52)
 
 # Real sections; the first three have one entry.
 (
@@ -148,9 +162,13 @@ ALL_PARTS, UTILITY, INFO_GAIN, NOVELTY, INDUCTIVE_VALUE = range(5)
     B_VALUES,
     GIVEN_VALUES,
     LINEAR,  # per modality (part, time, state of its joint): what is linear in beliefs; of all, of utility, of gain
+    PREFERENCES,  # per modality (time, observation)
+    INITIAL_COUNTS,
+    INITIAL_TENSORS,  # A, B and D in the order of the counts: they hold until something is learned
+    RATES,  # learning rate and what is kept, of pA, pB, pD
     LOG_EPSILON,  # of inductive inference
     LOG_E,
-) = range(GOAL_PATHS + 1, GOAL_PATHS + 12)
+) = range(GOAL_PATHS + 1, GOAL_PATHS + 16)
 
 _INT_SECTIONS = range(NUM_STATES, GAMMA)
 _REAL_SECTIONS = range(GAMMA, LOG_E + 1)

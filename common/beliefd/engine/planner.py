@@ -13,6 +13,7 @@ from beliefd.engine import plan
 from beliefd.engine.contraction import Contraction, contract
 from beliefd.engine.forecast import Forecast, forecast
 from beliefd.engine.layout import RecordLayout
+from beliefd.engine.own import Learned, learned_arrays
 from beliefd.engine.plan import NODE_INTS
 from beliefd.engine.policytree import PolicyTree, policy_tree
 from beliefd.engine.schedule import Blocks, schedule
@@ -53,7 +54,9 @@ def compile_model(model: Model) -> CompiledModel:
     layout = RecordLayout.of(model.info)
     tree = policy_tree(model.joint_policies)
     transitions = _transition_matrices(model)
-    found = forecast(tree, transitions, [tuple(sorted(factors)) for factors in model.B_dependencies])
+    known = [_unknown(matrix) if f in model.learn_B else matrix for f, matrix in enumerate(transitions)]
+    found = forecast(tree, known, [tuple(sorted(factors)) for factors in model.B_dependencies])
+    own = learned_arrays(model)
     likelihoods = _Likelihoods(model, found)
     goals = _Goals(model)
     joints = _Joints(model, likelihoods.contractions)
@@ -65,9 +68,10 @@ def compile_model(model: Model) -> CompiledModel:
         likelihoods.fields(joints),
         _transitions(transitions, joints),
         goals.fields(),
+        _learning(model, own),
     ):
         fields.update(part)
-    scratch_rows = _place_scratch(fields, model, _Predictions(tree, found, joints, likelihoods, goals))
+    scratch_rows = _place_scratch(fields, model, _Predictions(tree, found, joints, likelihoods, goals, own))
     ints, reals = plan.pack(fields, model.dtype)
     return CompiledModel(ints, reals, model.info, layout, scratch_rows)
 
@@ -84,7 +88,14 @@ def _refuse_gaps(model: Model) -> None:
         ("planner", model.planner, model.planner != "policies", '"policies"'),
         ("profile", model.profile, model.profile != "pymdp", '"pymdp"'),
         ("use_param_info_gain", True, model.use_param_info_gain, "False"),
-        ("learned", sorted(model.info.learned), bool(model.info.learned), "nothing"),
+        ("learn_C", model.learn_C, bool(model.learn_C), "nothing"),
+        ("learn_E", True, model.learn_E, "False"),
+        (
+            "inference_algo",
+            model.inference_algo,
+            bool(model.learn_A or model.learn_B or model.learn_D) and model.inference_algo != "fpi",
+            '"fpi" where something is learned',
+        ),
     )
     for field, value, is_gap, allowed in gaps:
         if is_gap:
@@ -118,7 +129,7 @@ class _Joints:
     @property
     def inference_rows(self) -> int:
         """Rows that inference needs beside those with names: for a factor's prediction, or for messages of a joint."""
-        needed = list(self.num_states)
+        needed = [*self.num_states, *(self.sizes[self.number[factors]] for factors in self.B)]
         for factors in set(self.A):
             prefixes = np.cumprod([self.num_states[f] for f in factors])[:-1]
             needed.append(2 * int(prefixes.sum()))
@@ -161,7 +172,9 @@ def _sizes(model: Model) -> dict[int, Any]:
         # Without a modality of several factors every sweep gives what the first gave: the exact posterior.
         plan.NUM_ITER: model.num_iter if coupled else 1,
         plan.TOTAL_STATES: sum(model.num_states),
+        plan.USE_UTILITY: model.use_utility,
         plan.USE_STATES_INFO_GAIN: model.use_states_info_gain,
+        plan.KEEP_ZEROS: model.keep_zeros,
         plan.INDUCTIVE: model.use_inductive,
         plan.STOCHASTIC: model.action_selection == "stochastic",
         plan.MARGINAL: model.sampling_mode == "marginal",
@@ -193,6 +206,7 @@ def _record(layout: RecordLayout) -> dict[int, Any]:
         plan.OBSERVATION_AT: layout.observation,
         plan.ACTION_AT: layout.action,
         plan.BELIEFS_AT: layout.beliefs,
+        plan.COUNTS_AT: layout.counts,
     }
 
 
@@ -202,17 +216,20 @@ class _Likelihoods:
     def __init__(self, model: Model, found: Forecast) -> None:
         self._tensors = []
         self._linear = []
-        self.contractions = []
-        self.times = [len(np.atleast_2d(preference)) for preference in model.C]
-        for tensor, preference, factors in zip(model.A, model.C, model.A_dependencies, strict=True):
+        self.contractions: list[Contraction | None] = []
+        self._preferences = [np.atleast_2d(preference) for preference in model.C]
+        self.times = [len(preference) for preference in self._preferences]
+        for tensor, preference, factors in zip(model.A, self._preferences, model.A_dependencies, strict=True):
             A = tensor.transpose([0, *(1 + position for position in np.argsort(factors))])
-            utility = np.tensordot(np.atleast_2d(preference), A, 1) * model.use_utility
+            utility = np.tensordot(preference, A, 1) * model.use_utility
             certainty = (A * _log_floor(A)).sum(axis=0) * model.use_states_info_gain
             # In the order of the parts of G.
             linear = np.stack([utility + certainty, utility, np.broadcast_to(certainty, utility.shape)])
             self._tensors.append(A)
             self._linear.append(linear)
-            self.contractions.append(contract(A, linear, tuple(sorted(factors)), found))
+            own = len(self.contractions) in model.learn_A
+            self.contractions.append(None if own else contract(A, linear, tuple(sorted(factors)), found))
+        self._own = model.learn_A
 
     def fields(self, joints: _Joints) -> dict[int, Any]:
         matrices = [tensor.reshape(len(tensor), -1) for tensor in self._tensors]
@@ -225,6 +242,8 @@ class _Likelihoods:
             plan.LINEAR_START: _starts([weight.size for weight in self._linear]),
             plan.LINEAR: np.concatenate([weight.reshape(-1) for weight in self._linear]),
             plan.PREFERENCE_TIMES: self.times,
+            plan.PREFERENCE_START: _starts([preference.size for preference in self._preferences]),
+            plan.PREFERENCES: np.concatenate([preference.reshape(-1) for preference in self._preferences]),
             plan.A_ROWS: rows,
             plan.A_COLUMNS: columns,
             plan.A_VALUES: values,
@@ -235,19 +254,27 @@ class _Likelihoods:
         none = np.zeros(0, dtype=np.int64)
         some = [contraction for contraction in self.contractions if contraction is not None]
         rows, columns, values, _ = _kept([[contraction.matrix] for contraction in some], dense=2.0)
-        counts = [
-            np.zeros(len(A), dtype=np.int64) if c is None else c.counts
-            for A, c in zip(self._tensors, self.contractions, strict=True)
-        ]
+        counts, states, widths = [], [none], []
+        for m, (A, contraction) in enumerate(zip(self._tensors, self.contractions, strict=True)):
+            joint = A[0].size
+            if contraction is not None:
+                counts.append(contraction.counts)
+                states.append(contraction.states)
+                widths.append(A.shape[1 + contraction.axis])
+            else:
+                own = m in self._own
+                counts.append(np.full(len(A), joint if own else 0))
+                states.append(np.tile(np.arange(joint), len(A) if own else 0))
+                widths.append(joint)
         return {
-            plan.GIVEN_KEPT: [-1 if c is None else c.kept for c in self.contractions],
+            plan.GIVEN_WIDTH: widths,
             plan.GIVEN_START: _starts([0 if c is None else len(c.matrix) for c in self.contractions]),
-            plan.GIVEN_COUNT: [0 if c is None else len(c.states) for c in self.contractions],
+            plan.GIVEN_COUNT: [int(count.sum()) for count in counts],
             plan.GIVEN_ROWS: rows,
             plan.GIVEN_COLUMNS: columns,
             plan.GIVEN_VALUES: values,
             plan.GIVEN_ENTRIES: [0, *np.cumsum(np.concatenate(counts))],
-            plan.GIVEN_STATES: np.concatenate([none, *(c.states for c in some)]),
+            plan.GIVEN_STATES: np.concatenate(states),
         }
 
 
@@ -270,6 +297,34 @@ def _transition_matrices(model: Model) -> list[NDArray[np.float64]]:
         axes = [len(factors) + 1, 0, *(1 + position for position in np.argsort(factors))]
         matrices.append(tensor.transpose(axes).reshape(tensor.shape[-1], tensor.shape[0], -1))
     return matrices
+
+
+def _unknown(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Transitions that have nothing in common: what agents learn may be anything."""
+    rng = np.random.default_rng(matrices.shape)
+    return np.moveaxis(rng.dirichlet(np.ones(matrices.shape[1]), (matrices.shape[0], matrices.shape[2])), 2, 1)
+
+
+def _learning(model: Model, own: dict[str, Learned]) -> dict[int, Any]:
+    tensors = model.tensors()
+
+    def starts(letter: str, count: int) -> list[int]:
+        return [own[f"{letter}{i}"].start if f"{letter}{i}" in own else -1 for i in range(count)]
+
+    zeros = np.zeros(0)
+    b_arrays = [array for name, array in own.items() if name.startswith("pB")]
+    b_start = b_arrays[0].start if b_arrays else 0
+    return {
+        plan.B_COUNTS_START: b_start,
+        plan.B_COUNTS_END: b_start + sum(array.size for array in b_arrays),
+        plan.INITIAL_TENSORS: np.concatenate([zeros, *(array.kept(tensors[name[1:]]) for name, array in own.items())]),
+        plan.NUM_COUNTS: sum(array.size for array in own.values()),
+        plan.INITIAL_COUNTS: np.concatenate([zeros, *(array.kept(tensors[name]) for name, array in own.items())]),
+        plan.OWN_A_COUNTS: starts("pA", len(model.num_obs)),
+        plan.OWN_B_COUNTS: starts("pB", len(model.num_states)),
+        plan.OWN_D_COUNTS: starts("pD", len(model.num_states)),
+        plan.RATES: [model.lr_pA, model.fr_pA, model.lr_pB, model.fr_pB, model.lr_pD, model.fr_pD],
+    }
 
 
 class _Goals:
@@ -316,13 +371,42 @@ class _Predictions:
     """What evaluates policies."""
 
     def __init__(
-        self, tree: PolicyTree, found: Forecast, joints: _Joints, likelihoods: _Likelihoods, goals: _Goals
+        self,
+        tree: PolicyTree,
+        found: Forecast,
+        joints: _Joints,
+        likelihoods: _Likelihoods,
+        goals: _Goals,
+        own: dict[str, Learned],
     ) -> None:
         self.joints = joints
         self._tree = tree
         self._found = found
         self._likelihoods = likelihoods
         self._goals = goals
+        self.own = own
+
+    def own_fields(self, first_row: int) -> tuple[dict[int, Any], int]:
+        """Where the agents' own A, B and D stand in scratch from `first_row` on, and how many rows they take."""
+        row = first_row
+        rows: dict[str, int] = {}
+        count_rows = [np.zeros(0, dtype=np.int64)]
+        for name, array in self.own.items():
+            rows[name] = row
+            count_rows.append(np.arange(row, row + array.size))
+            row += array.size
+            if name.startswith("pA"):
+                # After an own A stands what is linear, as after A'.
+                row += self._likelihoods.times[int(name[2:])] * (array.size // array.shape[0])
+        modalities, factors = range(len(self.joints.A)), range(len(self.joints.B))
+        self.own_rows = {m: rows[f"pA{m}"] for m in modalities if f"pA{m}" in rows}
+        fields = {
+            plan.OWN_A: [rows.get(f"pA{m}", -1) for m in modalities],
+            plan.OWN_B: [rows.get(f"pB{f}", -1) for f in factors],
+            plan.OWN_D: [rows.get(f"pD{f}", -1) for f in factors],
+            plan.COUNT_ROWS: np.concatenate(count_rows),
+        }
+        return fields, row - first_row
 
     def fields(self, first_row: int) -> tuple[dict[int, Any], int]:
         """The fields, and how many rows of scratch predictions take from `first_row` on."""
@@ -330,7 +414,8 @@ class _Predictions:
         singles = range(len(joints.num_states))
         blocks = Blocks(
             now={("belief", (f,)): joints.rows[f] for f in singles}
-            | {("joint", factors): joints.rows[j] for factors, j in joints.number.items() if len(factors) > 1},
+            | {("joint", factors): joints.rows[j] for factors, j in joints.number.items() if len(factors) > 1}
+            | {("own", (m,)): row for m, row in self.own_rows.items()},
             states=joints.num_states,
             state_start=joints.state_start,
             A_parents=joints.A,
@@ -367,6 +452,9 @@ def _place_scratch(fields: dict[int, Any], model: Model, predictions: _Predictio
     ):
         fields[name] = row
         row += rows
+    part, rows = predictions.own_fields(row)
+    fields.update(part)
+    row += rows
     fields[plan.PREDICTION_ROW] = row
     part, rows = predictions.fields(row)
     fields.update(part)

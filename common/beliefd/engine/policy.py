@@ -10,6 +10,7 @@ entropy of the predicted observations is linear in the beliefs, and comes with t
 
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
+from beliefd.engine.learning import prepare_own
 from beliefd.engine.plan import (
     ALL_PARTS,
     CONTRACT,
@@ -32,6 +33,8 @@ from beliefd.engine.tile import fill, predict_factor, weigh_rows
 @inline
 def evaluate_policies(ints, reals, work, part):
     """Set the score rows to a part of G of each policy, or all of it, given the beliefs of now and their joints."""
+    if ints[plan.NUM_COUNTS] > 0:
+        prepare_own(ints, reals, work, part)
     if ints[plan.INDUCTIVE]:
         _prepare_goals(ints, reals, work)
     _predict(ints, reals, work, part)
@@ -125,7 +128,7 @@ def _contract(ints, reals, work, first, m, part, target):
     pointer = ints[plan.GIVEN_ROWS] + ints[ints[plan.GIVEN_START] + m]
     columns, values = ints[plan.GIVEN_COLUMNS], ints[plan.GIVEN_VALUES]
     weigh_rows(ints, reals, work, target, entries, first, columns, values, pointer, 0)
-    states = ints[ints[plan.NUM_STATES] + ints[ints[plan.GIVEN_KEPT] + m]]
+    states = ints[ints[plan.GIVEN_WIDTH] + m]
     linear = ints[ints[plan.PREFERENCE_TIMES] + m] * states
     pointer += entries + part * linear
     weigh_rows(ints, reals, work, target + entries, linear, first, columns, values, pointer, 0)
@@ -133,11 +136,14 @@ def _contract(ints, reals, work, first, m, part, target):
 
 @inline
 def _value_given(ints, work, first, m, time, given, part, target):
-    """As `_value_modality`, with the beliefs of the kept factor from row `first` on, and A' from row `given` on."""
+    """As `_value_modality`, with A' from row `given` on and the beliefs of the factor that it keeps from `first` on.
+
+    Or the agent's own A, and its whole joint.
+    """
     if part > INFO_GAIN:
         fill(work, target, work.dtype.type(0))
         return
-    states = ints[ints[plan.NUM_STATES] + ints[ints[plan.GIVEN_KEPT] + m]]
+    states = ints[ints[plan.GIVEN_WIDTH] + m]
     linear = given + ints[ints[plan.GIVEN_COUNT] + m] + time * states
     add_row_products(work, target, -1, linear, 1, first, 1, states)
     if part == UTILITY or not ints[plan.USE_STATES_INFO_GAIN]:
@@ -156,7 +162,8 @@ def _prepare_goals(ints, reals, work):
     """Set the inductive rows: ln epsilon for each state that is not on the agent's path to its goal, else 0.
 
     The path: with n steps at the fewest from the likeliest state to the goal, the states from which n - 1 steps can
-    lead there. Where no number of steps does, nothing is on a path or off it. The likeliest is the first of those that tie.
+    lead there. Where no number of steps does, nothing is on a path or off it. Of states that tie the first is the
+    likeliest.
     """
     zero, off, tolerance = work.dtype.type(0), reals[ints[plan.LOG_EPSILON]], reals[ints[plan.TOLERANCE]]
     for f in range(ints[plan.NUM_FACTORS]):

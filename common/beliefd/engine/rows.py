@@ -336,3 +336,92 @@ def add_divergence(typing_context: Any, work: Any, target: Any, first: Any, refe
         return context.get_dummy_value()
 
     return signature, emit
+
+
+@intrinsic
+def normalise_rows(typing_context: Any, work: Any, first: Any, step: Any, count: Any) -> Any:
+    """Divide the rows first + i step, i < count, by their sum."""
+    signature = types.void(work, _i64, _i64, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, first, step, count = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+
+        def add(i: Any, sums: list[Any]) -> list[Any]:
+            row = scratch.load(builder.add(first, builder.mul(i, step)))
+            return [builder.fadd(a, b) for a, b in zip(sums, row, strict=True)]
+
+        totals = scratch.fold(count, scratch.zeros(), add)
+        shares = [builder.fdiv(scratch.math.constant(1.0), total) for total in totals]
+
+        def divide(i: Any, _: list[Any]) -> list[Any]:
+            row = builder.add(first, builder.mul(i, step))
+            scratch.store(row, [builder.fmul(x, s) for x, s in zip(scratch.load(row), shares, strict=True)])
+            return []
+
+        scratch.fold(count, [], divide)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def weigh_steps(
+    typing_context: Any, work: Any, target: Any, values: Any, at: Any, count: Any, first: Any, step: Any
+) -> Any:
+    """Target = sum over i < count of values[at + i] row[first + i step]."""
+    signature = types.void(work, _i64, values, _i64, _i64, _i64, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, target, values, at, count, first, step = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+
+        def add(i: Any, sums: list[Any]) -> list[Any]:
+            weight = scratch.spread(scratch.item(signature.args[2], values, builder.add(at, i)))
+            return scratch.add_products(sums, weight, scratch.load(builder.add(first, builder.mul(i, step))))
+
+        scratch.store(target, scratch.fold(count, scratch.zeros(), add))
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def add_weighed_logs(
+    typing_context: Any, work: Any, target: Any, weights: Any, first: Any, step: Any, count: Any
+) -> Any:
+    """Add to `target` the sum over i < count of row[weights + i] times the logarithm of row[first + i step]."""
+    signature = types.void(work, *[_i64] * 5)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, target, weights, first, step, count = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+
+        def add(i: Any, sums: list[Any]) -> list[Any]:
+            row = scratch.load(builder.add(first, builder.mul(i, step)))
+            logs = [scratch.math.log_floor(p) for p in row]
+            return scratch.add_products(sums, scratch.load(builder.add(weights, i)), logs)
+
+        scratch.store(target, scratch.fold(count, scratch.load(target), add))
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def add_negentropy(typing_context: Any, work: Any, target: Any, first: Any, step: Any, count: Any) -> Any:
+    """Add to `target` the sum over i < count of p ln p, where p = row[first + i step]."""
+    signature = types.void(work, *[_i64] * 4)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, target, first, step, count = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+
+        def add(i: Any, sums: list[Any]) -> list[Any]:
+            row = scratch.load(builder.add(first, builder.mul(i, step)))
+            return scratch.add_products(sums, row, [scratch.math.log_floor(p) for p in row])
+
+        scratch.store(target, scratch.fold(count, scratch.load(target), add))
+        return context.get_dummy_value()
+
+    return signature, emit

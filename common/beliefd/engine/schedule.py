@@ -47,7 +47,8 @@ class Blocks:
     Attributes
     ----------
     now : dict
-        First row of what exists before: ("belief", (f,)) and ("joint", beliefs of now).
+        First row of what exists before: ("belief", (f,)), ("joint", beliefs of now), and ("own", (m,)) of modalities
+        whose A is the agent's own.
     states : list of int
         Per factor.
     state_start : list of int
@@ -141,6 +142,9 @@ class _Writer:
         if key in self._done:
             return key
         factors, contraction = self._blocks.A_parents[modality], self._blocks.contractions[modality]
+        own: Key = ("own", (modality,))
+        if own in self._blocks.now:
+            return self._write(_Operation(VALUE_GIVEN, key, 1, (self._joint(factors, beliefs), own), (modality, time)))
         if contraction is None:
             return self._write(_Operation(VALUE, key, 1, (self._joint(factors, beliefs),), (modality, time)))
         of = dict(zip(factors, beliefs, strict=True))

@@ -10,7 +10,7 @@ depends on its place in the tile. `work` is the scratch, shape (rows, LANES), of
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
 from beliefd.engine.plan import LANES
-from beliefd.engine.rows import multiply_rows, weigh_four_rows, weigh_row, weigh_some_rows
+from beliefd.engine.rows import add_row_products, multiply_rows, weigh_four_rows, weigh_row, weigh_some_rows
 
 
 @inline
@@ -64,7 +64,12 @@ def multiply_joints(ints, work, mask):
 @inline
 def predict_factor(ints, reals, work, parents, target, factor, action):
     """Move one factor's beliefs: rows from `target` on become B(action) times the joint of its parents."""
-    states = ints[ints[plan.NUM_STATES] + factor]
+    states, own = ints[ints[plan.NUM_STATES] + factor], ints[ints[plan.OWN_B] + factor]
+    if own >= 0:
+        size = ints[ints[plan.JOINT_SIZE] + ints[ints[plan.B_JOINT] + factor]]
+        for s in range(states):
+            add_row_products(work, target + s, -1, own + (action * states + s) * size, 1, parents, 1, size)
+        return
     pointer = ints[plan.B_ROWS] + ints[ints[plan.B_START] + factor] + action * states
     width = ints[ints[plan.B_WIDTH] + factor]
     weigh_rows(ints, reals, work, target, states, parents, ints[plan.B_COLUMNS], ints[plan.B_VALUES], pointer, width)

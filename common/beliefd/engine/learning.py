@@ -1,0 +1,213 @@
+"""Learning: Dirichlet counts of an agent's own, from which its A, B and D are made at each step.
+
+After a step with observation o, beliefs q and, before it, beliefs q' and action u,
+
+    pA_m <- fr pA_m + lr o_m (x) q          pB_f(u) <- fr pB_f(u) + lr q_f (x) q'          pD_f <- fr pD_f + lr q_f
+
+the last only at the first step after a reset, the second only at the others. The probabilities are counts divided by
+the sum of their column. Friston et al. (2016), Active inference and learning, Neurosci. Biobehav. Rev. 68.
+
+The counts of an agent stand in its slots. In scratch they are rows like all others, one per count, as its own A, B and
+D: what is summed over rows of the model for agents that share it is summed over these here.
+"""
+
+# Numba types these functions by their arguments.
+# mypy: disable-error-code="no-untyped-def"
+
+from beliefd.engine import plan
+from beliefd.engine.jit import inline
+from beliefd.engine.layout import FLAG_MOVED
+from beliefd.engine.plan import INFO_GAIN, LANES, UTILITY
+from beliefd.engine.rows import add_negentropy, add_weighed_logs, normalise_rows, weigh_steps
+from beliefd.engine.tile import fill
+
+_INT32_BYTES = 4
+_BLOCK = 16
+"""Counts that are brought into rows at once: as many rows as stay in the cache while all lanes write to them."""
+
+
+@inline
+def load_own(ints, reals, work, lanes, read_slot, record, tick, int32s, records):
+    """Bring the counts of every lane into rows, and make them A, B and D. Until they are learned these are the model's.
+
+    `read_slot`, `record` and `tick` name rows of `lanes`.
+    """
+    counts_at = ints[plan.COUNTS_AT] // work.itemsize
+    for first in range(0, ints[plan.NUM_COUNTS], _BLOCK):
+        end = min(first + _BLOCK, ints[plan.NUM_COUNTS])
+        for lane in range(LANES):
+            row = lanes[record, lane]
+            at = lanes[read_slot, lane] // work.itemsize + counts_at
+            moved = int32s[row, (lanes[read_slot, lane] + ints[plan.FLAGS_AT]) // _INT32_BYTES] & FLAG_MOVED
+            for i in range(first, end):
+                target = ints[ints[plan.COUNT_ROWS] + i]
+                initial = lanes[tick, lane] == 1
+                if ints[plan.B_COUNTS_START] <= i and i < ints[plan.B_COUNTS_END]:
+                    initial |= moved == 0
+                work[target, lane] = reals[ints[plan.INITIAL_TENSORS] + i] if initial else records[row, at + i]
+    for m in range(ints[plan.NUM_MODALITIES]):
+        start = ints[ints[plan.OWN_A] + m]
+        if start >= 0:
+            size = ints[ints[plan.JOINT_SIZE] + ints[ints[plan.A_JOINT] + m]]
+            for k in range(start, start + size):
+                normalise_rows(work, k, size, ints[ints[plan.NUM_OBS] + m])
+    for f in range(ints[plan.NUM_FACTORS]):
+        start, states = ints[ints[plan.OWN_B] + f], ints[ints[plan.NUM_STATES] + f]
+        if start >= 0:
+            size = ints[ints[plan.JOINT_SIZE] + ints[ints[plan.B_JOINT] + f]]
+            for action in range(ints[ints[plan.NUM_MOVES] + f]):
+                for k in range(size):
+                    normalise_rows(work, start + action * states * size + k, size, states)
+        if ints[ints[plan.OWN_D] + f] >= 0:
+            normalise_rows(work, ints[ints[plan.OWN_D] + f], 1, states)
+
+
+@inline
+def hold_observation(ints, work, observed, distributions, items, m):
+    """Set the observation rows to modality m's observation as a distribution; to zeros where it is missing.
+
+    Arguments as `beliefd.engine.perception.observe` has them.
+    """
+    zero, one = work.dtype.type(0), work.dtype.type(1)
+    first, start = ints[plan.OBSERVATION_ROW], ints[ints[plan.OBS_START] + m]
+    for o in range(ints[ints[plan.NUM_OBS] + m]):
+        for lane in range(LANES):
+            seen = observed[m, lane]
+            work[first + o, lane] = distributions[items[lane], start + o] if seen == -2 else one if seen == o else zero
+
+
+@inline
+def observe_own(ints, work, observed, distributions, items, m, target):
+    """Add to rows from `target` on what modality m says, by each agent's own A."""
+    hold_observation(ints, work, observed, distributions, items, m)
+    size = ints[ints[plan.JOINT_SIZE] + ints[ints[plan.A_JOINT] + m]]
+    start, count = ints[ints[plan.OWN_A] + m], ints[ints[plan.NUM_OBS] + m]
+    for k in range(size):
+        add_weighed_logs(work, target + k, ints[plan.OBSERVATION_ROW], start + k, size, count)
+
+
+@inline
+def prepare_own(ints, reals, work, part):
+    """Set the rows with what is linear in beliefs, of one part of G, for every modality with an A of its own."""
+    if part > INFO_GAIN:
+        return
+    for m in range(ints[plan.NUM_MODALITIES]):
+        start = ints[ints[plan.OWN_A] + m]
+        if start < 0:
+            continue
+        count, size = ints[ints[plan.NUM_OBS] + m], ints[ints[plan.JOINT_SIZE] + ints[ints[plan.A_JOINT] + m]]
+        for time in range(ints[ints[plan.PREFERENCE_TIMES] + m]):
+            preference = ints[plan.PREFERENCES] + ints[ints[plan.PREFERENCE_START] + m] + time * count
+            for k in range(size):
+                target = start + (count + time) * size + k
+                if part != INFO_GAIN and ints[plan.USE_UTILITY]:
+                    weigh_steps(work, target, reals, preference, count, start + k, size)
+                else:
+                    fill(work, target, work.dtype.type(0))
+                if part != UTILITY and ints[plan.USE_STATES_INFO_GAIN]:
+                    add_negentropy(work, target, start + k, size, count)
+
+
+@inline
+def learn(
+    ints,
+    reals,
+    work,
+    lanes,
+    read_slot,
+    write_slot,
+    record,
+    tick,
+    fresh,
+    previous,
+    observed,
+    distributions,
+    items,
+    used,
+    records,
+):
+    """Write the counts after this step into the slots that are written.
+
+    `fresh` int32 (LANES,) and `previous` int32 (factors, LANES) as in `beliefd.engine.perception.predict_prior`.
+    """
+    counts_at = ints[plan.COUNTS_AT] // work.itemsize
+    for lane in range(used):
+        row = lanes[record, lane]
+        old = lanes[read_slot, lane] // work.itemsize + counts_at
+        new = lanes[write_slot, lane] // work.itemsize + counts_at
+        for i in range(ints[plan.NUM_COUNTS]):
+            before = reals[ints[plan.INITIAL_COUNTS] + i] if lanes[tick, lane] == 1 else records[row, old + i]
+            records[row, new + i] = before
+    for m in range(ints[plan.NUM_MODALITIES]):
+        if ints[ints[plan.OWN_A] + m] >= 0:
+            hold_observation(ints, work, observed, distributions, items, m)
+            for lane in range(used):
+                new = lanes[write_slot, lane] // work.itemsize + counts_at
+                _learn_likelihood(ints, reals, work, m, lane, lanes[record, lane], new, records)
+    for f in range(ints[plan.NUM_FACTORS]):
+        for lane in range(used):
+            row = lanes[record, lane]
+            new = lanes[write_slot, lane] // work.itemsize + counts_at
+            if ints[ints[plan.OWN_B] + f] >= 0:
+                beliefs = (lanes[read_slot, lane] + ints[plan.BELIEFS_AT]) // work.itemsize
+                moved = fresh[lane] == 0
+                _learn_transition(ints, reals, work, f, lane, row, new, beliefs, previous[f, lane], moved, records)
+            if ints[ints[plan.OWN_D] + f] >= 0 and fresh[lane] != 0:
+                _learn_start(ints, reals, work, f, lane, row, new, records)
+
+
+@inline
+def _learn_likelihood(ints, reals, work, m, lane, row, new, records):
+    zero, keep_zeros = work.dtype.type(0), ints[plan.KEEP_ZEROS]
+    joint = ints[ints[plan.A_JOINT] + m]
+    size, first = ints[ints[plan.JOINT_SIZE] + joint], ints[ints[plan.JOINT_ROW] + joint]
+    rate, kept = reals[ints[plan.RATES]], reals[ints[plan.RATES] + 1]
+    at = new + ints[ints[plan.OWN_A_COUNTS] + m]
+    for o in range(ints[ints[plan.NUM_OBS] + m]):
+        weight = rate * work[ints[plan.OBSERVATION_ROW] + o, lane]
+        if weight == zero and kept == 1:
+            continue
+        for k in range(size):
+            count = records[row, at + o * size + k]
+            grown = kept * count + weight * work[first + k, lane]
+            records[row, at + o * size + k] = kept * count if keep_zeros and count == zero else grown
+
+
+@inline
+def _learn_transition(ints, reals, work, f, lane, row, new, beliefs, action, moved, records):
+    zero, keep_zeros = work.dtype.type(0), ints[plan.KEEP_ZEROS]
+    joint = ints[ints[plan.B_JOINT] + f]
+    size, arity = ints[ints[plan.JOINT_SIZE] + joint], ints[ints[plan.JOINT_ARITY] + joint]
+    index = ints[plan.JOINT_INDEX] + ints[ints[plan.JOINT_INDEX_START] + joint]
+    states, first = ints[ints[plan.NUM_STATES] + f], ints[ints[plan.STATE_START] + f]
+    rate, kept = reals[ints[plan.RATES] + 2], reals[ints[plan.RATES] + 3]
+    at = new + ints[ints[plan.OWN_B_COUNTS] + f]
+    if not moved:
+        return
+    if kept != 1:
+        for i in range(at, at + ints[ints[plan.NUM_MOVES] + f] * states * size):
+            records[row, i] *= kept
+    at += action * states * size
+    spare = ints[plan.PREDICTION_ROW]
+    for k in range(size):
+        before = rate
+        for i in range(arity):
+            before *= records[row, beliefs + ints[index + k * arity + i]]
+        work[spare + k, lane] = before
+    for s in range(states):
+        now = work[first + s, lane]
+        for k in range(size):
+            count = records[row, at + s * size + k]
+            grown = count + now * work[spare + k, lane]
+            records[row, at + s * size + k] = count if keep_zeros and count == zero else grown
+
+
+@inline
+def _learn_start(ints, reals, work, f, lane, row, new, records):
+    zero, keep_zeros = work.dtype.type(0), ints[plan.KEEP_ZEROS]
+    rate, kept = reals[ints[plan.RATES] + 4], reals[ints[plan.RATES] + 5]
+    at, first = new + ints[ints[plan.OWN_D_COUNTS] + f], ints[ints[plan.STATE_START] + f]
+    for s in range(ints[ints[plan.NUM_STATES] + f]):
+        count = records[row, at + s]
+        grown = kept * count + rate * work[first + s, lane]
+        records[row, at + s] = kept * count if keep_zeros and count == zero else grown
