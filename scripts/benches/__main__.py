@@ -26,22 +26,24 @@ from benches.drawing import draw
 from benches.environments import versions_of
 from benches.lockstep import lockstep
 from benches.peers import PEERS
+from benches.profile import profile
 from benches.roof import roof
 from benches.roundtrip import round_trips
 from benches.saturation import saturation
 from benches.scaling import size_scaling, workers_scaling
 from benches.timing import rounded, without_raw
 from benches.workers import measure_workers
-from benches.works import WORKS
+from benches.works import GRID, WORKS
 from provenance import provenance
 
 WORKERS = 2
-FLIGHTS = (("tmaze-10000", 2), ("tmaze-100000", 2), ("grid5-1000", 4))
+FLIGHTS = ((WORKS["tmaze-10000"], 2), (WORKS["tmaze-100000"], 2), (GRID, 4))
 """Works, and how many populations of each are in flight."""
 CLIENTS = ((50, 1), (150, 1), (150, 150), (1_000, 1))
 """How many clients with an agent each, in how many populations."""
-ROOFS = ("grid5-1000", "grid10-100")
-SECTIONS = ("works", "flight", "one-agent", "clients", "scaling", "sizes", "roof", "analysis", "workers")
+ROOFS = (5, 10)
+"""Sides of grids whose sensor is dense."""
+SECTIONS = ("works", "flight", "one-agent", "clients", "scaling", "sizes", "roof", "profile", "analysis", "workers")
 
 SLOW = ("workers",)
 """Sections that a quick run leaves out unless they are asked for: they start and kill workers for a minute."""
@@ -102,8 +104,8 @@ def own_sections(client: Client, stack: Stack, works: list[str], quick: bool) ->
     return {
         "works": lambda: {name: lockstep(client, WORKS[name], WORKERS, short_s) for name in works},
         "flight": lambda: {
-            f"{name}-{populations}": saturation(client, WORKS[name], WORKERS, populations, long_s)
-            for name, populations in FLIGHTS
+            f"{work.name}-{populations}": saturation(client, work, WORKERS, populations, long_s)
+            for work, populations in FLIGHTS
         },
         "one-agent": lambda: round_trips(client, stack, 500 if quick else 20_000),
         "clients": lambda: [
@@ -112,7 +114,8 @@ def own_sections(client: Client, stack: Stack, works: list[str], quick: bool) ->
         ],
         "scaling": lambda: workers_scaling(client, long_s),
         "sizes": lambda: size_scaling(client, stack, sizes, short_s),
-        "roof": lambda: {name: roof(name, short_s) for name in ROOFS},
+        "roof": lambda: {f"grid{size}-dense": roof(size, short_s) for size in ROOFS},
+        "profile": lambda: profile(short_s),
         "analysis": lambda: analysis(client, stack, quick),
     }
 

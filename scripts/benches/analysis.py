@@ -1,4 +1,4 @@
-"""The table of FreeAgentics' analysis "Multiprocessing vs Threading", measured: T-maze agents in growing numbers.
+"""The table of FreeAgentics' analysis "Multiprocessing vs Threading", measured: agents in growing numbers.
 
 As threads, in a pool of processes with a Manager's dictionary, and served: in one call per tick, and by clients with an
 agent each.
@@ -25,6 +25,8 @@ from benches.works import WORKS, Work
 
 SIZES = (1, 10, 30, 50, 150, 1_000, 10_000)
 CLIENT_SIZES = (1, 50, 150)
+TMAZE, EXPLORER = WORKS["tmaze-10000"], WORKS["explorer-50"]
+"""A small agent in all numbers; and FreeAgentics' own kind, in the numbers of its targets."""
 _CPUS = os.cpu_count() or 1
 _MANY = 1_000_000
 """More rounds than anybody does before the time is over."""
@@ -39,19 +41,17 @@ def analysis(client: Client, stack: Stack, quick: bool) -> list[dict[str, Any]]:
     the agents and to have their first step, ``agent_steps_per_s`` counts the later ones.
     """
     limit_s = 0.3 if quick else 2.0
-    sizes = (1, 50, 1_000) if quick else SIZES
-    served = Peer("served", variables={"BELIEFD_ENDPOINT": stack.endpoint})
     rows: list[dict[str, Any]] = []
-    for means, peer in {"threads": PEERS["threads"], "pool": PEERS["pool"], "beliefd": served}.items():
-        mine = [row_of(means, peer, stack, agents, limit_s) for agents in sizes]
-        rows += with_efficiency(mine)
-    rows += with_efficiency([clients_row(client, stack, n, limit_s) for n in CLIENT_SIZES if n in sizes])
+    for work, sizes in ((TMAZE, (1, 50, 1_000) if quick else SIZES), (EXPLORER, CLIENT_SIZES)):
+        served = Peer("served", variables={"BELIEFD_ENDPOINT": stack.endpoint})
+        for means, peer in {"threads": PEERS["threads"], "pool": PEERS["pool"], "beliefd": served}.items():
+            rows += with_efficiency([row_of(means, peer, stack, work, agents, limit_s) for agents in sizes])
+        rows += with_efficiency([clients_row(client, stack, work, n, limit_s) for n in CLIENT_SIZES if n in sizes])
     return rows
 
 
-def row_of(means: str, peer: Peer, stack: Stack, agents: int, limit_s: float) -> dict[str, Any]:
+def row_of(means: str, peer: Peer, stack: Stack, work: Work, agents: int, limit_s: float) -> dict[str, Any]:
     """One row, of agents that a driver steps all together."""
-    work = WORKS["tmaze-10000"]
     model, history = material(work, agents)
     try:
         with tempfile.TemporaryDirectory(prefix="bd-") as folder, peer.start() as driver:
@@ -65,10 +65,11 @@ def row_of(means: str, peer: Peer, stack: Stack, agents: int, limit_s: float) ->
             cpu = cpu_used_s(before_s) / answer.get("wall_s", sum(answer["step_s"]))
             memory_kb = total_kb(pss_kb, family)
     except DriverFailed as error:
-        return {"means": means, "agents": agents, "skipped": f"failed: {error}"}
+        return {"work": work.name, "means": means, "agents": agents, "skipped": f"failed: {error}"}
     step_s = statistics.median(answer["step_s"])
     own_s = statistics.median(answer["compute_s"]) if "compute_s" in answer else kernel_s(work, agents, limit_s)
     return {
+        "work": work.name,
         "means": means,
         "agents": agents,
         "agent_steps_per_s": agents / step_s,
@@ -89,11 +90,12 @@ def kernel_s(work: Work, agents: int, limit_s: float) -> float:
         return statistics.median(walk.steps(limit_s / 4))
 
 
-def clients_row(client: Client, stack: Stack, clients: int, limit_s: float) -> dict[str, Any]:
+def clients_row(client: Client, stack: Stack, work: Work, clients: int, limit_s: float) -> dict[str, Any]:
     """One row, of agents with a client each."""
-    found = one_agent_clients(client, stack, clients, max(limit_s, 0.5), loaders=min(clients, _CPUS))
-    alone_s = kernel_s(WORKS["tmaze-10000"], 1, limit_s)
+    found = one_agent_clients(client, stack, clients, max(limit_s, 0.5), loaders=min(clients, _CPUS), make=work.make)
+    alone_s = kernel_s(work, 1, limit_s)
     return {
+        "work": work.name,
         "means": "beliefd, a client each",
         "agents": clients,
         "agent_steps_per_s": found["steps_per_s"],

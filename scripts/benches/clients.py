@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from beliefd.client import Client
+from beliefd.model import Model
 from beliefd.worlds import tmaze
 from beliefd_service.stack import Stack
 from benches.processes import cpu_s, cpu_used_s, pss_kb, stack_tree, total_kb
@@ -21,7 +23,13 @@ _LOADERS = 2
 
 
 def one_agent_clients(
-    client: Client, stack: Stack, clients: int, seconds: float, populations: int = 1, loaders: int = _LOADERS
+    client: Client,
+    stack: Stack,
+    clients: int,
+    seconds: float,
+    populations: int = 1,
+    loaders: int = _LOADERS,
+    make: Callable[[], Model] = tmaze,
 ) -> dict[str, Any]:
     """Steps per second of `clients` clients together, each with an agent, their agents in one population or in many.
 
@@ -29,7 +37,7 @@ def one_agent_clients(
     all processes, in CPUs and kB.
     """
     names = [fresh_name("clients") for _ in range(populations)]
-    made = [client.create_population(name, tmaze(), agents=clients // populations) for name in names]
+    made = [client.create_population(name, make(), agents=clients // populations) for name in names]
     agents = [(names[n % populations], n // populations) for n in range(clients)]
     given = [agents[first::loaders] for first in range(loaders)]
     processes = [start_loader(stack.endpoint, share, seconds) for share in given if share]

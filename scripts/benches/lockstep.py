@@ -13,6 +13,9 @@ from benches.served import Walk, fresh_name, material
 from benches.timing import in_turns, ratio
 from benches.works import Work
 
+_BLOCK = 10
+"""Calls through the broker before as many in this process: two simulators would not take turns call by call."""
+
 
 def lockstep(client: Client, work: Work, workers: int, limit_s: float) -> dict[str, Any]:
     """The rate through the broker and that of `Engine` with as many threads, in turns, from observations alone.
@@ -25,7 +28,7 @@ def lockstep(client: Client, work: Work, workers: int, limit_s: float) -> dict[s
         served, local = Walk(population, history, forced=False), Walk(engine, history, forced=False)
         for _ in range(10):
             np.testing.assert_array_equal(served.step().actions, local.step().actions)
-        served_s, local_s = in_turns([served.step, local.step], limit_s)
+        served_s, local_s = in_turns([served.step, local.step], limit_s, block=_BLOCK)
     population.drop()
     beyond_s = statistics.median(a - b for a, b in zip(served_s, local_s, strict=True))
     return {

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from benches.tables import number, times
+from benches.tables import EXPLORER, number, times
 from demos.colours import BLUE, BROWN, GREY, INK, ORANGE, PALE, RED, SKY
 
 _PROGRAMS = {
@@ -74,7 +74,8 @@ def agents_plot(report: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for means, (label, colour, mark, line) in _MEANS.items():
-        rows = [row for row in report["analysis"] if row["means"] == means and "skipped" not in row]
+        mazes = [row for row in report["analysis"] if row["work"] != EXPLORER and "skipped" not in row]
+        rows = [row for row in mazes if row["means"] == means]
         if not rows:
             continue
         agents = [row["agents"] for row in rows]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import statistics
 import subprocess
@@ -11,10 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from beliefd.engine import Engine
+from beliefd.engine import Engine, plan
+from beliefd.engine.plan import LANES
+from beliefd.engine.planner import compile_model
 from beliefd.model import Model
-from benches.served import Walk, material
-from benches.works import WORKS
+from beliefd.worlds import grid
+from benches.timing import repeated
+
+_AGENTS = 1_024
 
 _PROGRAM = """
 import sys, time
@@ -32,36 +35,50 @@ print(sorted(times)[len(times) // 2])
 """
 
 
-def roof(name: str, limit_s: float) -> dict[str, Any]:
-    """Multiply-adds per second of one thread of `Engine` in a work, and of one thread of sgemm on the same sizes.
+def roof(size: int, limit_s: float) -> dict[str, Any]:
+    """Multiply-adds per second of a whole step on one thread, and of one thread of sgemm on the same sizes.
 
-    The sizes are those of the dense product that evaluates policies: what is seen in each state, times the beliefs at
-    the nodes of the policy tree, for all agents.
+    The agents walk on a grid of `size` times `size` cells, whose sensor shows each cell with some probability as any
+    other: its likelihood is a dense matrix. The sizes of the product are those that evaluate policies: what is seen in
+    each state, times the distinct beliefs that policies lead to, for all agents. All else that a step does takes time
+    here and counts for nothing.
     """
-    model, history = material(WORKS[name])
-    agents = WORKS[name].agents
-    with Engine(model, agents=agents, threads=1) as engine:
-        walk = Walk(engine, history, forced=False)
-        walk.steps(limit_s / 4)
-        rate = agents / statistics.median(walk.steps(limit_s))
-    shape = (sum(model.num_obs), math.prod(model.num_states), policy_nodes(model) * agents)
-    achieved = rate * fma_per_agent_step(model)
-    best = sgemm_fma_per_s(*shape)
-    return {"fma_per_s": achieved, "sgemm_fma_per_s": best, "share": achieved / best, "sgemm_shape": list(shape)}
+    model = dense_grid(size)
+    compiled = compile_model(model)
+    values = operations(compiled.ints).count(plan.VALUE)
+    cells = size * size
+    observations = np.random.default_rng(0).integers(0, cells, (_AGENTS, 1))
+    with Engine(model, agents=_AGENTS, threads=1) as engine:
+        engine.step(observations)
+        times_s = repeated(lambda: engine.step(observations), limit_s, least=5)
+    achieved = _AGENTS * values * cells * cells / statistics.median(times_s)
+    best = sgemm_fma_per_s(cells, cells, values * LANES)
+    return {
+        "fma_per_s": achieved,
+        "sgemm_fma_per_s": best,
+        "share": achieved / best,
+        "sgemm_shape": [cells, cells, values * LANES],
+        "raw": {"step_s": times_s},
+    }
 
 
-def fma_per_agent_step(model: Model) -> float:
-    """Multiply-adds that the kernels do for a step of one agent.
+def dense_grid(size: int) -> Model:
+    """A grid whose sensor is off by some cells, more rarely the more they are."""
+    walk = grid(size)
+    rows, columns = np.divmod(np.arange(size * size), size)
+    distance = np.abs(rows[:, np.newaxis] - rows) + np.abs(columns[:, np.newaxis] - columns)
+    sensor = np.exp(-distance.astype(np.float64))
+    return Model(A=[sensor / sensor.sum(axis=0)], B=list(walk.B), C=list(walk.C), policy_len=walk.policy_len)
 
-    Counted: at every node of the policy tree, the entries of A that are not zero, each times the belief there.
-    """
-    return float(policy_nodes(model) * sum(np.count_nonzero(A) for A in model.A))
 
-
-def policy_nodes(model: Model) -> int:
-    """Nodes of the policy tree: policies that begin alike share them."""
-    depths = range(1, model.policy_len + 1)
-    return sum(len({tuple(policy[:depth].ravel().tolist()) for policy in model.policies}) for depth in depths)
+def operations(ints: Any) -> list[int]:
+    """The names of a plan's operations, of a model with one factor and one modality."""
+    lengths = {plan.MOVE: 5, plan.VALUE: 5}
+    at, names = int(ints[plan.OPERATIONS]), []
+    for _ in range(int(ints[plan.NUM_OPERATIONS])):
+        names.append(int(ints[at]))
+        at += lengths[names[-1]]
+    return names
 
 
 def sgemm_fma_per_s(rows: int, inner: int, columns: int) -> float:

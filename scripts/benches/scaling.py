@@ -15,15 +15,15 @@ from benches.processes import private_kb, stack_tree, total_kb
 from benches.saturation import Flight
 from benches.served import Walk, fresh_name, material
 from benches.timing import in_turns
-from benches.works import MAZE_MOVES, WORKS, Work
+from benches.works import GRID, MAZE_MOVES, Work
 
 
 def workers_scaling(client: Client, limit_s: float) -> dict[str, Any]:
-    """Two workers against one, each in a stack of its own, in turns, with four populations of grid5 in flight.
+    """Two workers against one, each in a stack of its own, in turns, with four populations of a grid in flight.
 
     `client` is that of the stack with two.
     """
-    work = WORKS["grid5-1000"]
+    work = GRID
     with (
         tempfile.TemporaryDirectory(prefix="bd-") as folder,
         Stack(Path(folder), workers=1) as single,
@@ -56,7 +56,7 @@ def size_scaling(client: Client, stack: Stack, sizes: list[int], limit_s: float)
             served, local = Walk(population, history, forced=False), Walk(engine, history, forced=False)
             served.step()
             local.step()
-            served_s, local_s = in_turns([served.step, local.step], limit_s, least=5)
+            served_s, local_s = in_turns([served.step, local.step], limit_s, least=5, block=2)
         after = memory(stack)
         info = next(found for found in client.populations() if found.uid == population.uid)
         population.drop()

@@ -13,6 +13,8 @@ _PEERS = {
     "ray": "Ray actors",
 }
 NOT_MEASURED = "-"
+EXPLORER = "explorer-50"
+"""The work of FreeAgentics' own kind of agent."""
 
 
 def peers_table(report: dict[str, Any]) -> str:
@@ -96,7 +98,12 @@ def _growth(report: dict[str, Any]) -> list[list[str]]:
         rows.append([f"an agent of {last['agents']:,}", f"{memory:.0f} bytes", f"{last['record_bytes']} in its record"])
     for name, roof in report.get("roof", {}).items():
         achieved = f"{roof['fma_per_s'] / 1e9:.1f} G multiply-adds/s"
-        rows.append([f"`{name}`: one core", achieved, f"{roof['share']:.0%} of sgemm of these sizes"])
+        rows.append([f"`{name}`: a whole step on one core", achieved, f"{roof['share']:.0%} of sgemm of these sizes"])
+    if profile := report.get("profile"):
+        shares = (
+            f"{profile['memory']:.0%} memory, {profile['logarithms_and_exponentials']:.0%} logarithms and exponentials"
+        )
+        rows.append(["a T-maze step on one core", f"{profile['step_ns']:.0f} ns an agent", shares])
     return rows
 
 
@@ -104,7 +111,7 @@ def analysis_table(report: dict[str, Any]) -> str:
     """The table of FreeAgentics' analysis."""
     rows = [
         [
-            row["means"],
+            row["means"] + (", grid explorers" if row["work"] == EXPLORER else ""),
             f"{row['agents']:,}",
             number(row["agent_steps_per_s"]),
             f"{row['efficiency']:.0%}" if row["efficiency"] < 10 else times(row["efficiency"]),
@@ -116,13 +123,15 @@ def analysis_table(report: dict[str, Any]) -> str:
         for row in report.get("analysis", [])
         if "skipped" not in row
     ]
-    heads = ["T-maze agents as", "agents", "agent-steps/s", "of the rate of one", "CPU", "memory an agent"]
+    heads = ["agents (of the T-maze) as", "agents", "agent-steps/s", "of the rate of one", "CPU", "memory an agent"]
     return table([*heads, "communication", "cold"], rows)
 
 
 def origin_table(report: dict[str, Any]) -> str:
     """The claims of that analysis beside what was measured."""
-    rows = {(row["means"], row["agents"]): row for row in report.get("analysis", []) if "skipped" not in row}
+    measured = [row for row in report.get("analysis", []) if "skipped" not in row]
+    own = {(row["means"], row["agents"]): row for row in measured if row["work"] == EXPLORER}
+    rows = {(row["means"], row["agents"]): row for row in measured if row["work"] != EXPLORER}
     threads, pool = rows.get(("threads", 50)), rows.get(("pool", 50))
     many, one_call = rows.get(("beliefd", 10_000)), rows.get(("beliefd", 50))
     lines = []
@@ -138,13 +147,13 @@ def origin_table(report: dict[str, Any]) -> str:
             ]
         )
         for clients in (50, 150):
-            if served := rows.get(("beliefd, a client each", clients)):
-                basis = rows.get(("threads", clients), threads)["agent_steps_per_s"]
-                pools = rows.get(("pool", clients), pool)["agent_steps_per_s"]
+            if served := own.get(("beliefd, a client each", clients)):
+                basis = own[("threads", clients)]["agent_steps_per_s"]
+                pools = own[("pool", clients)]["agent_steps_per_s"]
                 rate = served["agent_steps_per_s"]
                 lines.append(
                     [
-                        f"{clients} agents, beliefd with a client each",
+                        f"{clients} of its grid explorers, beliefd with a client each",
                         "",
                         f"{times(rate / basis)} the rate of threads, {times(rate / pools)} that of the pool",
                     ]

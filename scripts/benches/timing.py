@@ -27,15 +27,23 @@ def repeated(call: Callable[[], object], limit_s: float, least: int = 1, most: i
     return times_s
 
 
-def in_turns(calls: Sequence[Callable[[], object]], limit_s: float, least: int = 10) -> list[list[float]]:
-    """Seconds of several calls made in turns, until `limit_s` are over: one list per call, all of one length."""
+def in_turns(
+    calls: Sequence[Callable[[], object]], limit_s: float, least: int = 10, block: int = 1
+) -> list[list[float]]:
+    """Seconds of several calls made in turns, until `limit_s` are over: one list per call, all of one length.
+
+    A turn is `block` calls after one warm-up, so that each kind of call works as it does alone: with its own data in
+    the caches, and its own processes awake.
+    """
     times_s: list[list[float]] = [[] for _ in calls]
     started_s = time.perf_counter()
     for done in itertools.count():
-        if done >= least and time.perf_counter() - started_s >= limit_s:
+        if done * block >= least and time.perf_counter() - started_s >= limit_s:
             return times_s
         for kept, call in zip(times_s, calls, strict=True):
-            kept.append(timed(call))
+            if block > 1:
+                call()
+            kept += [timed(call) for _ in range(block)]
     raise AssertionError("unreachable")
 
 

@@ -28,7 +28,7 @@ def entry(work: str, ratio: float | None, theirs: float = 100.0) -> dict[str, An
 
 def row(means: str, agents: int, rate: float, **fields: Any) -> dict[str, Any]:
     given = {"efficiency": 0.5, "cpu": 0.5, "memory_mb_per_agent": 2.0, "communication_us": 5.0, "cold_s": 0.1}
-    return {"means": means, "agents": agents, "agent_steps_per_s": rate, **given, **fields}
+    return {"work": "tmaze-10000", "means": means, "agents": agents, "agent_steps_per_s": rate, **given, **fields}
 
 
 def report() -> dict[str, Any]:
@@ -50,8 +50,10 @@ def report() -> dict[str, Any]:
             row("pool", 50, 3_200.0, communication_us=300.0, memory_mb_per_agent=1.6),
             row("beliefd", 50, 60_000.0),
             row("beliefd", 10_000, 3_200_000.0, communication_us=0.2),
-            row("beliefd, a client each", 50, 64_000.0, cold_s=None),
-            {"means": "pool", "agents": 10_000, "skipped": "failed"},
+            row("threads", 50, 1_600.0, work="explorer-50"),
+            row("pool", 50, 320.0, work="explorer-50"),
+            row("beliefd, a client each", 50, 6_400.0, cold_s=None, work="explorer-50"),
+            {"work": "tmaze-10000", "means": "pool", "agents": 10_000, "skipped": "failed"},
         ],
     }
 
@@ -72,7 +74,7 @@ def test_what_was_not_measured_has_no_row() -> None:
     assert "clients" not in text
     assert served_table({"peers": {}}) == peers_table({"peers": {}}) == ""
     assert "10,000 | 3.2 M" in analysis_table(report())
-    assert len(analysis_table(report()).splitlines()) == 2 + 6
+    assert len(analysis_table(report()).splitlines()) == 2 + 8
 
 
 def test_the_claims_of_the_analysis_stand_beside_what_was_measured() -> None:

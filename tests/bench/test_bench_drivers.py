@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beliefd.engine import Engine
+from beliefd.engine import Engine, plan
+from beliefd.engine.planner import compile_model
 from beliefd.model import Model
 from beliefd.worlds import cue_chaining, tmaze
 from benches.driver import Driver, DriverFailed
 from benches.drivers.given import Given, save_given
 from benches.history import History, drawn_history
-from benches.roof import fma_per_agent_step, policy_nodes
+from benches.roof import dense_grid, operations
 from benches.served import Walk
 from benches.works import MAZE_MOVES, WORKS
 from naive import NaiveAgent
@@ -93,7 +94,9 @@ def test_a_forced_walk_begins_anew_with_its_first_tick() -> None:
             assert tuple(first[tick, number]) in step.ties
 
 
-def test_multiply_adds_are_counted_over_the_tree_of_policies() -> None:
-    model = tmaze()
-    assert policy_nodes(model) == 4 + 16
-    assert fma_per_agent_step(model) == 20 * (4 + 12 + 16)
+def test_multiply_adds_are_counted_over_what_is_predicted() -> None:
+    model = dense_grid(5)
+    assert (model.A[0] > 0.0).all()
+    names = operations(compile_model(model).ints)
+    # Three steps on a grid of five cells lead to 44 beliefs beside those of now, and each is valued.
+    assert (names.count(plan.MOVE), names.count(plan.VALUE)) == (44, 45)

@@ -28,6 +28,13 @@ def test_calls_are_made_in_turns_and_as_often() -> None:
     assert len(first) == len(second) == 3
 
 
+def test_a_turn_may_be_a_block_of_calls_after_one_that_does_not_count() -> None:
+    made: list[str] = []
+    first, second = in_turns([lambda: made.append("a"), lambda: made.append("b")], limit_s=0.0, least=3, block=2)
+    assert made == ["a", "a", "a", "b", "b", "b"] * 2
+    assert len(first) == len(second) == 4
+
+
 def test_repeated_calls_end_with_their_time_but_are_made_at_least_so_often() -> None:
     assert len(repeated(lambda: None, limit_s=0.0, least=4)) == 4
     assert len(repeated(lambda: None, limit_s=60.0, most=5)) == 5
