@@ -144,16 +144,20 @@ def smoothed(model: Model, filtered: list[Beliefs], actions: Actions) -> tuple[l
     """The beliefs of every step given all observations of the window, and the joints of neighbours.
 
     Backward from the last step: joint_t[s', s] = B[s', s] q_t[s] / (B q_t)[s'] smooth_{t+1}[s'], and
-    smooth_t[s] = sum over s' of it. Every factor depends on itself alone.
+    smooth_t[s] = sum over s' of it. Every factor depends on itself alone. What cannot be reached, B q_t = 0, adds
+    nothing. "exact" has a floor under B q_t, and makes up for what is lost by it: there smooth_t is normalised.
     """
+    exact = model.inference_algo == "exact"
     smooth = [filtered[-1]]
     joints: list[Beliefs] = []
     for q, action in zip(reversed(filtered[:-1]), reversed(actions), strict=True):
         joint = []
         for f, q_f in enumerate(q):
             B = transition(model, f, action)
-            reached = np.maximum(B @ q_f, FLOOR)
+            reached = B @ q_f
+            reached = np.maximum(reached, FLOOR) if exact else np.where(reached == 0.0, FLOOR, reached)
             joint.append(B * q_f * (smooth[0][f] / reached)[:, np.newaxis])
-        smooth.insert(0, [j.sum(axis=0) for j in joint])
+        left = [j.sum(axis=0) for j in joint]
+        smooth.insert(0, [s / s.sum() for s in left] if exact else left)
         joints.insert(0, joint)
     return smooth, joints

@@ -75,7 +75,9 @@ def smoother(algo: str) -> Maker:
         one = algo == "exact"
         while len((model := plain(rng, sharp, n, coupled=False)).B) > 1 and one:
             pass
-        return learner(rng, changed(model, inference_algo=algo, inference_horizon=4))
+        # pymdp's floor under a mean makes what cannot be reached reachable, and smoothing divides by that: so no zeros.
+        pB = [rng.uniform(1.0, 4.0, B.shape) for B in model.B]
+        return learner(rng, changed(model, inference_algo=algo, inference_horizon=4, keep_zeros=False), pB=pB)
 
     return make
 
