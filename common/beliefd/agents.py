@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from beliefd_proto import ModelInfo
+from beliefd.wire import id_arrays
+from beliefd_proto import Arrays, ModelInfo
 from beliefd_proto.errors import InvalidArgument, UnknownAgent
 
 Rows = slice | NDArray[np.int64]
@@ -57,6 +58,33 @@ def agent_rows(agents: Any, live: NDArray[np.int64], numbers: Mapping[str, int] 
             at = int(np.setdiff1d(np.arange(len(rows)), first)[0])
             raise InvalidArgument("an agent is named twice", field="agents", index=(at,), value=int(rows[at]))
     return rows
+
+
+def new_ids(agent_ids: Any) -> Arrays:
+    """The ids of new agents, as they travel; nothing where `agent_ids` is None.
+
+    Raises
+    ------
+    InvalidArgument
+    """
+    if agent_ids is None:
+        return {}
+    if isinstance(agent_ids, np.ndarray):
+        agent_ids = agent_ids.tolist()
+    if isinstance(agent_ids, str | bytes) or not isinstance(agent_ids, Sequence):
+        raise InvalidArgument(
+            "ids come as a list", field="agent_ids", value=type(agent_ids).__name__, allowed="a sequence of str"
+        )
+    for i, name in enumerate(agent_ids):
+        if not isinstance(name, str):
+            raise InvalidArgument("an id is text", field="agent_ids", index=(i,), value=name, allowed="str")
+    try:
+        return id_arrays(agent_ids)
+    except UnicodeEncodeError as error:
+        at = agent_ids.index(error.object)
+        raise InvalidArgument(
+            "an id is to be encoded as UTF-8", field="agent_ids", index=(at,), value=error.object, allowed="str"
+        ) from None
 
 
 def compact(rows: NDArray[np.int64]) -> Rows:

@@ -15,6 +15,7 @@ from types import TracebackType
 import msgspec
 import zmq
 
+from beliefd.agents import new_ids
 from beliefd.call import checked_header, deadline_after
 from beliefd.model import Model
 from beliefd.population import Population
@@ -139,19 +140,18 @@ class Client:
         """
         if agents is None and agent_ids is None:
             raise InvalidArgument("say how many agents, or their ids", field="agents", allowed="1 or more")
-        count = len(agent_ids) if agents is None and agent_ids is not None else agents
+        ids = new_ids(agent_ids)
         header = checked_header(
             m.Create,
             name=name,
             spec=msgspec.msgpack.encode(model.spec()),
             hash=model.hash,
-            agents=count,
+            agents=len(ids["id_ends"]) if agents is None else agents,
             seed=seed,
             durability=durability,
             exist_ok=exist_ok,
-            agent_ids=None if agent_ids is None else tuple(agent_ids),
         )
-        answer = self.request(Command.CREATE, header, model.tensors(), timeout_s)
+        answer = self.request(Command.CREATE, header, {**model.tensors(), **ids}, timeout_s)
         return Population(self, answer)
 
     def population(self, name: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> Population:
@@ -218,10 +218,7 @@ class Client:
 
     def send(self, pending: Pending) -> None:
         """Hand a request to the session. Somebody has to drive."""
-        header = pending.header
         frame_bytes = max([a.nbytes for a in pending.arrays.values()], default=0)
-        if isinstance(header, (m.Create, m.AddAgents)) and header.agent_ids is not None:
-            frame_bytes = max(frame_bytes, sum(len(name.encode()) + 5 for name in header.agent_ids))
         if frame_bytes > self.limits.frame_bytes:
             raise InvalidArgument(
                 "one array, or the list of ids, is larger than the broker takes in a frame",

@@ -11,13 +11,13 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from beliefd.agents import Rows, agent_rows, compact, executed_array, reset_array
+from beliefd.agents import Rows, agent_rows, compact, executed_array, new_ids, reset_array
 from beliefd.call import Call, Chunk, checked_header, deadline_after, read_call, step_call, want_bits
 from beliefd.model import Model
 from beliefd.observations import canonical, wire_dtype
 from beliefd.session import Pending
 from beliefd.step import Reading, Step
-from beliefd.wire import observation_arrays
+from beliefd.wire import ids_from, observation_arrays
 from beliefd_proto import Applied, Command, Message, ModelInfo
 from beliefd_proto import messages as m
 from beliefd_proto.errors import BeliefdError, InvalidArgument
@@ -218,19 +218,15 @@ class Population:
         """Add agents while the population runs; returns their numbers. Numbers are never used twice."""
         if count is None and agent_ids is None:
             raise InvalidArgument("say how many agents, or their ids", field="count", allowed="1 or more")
-        answer = self._request(
-            Command.ADD_AGENTS,
-            m.AddAgents,
-            timeout_s,
-            count=len(agent_ids) if count is None and agent_ids is not None else count,
-            agent_ids=None if agent_ids is None else tuple(agent_ids),
-        )
+        arrays = new_ids(agent_ids)
+        count = len(arrays["id_ends"]) if count is None else count
+        answer = self._request(Command.ADD_AGENTS, m.AddAgents, timeout_s, count=count, arrays=arrays)
         assert isinstance(answer.header, m.Agents)
         first, rows = answer.header.first, answer.header.first + answer.header.count
         added = np.arange(first, rows)
         with self._lock:
             if not len(self.agents) or self.agents[-1] < first:  # else a refresh has seen them
-                ids = None if self.agent_ids is None else (*self.agent_ids, *(agent_ids or ()))
+                ids = None if self.agent_ids is None else (*self.agent_ids, *(ids_from(arrays) or ()))
                 self._set_members(np.concatenate([self.agents, added]), ids, rows)
         return added
 
@@ -261,7 +257,7 @@ class Population:
     def _adopt(self, attached: Message) -> None:
         header = attached.header
         assert isinstance(header, m.Population)
-        ranges = attached.arrays["members"]
+        ranges, ids = attached.arrays["members"], ids_from(attached.arrays)
         agents = np.concatenate([np.arange(a, b) for a, b in ranges] or [np.zeros(0, np.int64)])
         with self._lock:
             self.name = header.info.name
@@ -269,7 +265,7 @@ class Population:
             self.info: ModelInfo = header.info.model
             self.seed = header.info.seed
             self.durability = header.info.durability
-            self._set_members(agents, header.agent_ids, header.info.rows)
+            self._set_members(agents, ids, header.info.rows)
 
     def _set_members(self, agents: NDArray[np.int64], agent_ids: tuple[str, ...] | None, rows: int) -> None:
         """Take over who lives. The lock is held."""

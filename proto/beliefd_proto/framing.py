@@ -21,18 +21,34 @@ from numpy.typing import NDArray
 
 from beliefd_proto.commands import Command
 from beliefd_proto.errors import BeliefdError, MalformedMessage, VersionMismatch
-from beliefd_proto.messages import HEADERS, PROTOCOL_VERSION, Array, Header
+from beliefd_proto.messages import (
+    HEADERS,
+    MAX_REQUEST_HEADER_BYTES,
+    PROTOCOL_VERSION,
+    Array,
+    Header,
+    Request,
+    RequestId,
+)
 
 MAGIC = b"bd"
 DTYPES = {name: np.dtype(name) for name in ("|i1", "<i2", "<i4", "<i8", "|u1", "<u4", "<u8", "<f4", "<f8")}
-MAX_ARRAYS = 256
 PREAMBLE_BYTES = 4
 
 Arrays = dict[str, NDArray[Any]]
 
+
+class _Identified(msgspec.Struct):
+    """The one field of a header that an answer needs; a decoder steps over the others without building them."""
+
+    id: RequestId
+
+
 _encoder = msgspec.msgpack.Encoder()
 _preambles = {command: MAGIC + bytes([PROTOCOL_VERSION, command]) for command in Command}
+_id_decoder = msgspec.msgpack.Decoder(_Identified)
 _decoders = {_preambles[command]: (command, msgspec.msgpack.Decoder(header)) for command, header in HEADERS.items()}
+_requests = frozenset(command for command, header in HEADERS.items() if issubclass(header, Request))
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -76,6 +92,14 @@ def decode(frames: Sequence[Any]) -> Message:
     if found is None:
         raise _not_ours(bytes(first[:8]))
     command, decoder = found
+    # Before anything is built of it: a decoded header is many times as large as its bytes.
+    if len(first) > PREAMBLE_BYTES + MAX_REQUEST_HEADER_BYTES and command in _requests:
+        raise MalformedMessage(
+            f"the header of {command.name} is too long",
+            field="header",
+            value=f"{len(first) - PREAMBLE_BYTES} bytes",
+            allowed=f"{MAX_REQUEST_HEADER_BYTES} bytes",
+        )
     try:
         header = decoder.decode(memoryview(first)[PREAMBLE_BYTES:])
     except (msgspec.MsgspecError, ValueError, RecursionError, UnicodeDecodeError) as error:
@@ -102,8 +126,7 @@ def _not_ours(first: bytes) -> BeliefdError:
 def request_id(frames: Sequence[Any]) -> bytes:
     """The request id in a message that could not be decoded, so that its error finds its way; zeros if it has none."""
     try:
-        found = msgspec.msgpack.decode(memoryview(frames[0])[PREAMBLE_BYTES:])["id"]
-        return found if isinstance(found, bytes) and len(found) == 16 else bytes(16)
+        return _id_decoder.decode(memoryview(frames[0])[PREAMBLE_BYTES:]).id
     except Exception:  # whatever a stranger sent: the caller answers with an error of its own
         return bytes(16)
 
@@ -111,12 +134,12 @@ def request_id(frames: Sequence[Any]) -> bytes:
 def _views(described: tuple[Array, ...], frames: Sequence[Any]) -> Arrays:
     if not described and not frames:
         return {}
-    if len(described) != len(frames) or len(described) > MAX_ARRAYS:
+    if len(described) != len(frames):
         raise MalformedMessage(
-            "the header describes another number of arrays than there are frames",
+            f"the header describes {len(described)} arrays, another number than there are frames after it",
             field="arrays",
-            value=len(described),
-            allowed=f"{min(len(frames), MAX_ARRAYS)}",
+            value=len(frames),
+            allowed=f"{len(described)}",
         )
     views: Arrays = {}
     for i, (array, frame) in enumerate(zip(described, frames, strict=True)):

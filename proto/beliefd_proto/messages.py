@@ -25,20 +25,25 @@ Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=86_400_000)]
 Dimension = Annotated[int, msgspec.Meta(ge=0, le=2**32)]
 Shape = Annotated[tuple[Dimension, ...], msgspec.Meta(max_length=34)]
 Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Text = Annotated[str, msgspec.Meta(max_length=200)]
+
+MAX_ARRAYS = 256
+MAX_REQUEST_HEADER_BYTES = 2 * 2**20
+"""Whatever can be long travels as an array: the longest header that makes sense is a CREATE with a large spec."""
 
 
 class Array(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Names the raw frame that carries an array: the i-th `Array` of a header describes the i-th frame after it."""
 
-    name: str
-    dtype: str
+    name: Text
+    dtype: Text
     shape: Shape
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """What every header has."""
 
-    arrays: tuple[Array, ...] = ()
+    arrays: Annotated[tuple[Array, ...], msgspec.Meta(max_length=MAX_ARRAYS)] = ()
 
 
 class Request(Header, frozen=True, kw_only=True):
@@ -55,14 +60,15 @@ class Request(Header, frozen=True, kw_only=True):
 
 class Hello(Request, frozen=True, kw_only=True):
     session: RequestId
-    versions: tuple[int, ...]
-    client: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    versions: Annotated[tuple[int, ...], msgspec.Meta(max_length=256)]
+    client: Text = ""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the broker accepts. A client checks against these before it sends."""
 
     frame_bytes: int = 64 * 2**20
+    header_bytes: int = MAX_REQUEST_HEADER_BYTES
     chunk_agents: int = 65_536
     population_agents: int = 2**26
     populations: int = 4096
@@ -90,16 +96,18 @@ class Pong(Header, frozen=True, kw_only=True):
 
 
 class Create(Request, frozen=True, kw_only=True):
-    """Makes a population. The arrays are the model's tensors, `spec` the rest of the model, in MessagePack."""
+    """Makes a population. The arrays are the model's tensors, `spec` the rest of the model, in MessagePack.
+
+    Where the agents have ids, the arrays `id_bytes` and `id_ends` hold them.
+    """
 
     name: Name
-    spec: bytes
-    hash: str
+    spec: Annotated[bytes, msgspec.Meta(max_length=2**20)]
+    hash: Text
     agents: Count
     seed: Seed
-    durability: str = "process"
+    durability: Text = "process"
     exist_ok: bool = False
-    agent_ids: tuple[str, ...] | None = None
 
 
 class Attach(Request, frozen=True, kw_only=True):
@@ -115,9 +123,10 @@ class Drop(Request, frozen=True, kw_only=True):
 
 
 class AddAgents(Request, frozen=True, kw_only=True):
+    """The arrays `id_bytes` and `id_ends` hold the ids of the new agents, where the population has ids."""
+
     population: Uid
     count: Count
-    agent_ids: tuple[str, ...] | None = None
 
 
 class RemoveAgents(Request, frozen=True, kw_only=True):
@@ -174,11 +183,13 @@ class PopulationInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 class Population(Header, frozen=True, kw_only=True):
-    """Answers CREATE and ATTACH. The array `members` holds the live agents as (start, stop) ranges, int64 (k, 2)."""
+    """Answers CREATE and ATTACH. The array `members` holds the live agents as (start, stop) ranges, int64 (k, 2).
+
+    The arrays `id_bytes` and `id_ends` hold their ids, where they have some.
+    """
 
     id: RequestId
     info: PopulationInfo
-    agent_ids: tuple[str, ...] | None = None
     credits: int = 0
 
 
@@ -331,7 +342,6 @@ class Result(Header, frozen=True, kw_only=True):
     info: PopulationInfo | None = None
     first: int = 0
     count: int = 0
-    agent_ids: tuple[str, ...] | None = None
     spec: bytes = b""
     telemetry: Telemetry | None = None
     cpu_s: float = 0.0

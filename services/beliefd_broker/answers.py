@@ -23,8 +23,8 @@ _CONFLICTS: dict[int, tuple[type[TickConflict], str]] = {
 
 def population(request: bytes, found: Population, credits: int) -> Answer:
     """The answer to CREATE and ATTACH."""
-    header = m.Population(id=request, info=found.info, agent_ids=found.agent_ids, credits=credits)
-    return Command.POPULATION, header, {"members": found.live_ranges}
+    header = m.Population(id=request, info=found.info, credits=credits)
+    return Command.POPULATION, header, {"members": found.live_ranges, **found.id_arrays}
 
 
 def chunk(ended: Chunk, credits: int) -> Answer:

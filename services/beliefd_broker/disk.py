@@ -9,6 +9,7 @@ from pathlib import Path
 
 from beliefd.engine.manifest import read_manifest
 from beliefd.engine.store import storage_errors
+from beliefd.wire import id_arrays
 from beliefd_broker.population import Population
 from beliefd_proto.errors import BeliefdError, CorruptStore
 from beliefd_service.logging import Logger
@@ -56,7 +57,7 @@ def load_populations(settings: Settings, logger: Logger) -> Iterator[Population]
             logger.exception("population_not_readable", folder=folder.name)
             continue
         info = population_info(manifest, members, quarantined=(folder / _QUARANTINE).exists())
-        yield Population(info, members.ranges, members.ids)
+        yield Population(info, members.ranges, {} if members.ids is None else id_arrays(members.ids))
 
 
 def clear_leftovers(settings: Settings) -> None:

@@ -42,7 +42,7 @@ class Broker:
         self._limits = Limits()
         self._context = zmq.Context()
         self._clients = self._router([f"ipc://{settings.client_socket}", settings.endpoint])
-        self._workers = self._router([f"ipc://{settings.worker_socket}"], handover=True)
+        self._workers = self._router([f"ipc://{settings.worker_socket}"], of_workers=True)
         self._client_outbox = Outbox(self._clients)
         self._worker_outbox = Outbox(self._workers)
         self._ring = RingWriter(settings.events)
@@ -191,11 +191,12 @@ class Broker:
     def _survivor_died(self, identity: ProcessIdentity) -> Callable[[], None]:
         return lambda: self._core.workforce.settle_died(identity)
 
-    def _router(self, endpoints: list[str], handover: bool = False) -> zmq.Socket[bytes]:
+    def _router(self, endpoints: list[str], of_workers: bool = False) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        socket.setsockopt(zmq.ROUTER_HANDOVER, int(handover))
-        socket.setsockopt(zmq.MAXMSGSIZE, self._limits.frame_bytes)
+        socket.setsockopt(zmq.ROUTER_HANDOVER, int(of_workers))
+        if not of_workers:  # a worker checks what it will have to tell before it changes anything
+            socket.setsockopt(zmq.MAXMSGSIZE, self._limits.frame_bytes)
         socket.setsockopt(zmq.SNDHWM, CREDITS)  # who honours its credits never has more to take
         socket.setsockopt(zmq.LINGER, 200)
         for endpoint in endpoints:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from beliefd_proto import Arrays
 from beliefd_proto.messages import PopulationInfo, Telemetry
 from beliefd_proto.model_info import ModelInfo
 from beliefd_service.events import PopulationTelemetry
@@ -26,6 +27,8 @@ class Population:
     Attributes
     ----------
     info : PopulationInfo
+    id_arrays : dict of str to ndarray
+        The ids of the live agents as they travel; empty where they have none.
     live, busy : ndarray of bool, shape (rows,)
         Which agents exist; which are in the hands of an admitted request.
     exclusive : bool
@@ -36,7 +39,7 @@ class Population:
         The names that arrays of a step may have.
     """
 
-    def __init__(self, info: PopulationInfo, live_ranges: NDArray[np.int64], agent_ids: tuple[str, ...] | None) -> None:
+    def __init__(self, info: PopulationInfo, live_ranges: NDArray[np.int64], id_arrays: Arrays) -> None:
         self.info = info
         self.busy = np.zeros(info.rows, np.bool_)
         self.busy_agents = 0
@@ -50,13 +53,13 @@ class Population:
         self._row_bytes: dict[int, int] = {}
         distributions = (f"distribution{m}" for m in range(info.model.num_modalities))
         self.step_arrays = frozenset(("agents", "ticks", "reset", "executed_actions", "observations", *distributions))
-        self.update(info, live_ranges, agent_ids)
+        self.update(info, live_ranges, id_arrays)
 
-    def update(self, info: PopulationInfo, live_ranges: NDArray[np.int64], agent_ids: tuple[str, ...] | None) -> None:
+    def update(self, info: PopulationInfo, live_ranges: NDArray[np.int64], id_arrays: Arrays) -> None:
         """Take over what a job changed. Whether the population is quarantined is the broker's own knowledge."""
         self.info = msgspec.structs.replace(info, quarantined=self.info.quarantined)
         self.live_ranges = live_ranges
-        self.agent_ids = agent_ids
+        self.id_arrays = id_arrays
         self.live = np.zeros(info.rows, np.bool_)
         for start, stop in live_ranges:
             self.live[start:stop] = True

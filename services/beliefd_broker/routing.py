@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from beliefd.wire import ID_ARRAYS
 from beliefd_broker import answers
 from beliefd_broker.actions import Action, Emit, Log, MarkQuarantine, SendWorker
 from beliefd_broker.admission import check_chunk, check_removed, quarantined_error
@@ -349,7 +350,7 @@ class Core:
         self._actions.append(Log("info", "job_done", fields))
         header = job.header
         if isinstance(header, m.Create) and result.info is not None:
-            population = Population(result.info, arrays["members"], result.agent_ids)
+            population = Population(result.info, *_members(arrays))
             self._populations[result.info.uid] = population
             self._emit(events.PopulationCreated(time_s=wall_s, epoch=self.epoch, info=result.info))
             self._answer(job, *answers.population(job.id, population, CREDITS))
@@ -358,7 +359,7 @@ class Core:
             self._answer(job, Command.DONE, m.Done(id=job.id, credits=CREDITS))
         elif isinstance(header, m.AddAgents | m.RemoveAgents) and result.info is not None:
             population = self._population(header.population)
-            population.update(result.info, arrays["members"], result.agent_ids)
+            population.update(result.info, *_members(arrays))
             self._emit(events.PopulationChanged(time_s=wall_s, epoch=self.epoch, info=result.info))
             told = m.Agents(id=job.id, first=result.first, count=result.count, info=result.info, credits=CREDITS)
             self._answer(job, Command.AGENTS, told)
@@ -504,6 +505,12 @@ def population_of(piece: Piece) -> Population:
     population = piece.chunk.population
     assert population is not None
     return population
+
+
+def _members(arrays: Arrays) -> tuple[NDArray[np.int64], Arrays]:
+    """Who lives, and their ids, of the result of a job; no view of the frames it came in."""
+    ids = {name: arrays[name].copy() for name in ID_ARRAYS if name in arrays}
+    return arrays["members"].copy(), ids
 
 
 def _crashed_error() -> WorkerCrashed:

@@ -36,7 +36,6 @@ class Outcome:
     info: m.PopulationInfo | None = None
     first: int = 0
     count: int = 0
-    agent_ids: tuple[str, ...] | None = None
     spec: bytes = b""
     telemetry: m.Telemetry | None = None
     elapsed_ns: int = 0

@@ -20,12 +20,15 @@ from beliefd.engine.members import Members
 from beliefd.engine.planfile import load_plan
 from beliefd.engine.store import Store, storage_errors
 from beliefd.model import Model
+from beliefd.wire import ID_ARRAYS, id_arrays, ids_from
 from beliefd_proto import Arrays, Command
 from beliefd_proto import messages as m
-from beliefd_proto.errors import CorruptStore, DiskFull, InvalidModel
+from beliefd_proto.errors import CorruptStore, DiskFull, InvalidModel, MalformedMessage, TooLarge
 from beliefd_service.population_info import population_info
 from beliefd_worker.execution import Outcome
 from beliefd_worker.shelf import Shelf
+
+FRAME_BYTES = m.Limits().frame_bytes
 
 
 def run(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
@@ -35,7 +38,7 @@ def run(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
         case Command.CREATE:
             return _create(msgspec.msgpack.decode(work.request, type=m.Create), arrays, shelf)
         case Command.ADD_AGENTS:
-            return _add(work.population, msgspec.msgpack.decode(work.request, type=m.AddAgents), shelf)
+            return _add(work.population, msgspec.msgpack.decode(work.request, type=m.AddAgents), arrays, shelf)
         case Command.REMOVE_AGENTS:
             return _remove(work.population, request, arrays["agents"].astype(np.int64), shelf)
         case Command.DROP:
@@ -55,10 +58,10 @@ def _create(request: m.Create, arrays: Arrays, shelf: Shelf) -> Outcome:
         spec = msgspec.msgpack.decode(request.spec)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidModel(f"not MessagePack: {error}", field="spec", allowed="what Model.spec() gives") from None
-    model = Model.from_parts(spec, arrays)
+    model = Model.from_parts(spec, {name: a for name, a in arrays.items() if name not in ID_ARRAYS})
     if model.hash != request.hash:
         raise InvalidModel("the model changed on its way", field="hash", value=model.hash, allowed=request.hash)
-    members = Members.of(request.agents, request.agent_ids)
+    members = _bounded(Members.of(request.agents, _ids(arrays)))
     manifest = Manifest(
         uid=uid,
         name=request.name,
@@ -97,11 +100,11 @@ def _make_folder(folder: Path, manifest: Manifest, members: Members, layout: Rec
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _add(uid: str, request: m.AddAgents, shelf: Shelf) -> Outcome:
+def _add(uid: str, request: m.AddAgents, arrays: Arrays, shelf: Shelf) -> Outcome:
     manifest, members = read_manifest(shelf.folder(uid))
     done = manifest.change(request.id.hex())
     if done is None:
-        members = members.added(request.count, request.agent_ids)
+        members = _bounded(members.added(request.count, _ids(arrays)))
         first, rows = manifest.rows, manifest.rows + request.count
         # The records stand before the manifest counts them: a death in between leaves room that the next try uses.
         shelf.population(uid, manifest.rows).store.grow(rows)
@@ -114,7 +117,7 @@ def _remove(uid: str, request: bytes, numbers: Any, shelf: Shelf) -> Outcome:
     manifest, members = read_manifest(shelf.folder(uid))
     done = manifest.change(request.hex())
     if done is None:
-        members = members.removed(numbers)
+        members = _bounded(members.removed(numbers))
         done = Change(request=request.hex(), kind="remove", first=0, count=len(numbers))
         write_manifest(shelf.folder(uid), manifest.changed(done, manifest.rows), members)
     return _described(uid, shelf, done)
@@ -131,9 +134,35 @@ def _parameters(uid: str, shelf: Shelf) -> Outcome:
 def _described(uid: str, shelf: Shelf, done: Change | None = None) -> Outcome:
     manifest, members = read_manifest(shelf.folder(uid))
     return Outcome(
-        arrays={"members": members.ranges},
+        arrays=_told(members),
         info=population_info(manifest, members),
         first=done.first if done is not None else 0,
         count=done.count if done is not None else manifest.rows,
-        agent_ids=members.ids,
     )
+
+
+def _ids(arrays: Arrays) -> tuple[str, ...] | None:
+    try:
+        return ids_from(arrays)
+    except ValueError as error:
+        raise MalformedMessage(f"these are no ids: {error}", field="agent_ids") from None
+
+
+def _told(members: Members) -> Arrays:
+    """Who lives, as clients are told."""
+    return {"members": members.ranges, **({} if members.ids is None else id_arrays(members.ids))}
+
+
+def _bounded(members: Members) -> Members:
+    """Refuse members that no frame would hold, before anything is changed: clients could not be told who lives."""
+    for name, array in _told(members).items():
+        if array.nbytes > FRAME_BYTES:
+            raise TooLarge(
+                "all ids of a population are to fit in one frame"
+                if name in ID_ARRAYS
+                else "what would be left is scattered over too many ranges of numbers; remove neighbours together",
+                field="agent_ids" if name in ID_ARRAYS else "agents",
+                value=f"{array.nbytes} bytes",
+                allowed=f"{FRAME_BYTES} bytes",
+            )
+    return members

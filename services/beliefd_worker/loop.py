@@ -137,7 +137,6 @@ class Worker:
             info=outcome.info,
             first=outcome.first,
             count=outcome.count,
-            agent_ids=outcome.agent_ids,
             spec=outcome.spec,
             telemetry=outcome.telemetry,
             cpu_s=cpu_s,

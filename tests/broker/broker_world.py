@@ -31,7 +31,7 @@ def population(uid="0" * 16, name="mice", rows=100, model=INFO):
     info = m.PopulationInfo(
         uid=uid, name=name, model=model, seed=0, durability="process", rows=rows, live=rows, record_bytes=168
     )
-    return Population(info, np.array([[0, rows]]), None)
+    return Population(info, np.array([[0, rows]]), {})
 
 
 def rows_of(work, arrays):

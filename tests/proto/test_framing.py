@@ -1,5 +1,7 @@
 """Framing: what goes in comes out, and whatever is not a message is refused with a typed error and nothing else."""
 
+import tracemalloc
+
 import msgspec
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from beliefd_proto import Command, decode, encode
 from beliefd_proto import messages as m
 from beliefd_proto.errors import MalformedMessage, VersionMismatch
-from beliefd_proto.framing import DTYPES, request_id
+from beliefd_proto.framing import DTYPES, PREAMBLE_BYTES, request_id
 
 ID = bytes(range(16))
 STEP = m.Step(id=ID, deadline_ms=100, population="0123456789abcdef", count=3, first=0, tick=1, want=0)
@@ -100,6 +102,35 @@ def test_a_frame_that_is_not_what_the_header_says_is_named(described, frame, fie
     with pytest.raises(MalformedMessage) as caught:
         decode([encode(Command.STEP, STEP)[0][:4] + msgspec.msgpack.encode(header), frame])
     assert caught.value.field == field
+
+
+def test_the_header_of_a_request_is_refused_by_its_length_before_it_is_read():
+    at_most = PREAMBLE_BYTES + m.MAX_REQUEST_HEADER_BYTES
+    first = encode(Command.LIST, m.List(id=bytes(16), deadline_ms=1))[0]
+    for length, said in ((at_most, "not valid"), (at_most + 1, "too long")):
+        with pytest.raises(MalformedMessage, match=said) as caught:
+            decode([first.ljust(length, b"\xc0")])
+        assert caught.value.field == "header"
+
+
+def test_a_list_beyond_its_bound_is_not_built():
+    """One array more than allowed costs nothing; half a million of them cost nothing either."""
+    fields = {"arrays": [["", "", []]] * 500_000, "id": b"sixteen bytes id", "deadline_ms": 1}
+    frames = [encode(Command.LIST, m.List(id=bytes(16), deadline_ms=1))[0][:4] + msgspec.msgpack.encode(fields)]
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedMessage, match="length <= 256"):
+            decode(frames)
+        assert request_id(frames) == b"sixteen bytes id"
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("command", [command for command, header in m.HEADERS.items() if issubclass(header, m.Request)])
+def test_every_list_of_a_request_is_bounded(command):
+    lists = [f for f in msgspec.inspect.type_info(m.HEADERS[command]).fields if "Tuple" in type(f.type).__name__]
+    assert [f.name for f in lists if f.type.max_length is None] == []
 
 
 def test_another_version_is_told_apart_from_noise():

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import zmq
 
+from beliefd.wire import id_arrays
 from beliefd_proto import Command, ModelInfo, decode, encode
 from beliefd_proto import messages as m
 
@@ -56,8 +57,8 @@ def population(of, rows=8, ids=None):
     info = m.PopulationInfo(
         uid=UID, name="mice", model=INFO, seed=0, durability="process", rows=rows, live=rows, record_bytes=1
     )
-    members = {"members": np.array([[0, rows]])}
-    return frames(Command.POPULATION, m.Population(id=of, info=info, agent_ids=ids, credits=8), members)
+    members = {"members": np.array([[0, rows]]), **({} if ids is None else id_arrays(ids))}
+    return frames(Command.POPULATION, m.Population(id=of, info=info, credits=8), members)
 
 
 def stepped(header, action=1):

@@ -6,6 +6,7 @@ import structlog
 
 from beliefd.engine.manifest import Manifest, write_manifest
 from beliefd.engine.members import Members
+from beliefd.wire import ids_from
 from beliefd.worlds import tmaze
 from beliefd_broker.disk import load_populations, mark_quarantine, next_epoch
 from beliefd_proto.errors import CorruptStore, FolderNotUsable
@@ -70,8 +71,8 @@ def test_populations_are_found_with_their_members_and_quarantine(settings, log):
     found = load(settings)
     assert set(found) == {"a" * 16, "b" * 16}
     first, second = found["a" * 16], found["b" * 16]
-    assert (first.info.live, first.info.quarantined, first.agent_ids) == (3, False, None)
-    assert (second.info.live, second.info.quarantined, second.agent_ids) == (2, True, ("x", "y"))
+    assert (first.info.live, first.info.quarantined, ids_from(first.id_arrays)) == (3, False, None)
+    assert (second.info.live, second.info.quarantined, ids_from(second.id_arrays)) == (2, True, ("x", "y"))
     np.testing.assert_array_equal(first.live, [True] * 3)
     mark_quarantine(settings, "b" * 16, False)
     mark_quarantine(settings, "b" * 16, False)

@@ -211,6 +211,10 @@ ARGUMENTS = {
     "neither agents nor ids": (create(agents=None), InvalidArgument, "agents"),
     "id twice": (create(agents=None, agent_ids=["a", "b", "a"]), InvalidArgument, "agent_ids"),
     "empty id": (create(agents=None, agent_ids=["a", ""]), InvalidArgument, "agent_ids"),
+    "ids that are a number": (create(agents=None, agent_ids=5), InvalidArgument, "agent_ids"),
+    "ids that are one text": (create(agents=None, agent_ids="ab"), InvalidArgument, "agent_ids"),
+    "id that is no Unicode": (create(agents=None, agent_ids=["a", "\ud800"]), InvalidArgument, "agent_ids"),
+    "id that is a number": (create(agents=None, agent_ids=["a", 5]), InvalidArgument, "agent_ids"),
     "fewer ids than agents": (create(agents=3, agent_ids=["a"]), InvalidArgument, "agent_ids"),
     "durability that is not offered": (create(durability="eternal"), InvalidArgument, "durability"),
     "name that is taken": (lambda t: create(t.mice.name)(t), PopulationExists, "name"),
@@ -287,6 +291,10 @@ def raw_create(**change):
 FRAMES = {
     "noise": (lambda t: [b"\x00\xff noise"], "malformed_message"),
     "one empty frame": (lambda t: [b""], "malformed_message"),
+    "a header of many arrays": (
+        lambda t: [b"bd\x01\x05\x81\xa6arrays\xdd\x00\xe4\xe1\xc0" + b"\x93\xa0\xa0\x90" * 15_000_000],
+        "malformed_message",
+    ),
     "five hundred frames of noise": (lambda t: [secrets.token_bytes(9)] * 500, "malformed_message"),
     "another version": (lambda t: [b"bd\x07\x09\x80"], "version_mismatch"),
     "unknown command": (lambda t: [b"bd\x01\x70\x80"], "malformed_message"),

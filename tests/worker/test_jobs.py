@@ -8,6 +8,7 @@ import pytest
 
 from beliefd.engine.manifest import read_manifest
 from beliefd.model import Model
+from beliefd.wire import id_arrays, ids_from
 from beliefd.worlds import tmaze
 from beliefd_proto import Command, Want
 from beliefd_proto import messages as m
@@ -18,6 +19,8 @@ from beliefd_proto.errors import (
     FolderNotUsable,
     InvalidArgument,
     InvalidModel,
+    MalformedMessage,
+    TooLarge,
     UnknownAgent,
 )
 from beliefd_service.lifecycle import make_folders
@@ -43,7 +46,7 @@ class Herd:
     def folder(self):
         return self.settings.populations / self.uid
 
-    def create(self, shelf=None, request=REQUEST, arrays=None, **change):
+    def create(self, shelf=None, request=REQUEST, arrays=None, ids=None, **change):
         fields = {
             "name": "mice",
             "spec": msgspec.msgpack.encode(MODEL.spec()),
@@ -52,12 +55,13 @@ class Herd:
             "seed": 3,
         }
         header = m.Create(id=request, deadline_ms=0, **(fields | change))
-        return self.run(Command.CREATE, header, MODEL.tensors() if arrays is None else arrays, shelf=shelf)
+        arrays = {**(MODEL.tensors() if arrays is None else arrays), **(id_arrays(ids) if ids is not None else {})}
+        return self.run(Command.CREATE, header, arrays, shelf=shelf)
 
     def add(self, count, request=None, ids=None, shelf=None):
         request = request or secrets.token_bytes(16)
-        header = m.AddAgents(id=request, deadline_ms=0, population=self.uid, count=count, agent_ids=ids)
-        return self.run(Command.ADD_AGENTS, header, shelf=shelf)
+        header = m.AddAgents(id=request, deadline_ms=0, population=self.uid, count=count)
+        return self.run(Command.ADD_AGENTS, header, {} if ids is None else id_arrays(ids), shelf=shelf)
 
     def remove(self, numbers, request=None):
         header = m.RemoveAgents(id=request or secrets.token_bytes(16), deadline_ms=0, population=self.uid)
@@ -90,13 +94,10 @@ def herd(tmp_path):
 
 
 def same(first, second):
-    assert (first.info, first.first, first.count, first.agent_ids) == (
-        second.info,
-        second.first,
-        second.count,
-        second.agent_ids,
-    )
-    np.testing.assert_array_equal(first.arrays["members"], second.arrays["members"])
+    assert (first.info, first.first, first.count) == (second.info, second.first, second.count)
+    assert first.arrays.keys() == second.arrays.keys()
+    for name, array in first.arrays.items():
+        np.testing.assert_array_equal(array, second.arrays[name])
 
 
 def test_a_population_is_made_whole_and_made_again_it_is_the_same(herd):
@@ -164,8 +165,8 @@ def test_a_disk_that_is_full_before_the_first_byte(herd, monkeypatch):
         ({"spec": b"\x05"}, InvalidModel, "spec"),
         ({"hash": "0" * 64}, InvalidModel, "hash"),
         ({"arrays": {"A0": np.zeros(1)}}, InvalidModel, "tensors"),
-        ({"agent_ids": ("a",)}, InvalidArgument, "agent_ids"),
-        ({"agent_ids": ("a", "b", "c", "d", "a")}, InvalidArgument, "agent_ids"),
+        ({"ids": ("a",)}, InvalidArgument, "agent_ids"),
+        ({"ids": ("a", "b", "c", "d", "a")}, InvalidArgument, "agent_ids"),
     ],
 )
 def test_a_create_with_bad_input_leaves_nothing(herd, change, kind, field):
@@ -220,13 +221,55 @@ def test_an_add_that_died_after_the_file_grew_is_done_again(herd, monkeypatch):
 
 
 def test_ids_follow_their_agents(herd):
-    herd.create(agents=3, agent_ids=("a", "b", "c"))
-    assert herd.remove([1]).agent_ids == ("a", "c")
-    assert herd.add(1, ids=("d",)).agent_ids == ("a", "c", "d")
+    herd.create(agents=3, ids=("a", "b", "c"))
+    assert ids_from(herd.remove([1]).arrays) == ("a", "c")
+    assert ids_from(herd.add(1, ids=("d",)).arrays) == ("a", "c", "d")
     for ids in (("a",), None, ("",), ("x", "y")):
         with pytest.raises(InvalidArgument):
             herd.add(1, ids=ids)
     assert read_manifest(herd.folder)[1].ids == ("a", "c", "d")
+
+
+def test_ids_that_no_frame_would_hold_are_refused_before_anything_is_changed(herd, monkeypatch):
+    monkeypatch.setattr(jobs, "FRAME_BYTES", 40)
+    herd.create(agents=3, ids=("a" * 12, "b" * 12, "c" * 12))
+    before = (herd.folder / "population.json").read_bytes()
+    with pytest.raises(TooLarge) as caught:
+        herd.add(1, ids=("d" * 12,))
+    assert caught.value.field == "agent_ids"
+    assert (herd.folder / "population.json").read_bytes() == before
+    herd.remove([1])
+    assert ids_from(herd.add(1, ids=("d" * 12,)).arrays) == ("a" * 12, "c" * 12, "d" * 12)
+
+
+def test_members_scattered_over_more_ranges_than_a_frame_holds_are_refused(herd, monkeypatch):
+    monkeypatch.setattr(jobs, "FRAME_BYTES", 32)
+    herd.create(agents=9)
+    assert herd.remove([1, 2]).arrays["members"].tolist() == [[0, 1], [3, 9]]
+    with pytest.raises(TooLarge) as caught:
+        herd.remove([5])
+    assert caught.value.field == "agents"
+    assert herd.remove([3, 8]).arrays["members"].tolist() == [[0, 1], [4, 8]]
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"id_bytes": np.zeros(3, np.uint8)},
+        {"id_ends": np.array([1, 2, 3, 4, 5])},
+        {"id_bytes": np.frombuffer(b"abcde", np.uint8), "id_ends": np.array([1, 2, 3, 4, 6])},
+        {"id_bytes": np.frombuffer(b"abcde", np.uint8), "id_ends": np.array([1, 3, 2, 4, 5])},
+        {"id_bytes": np.frombuffer(b"abcde", np.uint8), "id_ends": np.array([-1, 2, 3, 4, 5])},
+        {"id_bytes": np.frombuffer(b"abcd\xff", np.uint8), "id_ends": np.array([1, 2, 3, 4, 5])},
+        {"id_bytes": np.zeros((1, 5), np.uint8), "id_ends": np.array([1, 2, 3, 4, 5])},
+        {"id_bytes": np.zeros(5, np.int8), "id_ends": np.array([1, 2, 3, 4, 5])},
+    ],
+)
+def test_arrays_that_are_no_ids_are_malformed(herd, arrays):
+    with pytest.raises(MalformedMessage) as caught:
+        herd.create(arrays={**MODEL.tensors(), **arrays})
+    assert caught.value.field == "agent_ids"
+    assert not herd.folder.exists()
 
 
 def test_parameters_are_the_model(herd):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from beliefd.wire import id_arrays, ids_from
 from beliefd_proto.errors import InvalidArgument, UnknownAgent
 
 MAX_ID_BYTES = 256
@@ -89,21 +90,16 @@ class Members:
         return Members(_ranges(self.live[keep]), self.rows, ids)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """As arrays for a file; ids are UTF-8 bytes, one after the other, and where each ends."""
+        """As arrays for a file."""
         arrays: dict[str, NDArray[Any]] = {"ranges": self.ranges, "rows": np.array([self.rows], np.int64)}
         if self.ids is not None:
-            encoded = [name.encode() for name in self.ids]
-            arrays["id_bytes"] = np.frombuffer(b"".join(encoded), np.uint8)
-            arrays["id_ends"] = np.cumsum([len(name) for name in encoded], dtype=np.int64)
+            arrays |= id_arrays(self.ids)
         return arrays
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Members:
         """What `arrays` made. Raises KeyError or ValueError for anything else."""
-        ids = None
-        if "id_ends" in arrays:
-            content, ends = arrays["id_bytes"].tobytes(), arrays["id_ends"].tolist()
-            ids = tuple(content[a:b].decode() for a, b in zip([0, *ends], ends, strict=False))
+        ids = ids_from(arrays)
         members = cls(arrays["ranges"].astype(np.int64), int(arrays["rows"][0]), ids)
         if ids is not None and len(ids) != len(members):
             raise ValueError("another number of ids than of members")
