@@ -16,6 +16,8 @@ from beliefd_service.events import PopulationTelemetry
 
 TILE_AGENTS = 64
 LEAST_MEASURED_AGENTS = 32
+PLAN_NS = 2000.0
+"""The most that compiling a plan takes for an action in a policy."""
 _SMOOTHING = 0.2
 _SWEEPS = 16
 _HISTOGRAM_BINS = 64
@@ -31,6 +33,8 @@ class Population:
         The ids of the live agents as they travel; empty where they have none.
     live, busy : ndarray of bool, shape (rows,)
         Which agents exist; which are in the hands of an admitted request.
+    opening_ns : float
+        What a worker may take to open the population, beside what it does with it.
     exclusive : bool
         A job over the whole population runs: no agent may be touched.
     job_waiting : bool
@@ -48,6 +52,7 @@ class Population:
         self._ns_per_agent: dict[int, float] = {}
         self._measured_agents: dict[int, int] = {}
         self._guess_ns = guess_ns(info.model)
+        self.opening_ns = opening_ns(info.model)
         self._telemetry = _Sums()
         self._vfe_mean = 0.0
         self._row_bytes: dict[int, int] = {}
@@ -137,6 +142,11 @@ def guess_ns(model: ModelInfo) -> float:
     move = sum(states**2 for states in model.num_states)
     sweeps = _SWEEPS * math.prod(model.num_states) * model.num_modalities
     return float(model.num_policies * model.policy_len * (predict + move) + sweeps)
+
+
+def opening_ns(model: ModelInfo) -> float:
+    """What the plan of a model takes to compile, at the most: the first worker with new kernels does that."""
+    return PLAN_NS * model.num_policies * model.policy_len * len(model.num_controls)
 
 
 class _Sums:

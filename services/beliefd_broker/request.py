@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from beliefd_broker.population import Population
+from beliefd_broker.population import PLAN_NS, Population
 from beliefd_broker.session import Session
 from beliefd_proto import Applied, Arrays, Command
 from beliefd_proto.errors import BeliefdError
 from beliefd_proto.messages import AgentRequest, Step
 from beliefd_proto.messages import Request as RequestHeader
 
+JOB_NS = 1e9
+JOB_AGENT_NS = 1000.0
 _OF_THE_BROKER = frozenset({"agents", "ticks"})
 
 
@@ -43,6 +45,13 @@ class Job(Request):
     """A request over a whole population, run by one worker while nothing else touches the population."""
 
     deaths = 0
+
+    @property
+    def predicted_ns(self) -> float:
+        """How long a worker may take: for what it writes per agent, and for the plan of a model that comes with it."""
+        agents = getattr(self.header, "agents", 0) or getattr(self.header, "count", 0)
+        entries = sum(array.size for array in self.arrays.values())
+        return JOB_NS + JOB_AGENT_NS * agents + PLAN_NS * entries
 
 
 class Chunk(Request):

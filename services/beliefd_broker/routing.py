@@ -200,7 +200,7 @@ class Core:
             if isinstance(found, Job):
                 if self._settle_create(found):
                     continue
-                batch = Batch(0, [], found, 1e9)
+                batch = Batch.of_job(found)
             else:
                 population = population_of(found[0])
                 agents = sum(piece.count for piece in found)
@@ -265,7 +265,9 @@ class Core:
         if worker is None:
             return
         batches = list(worker.batches.values())
-        fields = {"worker": worker.name, "pid": worker.identity.pid, "batches": len(batches)}
+        fields: dict[str, Any] = {"worker": worker.name, "pid": worker.identity.pid, "batches": len(batches)}
+        if jobs := [batch.job for batch in batches if batch.job is not None]:
+            fields |= {"job": jobs[0].command.name.lower(), "request": jobs[0].id.hex()}
         left = worker.state == "leaving" and not batches
         self._actions.append(Log("info", "worker_left", fields) if left else Log("warning", "worker_lost", fields))
         self._emit(
@@ -296,12 +298,12 @@ class Core:
                 share = batch.predicted_ns * piece.count / batch.agents
                 self._retries.append(Batch(0, [piece], None, share))
             else:
-                piece.chunk.fail(_crashed_error(), piece.start, piece.count, Applied.UNKNOWN)
+                piece.chunk.fail(_crashed_error(piece.chunk.population), piece.start, piece.count, Applied.UNKNOWN)
                 self._quarantine(population_of(piece), True)
                 self._end_if_done(piece.chunk)
 
     def _crashed(self, job: Job, population: Population | None) -> None:
-        self._fail(job, _crashed_error())
+        self._fail(job, _crashed_error(population))
         if population is not None:
             self._quarantine(population, True)
 
@@ -406,7 +408,7 @@ class Core:
         self._retries = [batch for batch in self._retries if batch.population is not population]
         for batch in held:
             for piece in batch.pieces:
-                piece.chunk.fail(_crashed_error(), piece.start, piece.count, Applied.UNKNOWN)
+                piece.chunk.fail(_crashed_error(piece.chunk.population), piece.start, piece.count, Applied.UNKNOWN)
         for request in self._desk.of(population):
             if isinstance(request, Chunk):
                 if rest := self._scheduler.withdraw_rest(request):
@@ -513,8 +515,9 @@ def _members(arrays: Arrays) -> tuple[NDArray[np.int64], Arrays]:
     return arrays["members"].copy(), ids
 
 
-def _crashed_error() -> WorkerCrashed:
-    return WorkerCrashed(f"{DEATHS_TO_QUARANTINE} workers died over this request; the population is quarantined")
+def _crashed_error(population: Population | None) -> WorkerCrashed:
+    then = "the population is quarantined" if population is not None else "no population was made"
+    return WorkerCrashed(f"{DEATHS_TO_QUARANTINE} workers died over this request; {then}")
 
 
 def _not_for_clients(header: m.Header) -> MalformedMessage:

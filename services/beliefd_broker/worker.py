@@ -29,6 +29,15 @@ class Batch:
     late_s: float = 0.0
     due_s: float = 0.0
 
+    @classmethod
+    def of_job(cls, job: Job) -> Batch:
+        return cls(0, [], job, job.predicted_ns)
+
+    @property
+    def opening_ns(self) -> float:
+        """What its worker may take before it begins, where nobody has opened the population under its kernels."""
+        return self.population.opening_ns if self.population is not None else 0.0
+
     @property
     def population(self) -> Population | None:
         return self.job.population if self.job is not None else self.pieces[0].chunk.population
@@ -65,6 +74,10 @@ class Worker:
     def ahead_ns(self) -> float:
         """How long what it has will take."""
         return sum([batch.predicted_ns for batch in self.batches.values()])
+
+    @property
+    def opening_ns(self) -> float:
+        return sum([batch.opening_ns for batch in self.batches.values()])
 
     def has_room(self, now_s: float) -> bool:
         if self.state != "ready" or len(self.batches) >= BATCHES_IN_FLIGHT:

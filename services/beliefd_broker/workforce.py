@@ -93,8 +93,8 @@ class Workforce:
         """Note that `batch` is in the worker's hands, and by when it must be done if the worker is not hung."""
         ahead_ns = worker.ahead_ns + batch.predicted_ns
         batch.late_s = now_s + (LATE_FACTOR * ahead_ns + LONG_NS) / 1e9
-        batch.due_s = now_s + HANG_FLOOR_S + HANG_FACTOR * ahead_ns / 1e9
         worker.batches[batch.number] = batch
+        batch.due_s = now_s + HANG_FLOOR_S + HANG_FACTOR * (ahead_ns + worker.opening_ns) / 1e9
 
     def overdue(self, now_s: float) -> Iterator[Action]:
         """Kill what hangs: batches long past their time, and survivors that do not register."""

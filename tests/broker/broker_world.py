@@ -8,7 +8,7 @@ from collections import deque
 import msgspec
 import numpy as np
 
-from beliefd_broker.actions import Emit, KillWorker, MarkQuarantine, SendClient, SendWorker, WatchWorker
+from beliefd_broker.actions import Emit, KillWorker, Log, MarkQuarantine, SendClient, SendWorker, WatchWorker
 from beliefd_broker.population import Population
 from beliefd_broker.routing import Core
 from beliefd_proto import Command, ModelInfo, StepStatus, decode, encode
@@ -111,7 +111,7 @@ class World:
             1, populations if populations is not None else [population()], held or {}, self.now_s, 0.0, **core
         )
         self.store, self.applied, self.in_hands = {}, [], set()
-        self.workers, self.answers, self.events, self.killed, self.quarantined = {}, [], [], [], {}
+        self.workers, self.answers, self.events, self.logs, self.killed, self.quarantined = {}, [], [], [], [], {}
         for i in range(workers):
             self.add_worker(f"worker_{i:02d}")
 
@@ -176,6 +176,8 @@ class World:
                     self.killed.append(incarnation)
                 case MarkQuarantine(uid, quarantined):
                     self.quarantined[uid] = quarantined
+                case Log():
+                    self.logs.append(action)
                 case Emit(event):
                     self.events.append(event)
         return bool(actions)

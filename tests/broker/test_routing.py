@@ -153,6 +153,49 @@ def test_nobody_waits_behind_a_batch_that_is_late():
     assert world.answer(late).command is Command.STEPPED
 
 
+def create(world, client, name="other", arrays=None, agents=5):
+    """Send a CREATE of a model with these arrays and return its id."""
+    request = secrets.token_bytes(16)
+    header = m.Create(id=request, deadline_ms=600_000, name=name, spec=b"", hash="h", agents=agents, seed=0)
+    world.send(client, Command.CREATE, header, arrays)
+    return request
+
+
+@pytest.mark.parametrize(("policies", "seconds"), [(10, 75), (200_000, 350)])
+def test_a_job_counts_as_hung_later_the_larger_its_model_is(policies, seconds):
+    world = World(workers=1)
+    create(world, world.client(), arrays={"policies": np.zeros((policies, 4, 4), np.int32)})
+    world.pump()
+    for at_s, killed in ((seconds, 0), (2 * seconds, 1)):
+        world.core.tick(world.now_s + at_s, 0.0)
+        world.pump()
+        assert len(world.killed) == killed
+
+
+def test_a_batch_counts_as_hung_later_where_a_worker_may_have_to_compile_a_large_model_first():
+    large = msgspec.structs.replace(INFO, num_policies=200_000, policy_len=4)
+    world = World([population(model=large)], workers=1)
+    world.step(world.client())
+    world.pump()
+    for at_s, killed in ((150.0, 0), (400.0, 1)):
+        world.core.tick(world.now_s + at_s, 0.0)
+        world.pump()
+        assert len(world.killed) == killed
+
+
+def test_three_deaths_over_a_create_are_told_without_a_population_and_logged_with_the_job():
+    world = World(workers=3)
+    request = create(world, world.client())
+    for _ in range(3):
+        world.pump()
+        world.kill(next(worker for worker in world.workers.values() if worker.inbox))
+    world.pump()
+    told = error(world.answer(request))
+    assert (told.code, "quarantined" in told.message) == ("worker_crashed", False)
+    lost = [log.fields for log in world.logs if log.event == "worker_lost"]
+    assert [(fields["job"], fields["request"]) for fields in lost] == [("create", request.hex())] * 3
+
+
 def test_three_deaths_over_one_batch_quarantine_the_population_and_spare_the_neighbours():
     world = World([population(), population(uid="1" * 16, name="rats")], workers=1)
     client, neighbour = world.client(), world.client()
