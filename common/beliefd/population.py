@@ -317,9 +317,11 @@ class Population:
             with self._lock:
                 ticks = self._ticks[rows] + 1
             return step_call(self.uid, self.info, self._client.limits, rows, ticks, inputs, bits)
-        except BaseException:
+        except BaseException as error:
             with self._lock:
                 self._marks[rows] &= ~np.uint8(_IN_FLIGHT)
+            if isinstance(error, BeliefdError):
+                error.applied = np.full(count, Applied.NO, np.uint8)  # what failed was a read
             raise
 
     def _mark_in_flight(self, rows: Rows) -> bool:

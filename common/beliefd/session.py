@@ -35,6 +35,8 @@ from beliefd_proto.errors import BeliefdError, DeadlineExceeded, Disconnected, V
 SILENCE_S = 0.25
 """How long the session waits for a word from the broker before it asks whether it is still known."""
 _MAX_SILENCE_S = 2.0
+_HOMEWARD_S = 0.1
+"""How long before a deadline the broker shall have answered."""
 _PATIENCE_MS = 50
 """How long to wait where a busy broker does not say."""
 
@@ -77,8 +79,11 @@ class Pending:
             self.ended()
 
     def frames(self, now_s: float) -> list[Any]:
-        remaining_ms = max(round((self.deadline_s - now_s) * 1000), 0)
-        return encode(self.command, msgspec.structs.replace(self.header, deadline_ms=remaining_ms), self.arrays)
+        remaining_s = max(self.deadline_s - now_s, 0.0)
+        # The broker gives up a little earlier: it can say what it has not begun, and here that would be unknown.
+        broker_s = remaining_s - min(_HOMEWARD_S, remaining_s / 4)
+        header = msgspec.structs.replace(self.header, deadline_ms=round(broker_s * 1000))
+        return encode(self.command, header, self.arrays)
 
 
 class Session:

@@ -368,3 +368,15 @@ def test_a_forked_process_is_told_to_connect_again(peer, client, mice):
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert mice.step(np.zeros(8, int)).tick.tolist() == [2] * 8
+
+
+def test_a_step_that_could_not_learn_its_ticks_was_not_made():
+    def answer(header):
+        return None if isinstance(header, m.Read) else Peer.default(header)
+
+    with Peer(answer) as peer, beliefd.connect(peer.endpoint) as client:
+        mice = client.population("mice")
+        with pytest.raises(DeadlineExceeded) as caught:
+            mice.step(np.zeros(8, int), timeout_s=0.2)
+        assert caught.value.applied.tolist() == [Applied.NO] * 8
+        assert peer.count(m.Step) == 0

@@ -52,6 +52,13 @@ def outcome(session, future):
     return future.exception() or future.result()
 
 
+@pytest.mark.parametrize(("remaining_s", "told_ms"), [(10.0, 9900), (0.4, 300), (0.2, 150), (0.0, 0)])
+def test_the_broker_is_told_a_slightly_earlier_deadline(remaining_s, told_ms):
+    session = greeted()
+    submit(session, deadline_s=remaining_s)
+    assert sent(session, 0.0)[0].deadline_ms == told_ms
+
+
 def test_hello_comes_before_anything_else():
     session = Session(client="me", session_id=bytes(range(16)))
     headers, _ = submit(session)
@@ -90,7 +97,7 @@ def test_credits_bound_what_is_open_and_answers_renew_them():
 def test_what_remains_of_the_deadline_travels():
     session = greeted()
     submit(session, deadline_s=10.0)
-    assert sent(session, 7.5)[0].deadline_ms == 2500
+    assert sent(session, 7.5)[0].deadline_ms == 2400
 
 
 def test_a_broker_that_forgot_us_is_greeted_again_and_all_that_is_open_is_sent_again():
