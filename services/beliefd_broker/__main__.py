@@ -7,7 +7,7 @@ import sys
 
 from beliefd.engine.folderlock import FolderLock
 from beliefd_broker.loop import Broker
-from beliefd_service.lifecycle import StopSignal, make_folders, run
+from beliefd_service.lifecycle import StopSignal, make_folders, raise_descriptor_limit, run
 from beliefd_service.logging import Logger
 from beliefd_service.parent import end_with_supervisor
 from beliefd_service.settings import Settings
@@ -17,6 +17,7 @@ def main(settings: Settings, logger: Logger) -> None:
     stop = StopSignal()
     end_with_supervisor(signal.SIGTERM)
     make_folders(settings)
+    raise_descriptor_limit()
     # Before anything else: two brokers on one data folder would give the same agent to two workers.
     with FolderLock(settings.data):
         broker = Broker(settings, logger, stop)

@@ -14,6 +14,7 @@ from beliefd.transport import receive
 from beliefd_broker.actions import Action, Emit, KillWorker, Log, MarkQuarantine, SendClient, SendWorker, WatchWorker
 from beliefd_broker.desk import CREDITS
 from beliefd_broker.disk import clear_leftovers, load_populations, mark_quarantine, next_epoch
+from beliefd_broker.gate import Gate
 from beliefd_broker.outbox import Outbox
 from beliefd_broker.routing import Core
 from beliefd_broker.workforce import survivor_key
@@ -43,6 +44,7 @@ class Broker:
         self._context = zmq.Context()
         self._clients = self._router([f"ipc://{settings.client_socket}", settings.endpoint])
         self._workers = self._router([f"ipc://{settings.worker_socket}"], of_workers=True)
+        self._gate = Gate((settings.client_socket, settings.worker_socket))
         self._client_outbox = Outbox(self._clients)
         self._worker_outbox = Outbox(self._workers)
         self._ring = RingWriter(settings.events)
@@ -135,6 +137,8 @@ class Broker:
         if now_s - self._ticked_s >= _TICK_MS / 1000:
             self._ticked_s = now_s
             self._core.tick(now_s, time.time())
+            if self._gate.look():
+                self._logger.warning("descriptors", scarce=self._gate.shut)
 
     def _flush(self) -> None:
         for outbox in (self._client_outbox, self._worker_outbox):

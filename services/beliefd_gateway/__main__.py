@@ -36,7 +36,7 @@ from beliefd_gateway.live import Live
 from beliefd_gateway.recorder import Recorder
 from beliefd_gateway.server import Server, address_of, forward_library_logs, listen
 from beliefd_gateway.streams import Hub
-from beliefd_service.lifecycle import StopSignal, make_folders, run
+from beliefd_service.lifecycle import StopSignal, make_folders, raise_descriptor_limit, run
 from beliefd_service.logging import Logger
 from beliefd_service.parent import end_with_supervisor
 from beliefd_service.settings import Settings
@@ -47,6 +47,7 @@ def main(settings: Settings, logger: Logger) -> None:
     end_with_supervisor(signal.SIGTERM)
     forward_library_logs(logger)
     make_folders(settings)
+    raise_descriptor_limit()
     database = Database(settings.database)
     with listen(settings.http_host, settings.http_port) as listening:
         asyncio.run(_serve_and_close(settings, logger, stop, database, listening))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -62,6 +63,12 @@ def guarded(main: Callable[[Settings, Logger], None], settings: Settings, logger
         return EXIT_FAILED
     logger.info("ended")
     return 0
+
+
+def raise_descriptor_limit() -> None:
+    """Take as many file descriptors as the system gives: every connection is one, and the usual 1,024 are few."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def make_folders(settings: Settings) -> None:

@@ -1,0 +1,44 @@
+"""Keeps newcomers away from the broker's ipc sockets while it has nearly no descriptor left.
+
+libzmq ends the process where it can accept no connection on an ipc socket for want of a descriptor; on a tcp socket it
+lets the newcomer wait. Who connects while a gate is shut finds no socket, tries again, and says so by its deadline.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Sequence
+from pathlib import Path
+
+HEADROOM = 128
+"""Descriptors that are kept: what may be accepted between two looks, and what the broker opens by itself."""
+
+
+class Gate:
+    """Shuts and opens the way to `sockets` by their names in the file system. Connections that stand go on."""
+
+    def __init__(self, sockets: Sequence[Path]) -> None:
+        self._sockets = sockets
+        self.shut = False
+
+    def look(self) -> bool:
+        """Shut or open the gate as it has to be; returns whether that changed anything."""
+        scarce = _lowest_free() >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - HEADROOM
+        if scarce == self.shut:
+            return False
+        for socket in self._sockets:
+            away = socket.with_suffix(".shut")
+            os.rename(*((socket, away) if scarce else (away, socket)))
+        self.shut = scarce
+        return True
+
+
+def _lowest_free() -> float:
+    """The number that the next descriptor gets."""
+    try:
+        free = os.dup(0)
+    except OSError:
+        return float("inf")
+    os.close(free)
+    return free
