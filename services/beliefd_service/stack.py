@@ -7,6 +7,7 @@ another one gets supervisord.conf copied and the virtual environment linked, so 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -24,13 +25,17 @@ from beliefd_proto.errors import BeliefdError, StartupError
 from beliefd_service.leases import held_leases
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-_STUB = CHECKOUT / "services" / "beliefd_worker" / "stub.py"
 _START_S = 240.0  # the first start on a machine compiles every kernel
 
+# The environment leads to the checkout, wherever that is moved to: in another folder, .venv is a link to it.
+_COMMAND = (
+    "%(here)s/../../.venv/bin/python -I -S %(here)s/../../.venv/../services/beliefd_worker/stub.py"
+    " %(program_name)s_%(process_num)02d"
+)
 _WORKERS = """\
 ; As many workers as there are CPUs, unless told otherwise. Change numprocs and run: supervisorctl update
 [program:worker]
-command = %(here)s/../../.venv/bin/python -I -S "{stub}" %(program_name)s_%(process_num)02d
+command = {command}
 process_name = %(program_name)s_%(process_num)02d
 numprocs = {workers}
 directory = %(here)s/../..
@@ -47,18 +52,26 @@ stdout_logfile_backups = 3
 
 
 def make_stack(folder: Path, workers: int | None = None) -> None:
-    """Make `folder` ready for supervisord. What is there already stays, but for the number of workers."""
+    """Make `folder` ready for supervisord.
+
+    Data and logs that are there stay. ``supervisord.conf`` is copied anew. ``var/supervisor/workers.conf`` stays too,
+    unless `workers` says how many they are or it was written for another checkout; then it is written anew.
+    """
     folder = folder.resolve()
     for part in ("run", "log", "supervisor"):
         (folder / "var" / part).mkdir(parents=True, exist_ok=True, mode=0o700)
     if folder != CHECKOUT:
         shutil.copyfile(CHECKOUT / "supervisord.conf", folder / "supervisord.conf")
         if not (folder / ".venv").exists():
+            (folder / ".venv").unlink(missing_ok=True)  # a link to a checkout that has moved
             (folder / ".venv").symlink_to(CHECKOUT / ".venv")
-    count = workers or os.cpu_count() or 1
-    (folder / "var" / "supervisor" / "workers.conf").write_text(
-        _WORKERS.replace("{workers}", str(count)).replace("{stub}", str(_STUB).replace("%", "%%"))
-    )
+    path = folder / "var" / "supervisor" / "workers.conf"
+    there = path.read_text() if path.exists() else ""
+    if workers is None and f"command = {_COMMAND}\n" in there:
+        return
+    chosen = re.search(r"^numprocs = (\d+)$", there, re.MULTILINE)
+    count = workers or (int(chosen[1]) if chosen else os.cpu_count() or 1)
+    path.write_text(_WORKERS.replace("{workers}", str(count)).replace("{command}", _COMMAND))
 
 
 class Stack:
@@ -173,7 +186,7 @@ class Stack:
         self._supervisord = None
 
     def kill_supervisord(self) -> None:
-        """SIGKILL for supervisord itself: its children go on without it."""
+        """SIGKILL for supervisord itself, which takes everything that it started along."""
         if self._supervisord is not None:
             self._supervisord.kill()
             self._supervisord.wait()

@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -34,6 +35,40 @@ def test_made_again_it_keeps_what_is_there_but_the_number_of_workers(tmp_path):
     make_stack(tmp_path, 1)
     assert workers(tmp_path) == 1
     assert (tmp_path / "var" / "population").read_text() == "kept"
+
+
+def test_a_choice_of_workers_stays(tmp_path):
+    make_stack(tmp_path, 7)
+    path = tmp_path / "var" / "supervisor" / "workers.conf"
+    path.write_text(path.read_text().replace("stopwaitsecs = 15", "stopwaitsecs = 99"))
+    for folder in ("log", "run"):
+        (tmp_path / "var" / folder).rmdir()
+    make_stack(tmp_path)
+    assert workers(tmp_path) == 7
+    assert "stopwaitsecs = 99" in path.read_text()
+    assert (tmp_path / "var" / "log").is_dir()
+    assert (tmp_path / "var" / "run").is_dir()
+
+
+def test_what_was_written_for_another_checkout_is_written_anew(tmp_path):
+    make_stack(tmp_path, 7)
+    path = tmp_path / "var" / "supervisor" / "workers.conf"
+    right = path.read_text()
+    path.write_text(re.sub("-S .*stub.py", '-S "/elsewhere/services/beliefd_worker/stub.py"', right))
+    make_stack(tmp_path)
+    assert path.read_text() == right
+
+
+def test_workers_run_the_code_of_the_environment_of_their_folder(tmp_path):
+    """Nothing in the folder names the place of the checkout but the link to its environment."""
+    make_stack(tmp_path)
+    config = configparser.RawConfigParser()
+    config.read(tmp_path / "var" / "supervisor" / "workers.conf")
+    command = config["program:worker"]["command"].replace("%(here)s", str(tmp_path / "var" / "supervisor"))
+    assert str(CHECKOUT) not in command
+    python, stub = (part for part in command.split() if part.startswith("/"))
+    assert os.path.samefile(python, CHECKOUT / ".venv" / "bin" / "python")
+    assert os.path.samefile(stub, CHECKOUT / "services" / "beliefd_worker" / "stub.py")
 
 
 def test_from_the_command_line(tmp_path):
