@@ -267,3 +267,16 @@ def test_select() -> None:
 )
 def test_wire_dtype_is_the_smallest_that_holds_every_index(num_obs: int, dtype: str) -> None:
     assert wire_dtype(info(2, num_obs)) == np.dtype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("rows", "index"),
+    [
+        ([[0, 1], [1]], (1,)),
+        ([[0.0, 1.0], [1.0, 0.5]], (1, 1)),
+        ([[0.0, float("nan")], [1.0, 0.5]], (0, 1)),
+        ([[0.0, 1.0], [1.0, 0.0]], (0, 0)),
+    ],
+)
+def test_rows_that_are_no_indices_say_where(rows: list[list[float]], index: tuple[int, ...]) -> None:
+    assert refusal(rows, (2, 2), 2).index == index

@@ -35,6 +35,8 @@ def agent_rows(agents: Any, live: NDArray[np.int64], numbers: Mapping[str, int] 
     InvalidArgument
         No agents, one named twice, or not a list of numbers or ids.
     """
+    if isinstance(agents, np.ndarray) and agents.dtype.kind in "UO":
+        agents = agents.tolist()
     if agents is None:
         rows = live
     elif isinstance(agents, (list, tuple)) and agents and all(isinstance(a, str) for a in agents):
@@ -122,9 +124,12 @@ def executed_array(executed: Any, info: ModelInfo, agents: int) -> NDArray[np.in
     """
     actions = _to_array(executed, "executed_actions")
     if actions.ndim == 1 and actions.dtype.kind in "iu" and len(info.control_fac_idx) == 1:
+        controlled = info.control_fac_idx[0]
+        # Before it becomes int64, which may not hold it.
+        check_executed(actions[:, np.newaxis], info.num_controls[controlled : controlled + 1], controlled)
         whole = np.zeros((len(actions), len(info.num_controls)), np.int64)
         whole[actions < 0] = -1
-        whole[:, info.control_fac_idx[0]] = actions
+        whole[:, controlled] = actions
         actions = whole
     if actions.shape != (agents, len(info.num_controls)) or actions.dtype.kind not in "iu":
         raise InvalidArgument(
@@ -133,17 +138,27 @@ def executed_array(executed: Any, info: ModelInfo, agents: int) -> NDArray[np.in
             value=f"{actions.dtype} {actions.shape}",
             allowed=f"integers of shape ({agents}, {len(info.num_controls)})",
         )
-    wrong = (actions < -1) | (actions >= np.asarray(info.num_controls))
+    check_executed(actions, info.num_controls)
+    return actions.astype(np.int32)
+
+
+def check_executed(actions: NDArray[Any], num_controls: tuple[int, ...], first_factor: int = 0) -> None:
+    """Refuse actions (n, factors) that a factor does not have. `first_factor` is that of the first column.
+
+    Raises
+    ------
+    InvalidArgument
+    """
+    wrong = (actions < -1) | (actions >= np.asarray(num_controls))
     if wrong.any():
-        agent, factor = (int(i) for i in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
+        agent, column = (int(i) for i in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
         raise InvalidArgument(
             "this factor has no such action",
             field="executed_actions",
-            index=(agent, factor),
-            value=int(actions[agent, factor]),
-            allowed=f"0..{info.num_controls[factor] - 1}, or -1 where it is not told",
+            index=(agent, first_factor + column),
+            value=int(actions[agent, column]),
+            allowed=f"0..{num_controls[column] - 1}, or -1 where it is not told",
         )
-    return actions.astype(np.int32)
 
 
 def _to_array(value: Any, field: str) -> NDArray[Any]:

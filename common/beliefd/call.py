@@ -20,6 +20,7 @@ from beliefd_proto.errors import BeliefdError, InvalidArgument
 
 # Plain integers: the operators of an enum cost more than the rest of a small call.
 _WANT = {"beliefs": int(Want.BELIEFS), "q_pi": int(Want.Q_PI), "neg_efe": int(Want.NEG_EFE), "vfe": int(Want.VFE)}
+_NAMES = "1..128 letters, digits, dots, underscores and hyphens, the first a letter or digit"
 _WANT_READ = {**_WANT, "observations": int(Want.OBSERVATION)}
 
 
@@ -33,8 +34,11 @@ def want_bits(want: Iterable[str], read: bool = False) -> int:
     """
     known = _WANT_READ if read else _WANT
     bits = 0
-    for i, name in enumerate((want,) if isinstance(want, str) else want):
-        if name not in known:
+    names = (want,) if isinstance(want, str) else want
+    if not isinstance(names, Iterable):
+        raise InvalidArgument("outputs come as a list of names", field="want", value=want, allowed="() for none")
+    for i, name in enumerate(names):
+        if not isinstance(name, str) or name not in known:
             raise InvalidArgument(
                 "there is no such output", field="want", index=(i,), value=name, allowed=", ".join(sorted(known))
             )
@@ -243,7 +247,13 @@ def checked_header(kind: type[Any], **fields: Any) -> Any:
     header = kind(id=secrets.token_bytes(16), deadline_ms=0, **fields)
     try:
         msgspec.msgpack.decode(msgspec.msgpack.encode(header), type=kind)
+    except UnicodeEncodeError as error:
+        field = next(name for name, value in fields.items() if value == error.object)
+        raise InvalidArgument("is to be encoded as UTF-8", field=field, value=error.object) from None
     except (msgspec.ValidationError, TypeError, OverflowError) as error:
         field = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else kind.__name__.lower()
-        raise InvalidArgument(str(error), field=field, value=fields.get(field)) from None
+        value = fields.get(field)
+        if field == "name" and isinstance(value, str):
+            raise InvalidArgument("not a usable name", field=field, value=value[:200], allowed=_NAMES) from None
+        raise InvalidArgument(str(error).partition(" - at")[0], field=field, value=value) from None
     return header

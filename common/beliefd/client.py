@@ -27,6 +27,7 @@ from beliefd_proto.errors import Disconnected, InvalidArgument
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5757"
 DEFAULT_TIMEOUT_S = 10.0
+_ENDPOINTS = "tcp://HOST:PORT, ipc://PATH"
 
 
 def connect(endpoint: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> Client:
@@ -53,7 +54,9 @@ def connect(endpoint: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -
     InvalidArgument
         The endpoint has a form that cannot be connected to.
     """
-    client = Client(endpoint or os.environ.get("BELIEFD_ENDPOINT") or DEFAULT_ENDPOINT)
+    if endpoint is None:
+        endpoint = os.environ.get("BELIEFD_ENDPOINT") or DEFAULT_ENDPOINT
+    client = Client(endpoint)
     try:
         client.wait_connected(timeout_s)
     except BaseException:
@@ -71,6 +74,8 @@ class Client:
     """
 
     def __init__(self, endpoint: str) -> None:
+        if not isinstance(endpoint, str):
+            raise InvalidArgument("an endpoint is text", field="endpoint", value=endpoint, allowed=_ENDPOINTS)
         self.endpoint = endpoint
         self._session = Session(client=f"beliefd-python pid {os.getpid()}")
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
@@ -78,6 +83,7 @@ class Client:
         self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+        self._socket.setsockopt(zmq.IPV6, int("[" in endpoint))
         try:
             self._socket.connect(endpoint)
         except zmq.ZMQError as error:
@@ -86,7 +92,7 @@ class Client:
                 f"cannot connect to this: {error}",
                 field="endpoint",
                 value=endpoint,
-                allowed="tcp://HOST:PORT, ipc://PATH",
+                allowed=_ENDPOINTS,
             ) from None
         self._wake_fd, self._wake_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poller = zmq.Poller()
@@ -140,6 +146,8 @@ class Client:
         """
         if agents is None and agent_ids is None:
             raise InvalidArgument("say how many agents, or their ids", field="agents", allowed="1 or more")
+        if not isinstance(model, Model):
+            raise InvalidArgument("not a model", field="model", value=type(model).__name__, allowed="beliefd.Model")
         ids = new_ids(agent_ids)
         header = checked_header(
             m.Create,

@@ -81,10 +81,12 @@ def canonical(observations: Any, info: ModelInfo, agents: int, dtype: DTypeLike 
         return _from_modalities(observations, info, agents, dtype)
     rows = _to_array(observations, None)
     if rows.dtype.kind not in "iu":
+        at = np.unravel_index(int(np.argmax(rows != np.floor(rows))), rows.shape) if rows.size else ()
         raise InvalidObservation(
-            "indices must be integers; pass probabilities as a list with one float array per modality",
+            f"indices are integers, not {rows.dtype}; pass probabilities as a list with one float array per modality",
             field=_FIELD,
-            value=str(rows.dtype),
+            index=tuple(int(i) for i in at),
+            value=float(rows[at]) if rows.size else None,
             allowed="an integer type",
         )
     if rows.ndim == 1 and info.num_modalities == 1:
@@ -169,12 +171,29 @@ def _to_array(value: Any, modality: int | None) -> NDArray[Any]:
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
+        if (ragged := _ragged(value)) is not None:
+            raise InvalidObservation(
+                "all rows are to be of one length",
+                field=field,
+                index=(ragged,),
+                value=len(value[ragged]),
+                allowed=str(len(value[0])),
+            ) from None
         raise InvalidObservation(f"cannot be made into an array ({error})", field=field) from None
     if array.dtype.kind not in "iuf":
         raise InvalidObservation(
             "wrong type", field=field, value=str(array.dtype), allowed="integers, or floats for a distribution"
         )
     return array
+
+
+def _ragged(value: Any) -> int | None:
+    """The first row that is not as long as the one before it; None where that is not what is wrong."""
+    try:
+        lengths = [len(row) for row in value]
+    except TypeError:
+        return None
+    return next((i for i, length in enumerate(lengths) if length != lengths[0]), None)
 
 
 def _field(modality: int | None) -> str:

@@ -20,7 +20,7 @@ from beliefd.step import Reading, Step
 from beliefd.wire import ids_from, observation_arrays
 from beliefd_proto import Applied, Command, Message, ModelInfo
 from beliefd_proto import messages as m
-from beliefd_proto.errors import BeliefdError, InvalidArgument
+from beliefd_proto.errors import BeliefdError, InvalidArgument, UnknownPopulation
 
 if TYPE_CHECKING:
     from beliefd.client import Client
@@ -166,7 +166,7 @@ class Population:
         Step
             Of the whole call, as if it had succeeded at once.
         """
-        call = error.call
+        call = getattr(error, "call", None)
         if not isinstance(call, Call) or call.ticks is None or call.chunks[0].header.population != self.uid:
             raise InvalidArgument("not an error of a step of this population", field="error", value=repr(error))
         deadline_s = deadline_after(timeout_s)
@@ -250,9 +250,21 @@ class Population:
         self._request(Command.RELEASE, m.Release, timeout_s)
 
     def refresh(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        """Learn anew which agents live, after another client added or removed some."""
+        """Learn anew which agents live, after another client added or removed some.
+
+        Raises
+        ------
+        UnknownPopulation
+            This population was dropped; where there is another one of its name now, attach to it by
+            `Client.population`.
+        """
         header = checked_header(m.Attach, name=self.name)
-        self._adopt(self._client.request(Command.ATTACH, header, {}, timeout_s))
+        attached = self._client.request(Command.ATTACH, header, {}, timeout_s)
+        if isinstance(attached.header, m.Population) and attached.header.info.uid != self.uid:
+            raise UnknownPopulation(
+                "this population was dropped, and another one has its name now", field="population", value=self.name
+            )
+        self._adopt(attached)
 
     def _adopt(self, attached: Message) -> None:
         header = attached.header

@@ -110,7 +110,7 @@ class BeliefdError(Exception):
 
     def __str__(self) -> str:
         where = self.field or ""
-        if self.index is not None:
+        if self.index:
             where += "[" + ", ".join(str(i) for i in self.index) + "]"
         text = f"{where}: {self.message}" if where else self.message
         if self.value is not None:

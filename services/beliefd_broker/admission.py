@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from beliefd.agents import check_executed
 from beliefd.observations import check
 from beliefd.wire import observations_from
 from beliefd_broker.population import Population
@@ -166,20 +167,7 @@ def _check_inputs(header: Step, arrays: Arrays, population: Population) -> None:
     executed = arrays.get("executed_actions")
     if executed is not None:
         _check_array("executed_actions", executed, ("<i4",), (header.count, len(info.num_controls)))
-        _check_executed(executed, info.num_controls)
-
-
-def _check_executed(executed: NDArray[Any], num_controls: tuple[int, ...]) -> None:
-    wrong = (executed < -1) | (executed >= np.asarray(num_controls))
-    if wrong.any():
-        agent, factor = (int(i) for i in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
-        raise InvalidArgument(
-            "this factor has no such action",
-            field="executed_actions",
-            index=(agent, factor),
-            value=int(executed[agent, factor]),
-            allowed=f"0..{num_controls[factor] - 1}, or -1 where it is not told",
-        )
+        check_executed(executed, info.num_controls)
 
 
 def _check_array(name: str, array: NDArray[Any], dtypes: tuple[str, ...], shape: tuple[int, ...]) -> None:

@@ -203,6 +203,7 @@ class Broker:
             socket.setsockopt(zmq.MAXMSGSIZE, self._limits.frame_bytes)
         socket.setsockopt(zmq.SNDHWM, CREDITS)  # who honours its credits never has more to take
         socket.setsockopt(zmq.LINGER, 200)
+        socket.setsockopt(zmq.IPV6, int(any("[" in endpoint for endpoint in endpoints)))
         for endpoint in endpoints:
             try:
                 socket.bind(endpoint)

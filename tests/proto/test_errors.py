@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from beliefd_proto.error_message import from_header, to_header
-from beliefd_proto.errors import ERRORS, BeliefdError
+from beliefd_proto.errors import ERRORS, BeliefdError, InvalidModel
 
 ID = bytes(16)
 
@@ -37,3 +37,7 @@ def test_a_code_of_a_later_server_is_still_an_error():
     header = to_header(BeliefdError("x"), ID)
     later = type(header)(id=ID, code="from_the_future", message="m")
     assert type(from_header(later, {})) is BeliefdError
+
+
+def test_an_index_of_no_axis_is_not_shown():
+    assert str(InvalidModel("is no distribution", field="E", index=())) == "E: is no distribution"

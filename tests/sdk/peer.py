@@ -53,9 +53,9 @@ def frames(command, header, arrays=None):
     return [bytes(frame) for frame in encode(command, header, arrays)]
 
 
-def population(of, rows=8, ids=None):
+def population(of, rows=8, ids=None, uid=UID):
     info = m.PopulationInfo(
-        uid=UID, name="mice", model=INFO, seed=0, durability="process", rows=rows, live=rows, record_bytes=1
+        uid=uid, name="mice", model=INFO, seed=0, durability="process", rows=rows, live=rows, record_bytes=1
     )
     members = {"members": np.array([[0, rows]]), **({} if ids is None else id_arrays(ids))}
     return frames(Command.POPULATION, m.Population(id=of, info=info, credits=8), members)

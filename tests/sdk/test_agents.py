@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peer import INFO
 
-from beliefd.agents import agent_rows, executed_array, reset_array
+from beliefd.agents import agent_rows, executed_array, new_ids, reset_array
+from beliefd.wire import ids_from
 from beliefd_proto import ModelInfo
 from beliefd_proto.errors import InvalidArgument, InvalidInput, UnknownAgent
 
@@ -42,6 +43,8 @@ def test_any_list_of_numbers_is_taken_whole_or_refused(asked):
 def test_all_that_live_and_ids():
     assert agent_rows(None, LIVE, None) is LIVE
     assert agent_rows(["e", "a"], LIVE, IDS).tolist() == [4, 0]
+    assert agent_rows(np.array(["e", "a"]), LIVE, IDS).tolist() == [4, 0]
+    assert agent_rows(np.array(["e", "a"], object), LIVE, IDS).tolist() == [4, 0]
 
 
 @pytest.mark.parametrize(
@@ -119,6 +122,29 @@ def test_executed_actions_that_are_refused(executed, index):
     with pytest.raises(InvalidArgument) as caught:
         executed_array(executed, TWO, 2)
     assert (caught.value.field, caught.value.index) == ("executed_actions", index)
+
+
+@pytest.mark.parametrize("action", [2**64 - 1, 2**63, 4])
+def test_an_executed_action_is_checked_as_it_came(action):
+    with pytest.raises(InvalidArgument) as caught:
+        executed_array(np.array([0, action], np.uint64), INFO, 2)
+    assert (caught.value.index, caught.value.value) == ((1, 0), action)
+
+
+@pytest.mark.parametrize("ids", [["a", "é"], ("a", "é"), np.array(["a", "é"]), np.array(["a", "é"], object)])
+def test_new_ids_travel_as_arrays(ids):
+    assert ids_from(new_ids(ids)) == ("a", "é")
+    assert new_ids(None) == {}
+    assert ids_from(new_ids([])) == ()
+
+
+@pytest.mark.parametrize(
+    ("ids", "index"), [(5, None), ("ab", None), (b"ab", None), ({"a"}, None), (["a", 1], (1,)), (["a", "\ud800"], (1,))]
+)
+def test_new_ids_that_are_none(ids, index):
+    with pytest.raises(InvalidArgument) as caught:
+        new_ids(ids)
+    assert (caught.value.field, caught.value.index) == ("agent_ids", index)
 
 
 @pytest.mark.parametrize("executed", [[0.5, 1.0], [float("nan"), 0.0], ["0", "1"], [True, False]])

@@ -155,6 +155,19 @@ def test_want():
     assert want_bits(["observations"], read=True) == Want.OBSERVATION
 
 
+@pytest.mark.parametrize("want", [None, 5, [["a"]], [None], {"vfe": 1, "x": 2}, b"vfe"])
+def test_a_want_that_is_no_list_of_outputs(want):
+    with pytest.raises(InvalidArgument) as caught:
+        want_bits(want)
+    assert caught.value.field == "want"
+
+
+def test_a_name_that_is_refused_says_what_names_are():
+    with pytest.raises(InvalidArgument) as caught:
+        checked_header(m.Attach, name="a/b")
+    assert str(caught.value).startswith("name: not a usable name (got 'a/b'); allowed: 1..128 letters")
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
@@ -162,6 +175,7 @@ def test_want():
         ({"name": "a/b"}, "name"),
         ({"name": "x" * 129}, "name"),
         ({"name": 5}, "name"),
+        ({"name": "\ud800"}, "name"),
     ],
 )
 def test_a_header_is_checked_before_it_travels(fields, field):

@@ -380,3 +380,37 @@ def test_a_step_that_could_not_learn_its_ticks_was_not_made():
             mice.step(np.zeros(8, int), timeout_s=0.2)
         assert caught.value.applied.tolist() == [Applied.NO] * 8
         assert peer.count(m.Step) == 0
+
+
+@pytest.mark.parametrize("endpoint", [5, b"tcp://127.0.0.1:1", ""])
+def test_an_endpoint_that_is_none(endpoint):
+    with pytest.raises(InvalidArgument) as caught:
+        beliefd.connect(endpoint)
+    assert caught.value.field == "endpoint"
+
+
+def test_arguments_of_another_kind_are_named(client, mice):
+    with pytest.raises(InvalidArgument) as caught:
+        client.create_population("rats", None, agents=1)
+    assert caught.value.field == "model"
+    with pytest.raises(InvalidArgument) as caught:
+        mice.retry(ValueError())
+    assert caught.value.field == "error"
+
+
+def test_a_refresh_never_becomes_another_population():
+    asked = []
+
+    def answer(header):
+        if isinstance(header, m.Attach):
+            asked.append(header)
+            return population(header.id, uid="a" * 16 if len(asked) < 3 else "b" * 16)
+        return Peer.default(header)
+
+    with Peer(answer) as peer, beliefd.connect(peer.endpoint) as client:
+        mice = client.population("mice")
+        mice.refresh()
+        with pytest.raises(UnknownPopulation) as caught:
+            mice.refresh()
+        assert caught.value.field == "population"
+        assert mice.uid == "a" * 16

@@ -63,3 +63,18 @@ def test_a_crowd_does_not_harm_who_was_there(broker, over):
         crowd.destroy(linger=0)
         with beliefd.connect(ipc, timeout_s=30) as late:
             assert late.status(timeout_s=30).sessions
+
+
+def test_an_endpoint_of_ipv6():
+    with tempfile.TemporaryDirectory(prefix="bd-") as folder:
+        endpoint = f"tcp://[::1]:{free_port()}"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "beliefd_broker"],
+            env={**os.environ, "BELIEFD_DATA": folder, "BELIEFD_ENDPOINT": endpoint},
+        )
+        try:
+            with beliefd.connect(endpoint, timeout_s=30) as client:
+                assert client.status(timeout_s=30).sessions == 1
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0
