@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import secrets
+import socket
 import time
 from typing import Any
 
@@ -53,7 +54,8 @@ class Worker:
         self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
         self._socket.setsockopt(zmq.LINGER, 200)
-        self._socket.connect(f"ipc://{settings.worker_socket}")
+        self._broker_socket = settings.worker_socket
+        self._socket.connect(f"ipc://{self._broker_socket}")
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(stop.fd, zmq.POLLIN)
@@ -71,7 +73,7 @@ class Worker:
                 self._leave()
             for message in iter(self._receive, None):
                 self._handle(message)
-            if self._leave_by_s is not None and time.monotonic() > self._leave_by_s:
+            if self._leave_by_s is not None and (time.monotonic() > self._leave_by_s or not self._broker_listens()):
                 return  # no broker answers: there is nothing in our hands that it could wait for
 
     def close(self) -> None:
@@ -98,6 +100,18 @@ class Worker:
         self._leave_by_s = time.monotonic() + _LEAVE_S
         self._logger.info("leaving")
         self._send(encode(Command.LEAVING, m.Leaving(worker=self._name)))
+
+    def _broker_listens(self) -> bool:
+        """Whether there is a broker. Its lock would tell too, but a broker that starts may not find it taken."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(str(self._broker_socket))
+            except (FileNotFoundError, ConnectionRefusedError):
+                return False
+            except BlockingIOError:
+                return True  # others wait to be accepted
+        return True
 
     def _handle(self, message: Message) -> None:
         header = message.header
