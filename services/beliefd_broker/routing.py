@@ -244,7 +244,7 @@ class Core:
             return
         header = message.header
         if isinstance(header, m.WorkerHello) and header.incarnation == route:
-            for action in self.workforce.hello(header):
+            for action in self.workforce.hello(header, now_s):
                 self._actions.append(action)
                 if isinstance(action, Log):
                     self._emit(
@@ -257,6 +257,7 @@ class Core:
             worker = self.workforce.get(route)
             batch = worker.batches.pop(header.batch, None) if worker is not None else None
             if worker is not None and batch is not None:
+                worker.heard_s = now_s
                 self._result(worker, batch, header, message.arrays, wall_s)
 
     def worker_died(self, incarnation: bytes, wall_s: float) -> None:

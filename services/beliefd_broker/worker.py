@@ -52,13 +52,15 @@ class Worker:
     """A registered worker process.
 
     Its incarnation is its routing id too. `state` is ``"greeted"`` until it has said that it is idle under this
-    broker's epoch, then ``"ready"``; ``"leaving"`` after it asked to end; ``"doomed"`` from the SIGKILL on.
+    broker's epoch, then ``"ready"``; ``"silent"`` while it is idle and does not say so; ``"leaving"`` after it asked
+    to end; ``"doomed"`` from the SIGKILL on.
     """
 
     name: str
     incarnation: bytes
     identity: ProcessIdentity
     state: str = "greeted"
+    heard_s: float = 0.0
     batches: dict[int, Batch] = field(default_factory=dict)
     batches_done: int = 0
     agent_steps: int = 0

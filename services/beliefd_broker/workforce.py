@@ -20,6 +20,8 @@ SETTLE_S = 1.5
 HANG_FLOOR_S = 30.0
 HANG_FACTOR = 50.0
 LATE_FACTOR = 2.0
+SILENT_S = 1.0
+"""An idle worker that has not said hello for so long, ten times in a row, gets no work until it does."""
 
 
 class Workforce:
@@ -42,7 +44,7 @@ class Workforce:
         """How many workers take work."""
         return sum(worker.state == "ready" for worker in self._workers.values()) if self.settled else 0
 
-    def hello(self, hello: WorkerHello) -> Iterator[Action]:
+    def hello(self, hello: WorkerHello, now_s: float) -> Iterator[Action]:
         """A worker says who it is: at its start, while it is idle, and in answer to our welcome."""
         worker = self._workers.get(hello.incarnation)
         if worker is None:
@@ -50,7 +52,9 @@ class Workforce:
                 return  # its predecessor's death is not known yet; the newcomer says hello again in 100 ms
             worker = self._workers[hello.incarnation] = Worker.from_hello(hello)
             yield WatchWorker(worker.incarnation, worker.identity)
-        worker.cpu_s, worker.rss_bytes = hello.cpu_s, hello.rss_bytes
+        worker.cpu_s, worker.rss_bytes, worker.heard_s = hello.cpu_s, hello.rss_bytes, now_s
+        if worker.state == "silent":
+            worker.state = "ready"
         if hello.epoch != self._epoch:
             yield SendWorker(worker.incarnation, encode(Command.WORKER_WELCOME, WorkerWelcome(epoch=self._epoch)))
         elif worker.state == "greeted":
@@ -97,11 +101,14 @@ class Workforce:
         batch.due_s = now_s + HANG_FLOOR_S + HANG_FACTOR * (ahead_ns + worker.opening_ns) / 1e9
 
     def overdue(self, now_s: float) -> Iterator[Action]:
-        """Kill what hangs: batches long past their time, and survivors that do not register."""
+        """Kill what hangs: batches long past their time, and survivors that do not register; note who is silent."""
         for worker in self._workers.values():
             if worker.state != "doomed" and any(batch.due_s < now_s for batch in worker.batches.values()):
                 worker.state = "doomed"
                 yield KillWorker(worker.incarnation, "a batch took fifty times what it should")
+            if worker.state == "ready" and not worker.batches and worker.heard_s < now_s - SILENT_S:
+                worker.state = "silent"
+                yield Log("warning", "worker_silent", {"worker": worker.name, "pid": worker.identity.pid})
         if self._unsettled and now_s > self._settle_by_s:
             self._settle_by_s = now_s + SETTLE_S
             for identity in self._unsettled:

@@ -83,7 +83,9 @@ class TelemetryBody(BaseModel):
 class WorkerBody(BaseModel):
     name: str
     pid: int
-    state: str = Field(description="greeted, ready, busy, leaving, doomed, lost, or unknown while the broker is away.")
+    state: str = Field(
+        description="greeted, ready, busy, silent, leaving, doomed, lost; unknown while the broker is away."
+    )
     lost_s: float | None
     batches: int
     agent_steps: int

@@ -14,7 +14,7 @@ from beliefd_gateway.recorder import Recorder
 from beliefd_gateway.streams import Hub
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-WORKER_STATES = ("ready", "busy", "greeted", "leaving", "doomed", "lost", "unknown")
+WORKER_STATES = ("ready", "busy", "silent", "greeted", "leaving", "doomed", "lost", "unknown")
 
 
 class GatewayMetrics(Collector):

@@ -1,6 +1,7 @@
 """The broker's core: what is accepted is answered once, no agent is in two hands, and only death frees work."""
 
 import secrets
+from collections import deque
 
 import msgspec
 import numpy as np
@@ -196,6 +197,40 @@ def test_three_deaths_over_a_create_are_told_without_a_population_and_logged_wit
     assert [(fields["job"], fields["request"]) for fields in lost] == [("create", request.hex())] * 3
 
 
+def test_an_idle_worker_that_is_silent_gets_no_work_until_it_speaks():
+    world = World(workers=2)
+    silent, other = world.workers.values()
+    world.now_s += 1.5
+    other.hello()
+    world.core.tick(world.now_s, 0.0)
+    requests = [world.step(world.client(), first=i) for i in range(3)]
+    world.settle()
+    assert (silent.inbox, world.killed) == (deque(), [])
+    assert all(world.answer(request).command is Command.STEPPED for request in requests)
+    assert [status.state for status in world.core.workforce.report()] == ["silent", "ready"]
+    world.kill(other)
+    request = world.step(world.client(), first=50)
+    world.settle()
+    assert not silent.inbox
+    silent.hello()
+    world.settle()
+    assert world.answer(request).command is Command.STEPPED
+
+
+def test_a_worker_is_not_silent_while_it_works_or_has_just_answered():
+    world = World(workers=1)
+    (worker,) = world.workers.values()
+    world.step(world.client())
+    world.pump()
+    world.now_s += 5.0
+    world.core.tick(world.now_s, 0.0)
+    assert worker.inbox
+    world.settle()
+    world.now_s += 0.5
+    world.core.tick(world.now_s, 0.0)
+    assert [status.state for status in world.core.workforce.report()] == ["ready"]
+
+
 def test_three_deaths_over_one_batch_quarantine_the_population_and_spare_the_neighbours():
     world = World([population(), population(uid="1" * 16, name="rats")], workers=1)
     client, neighbour = world.client(), world.client()
@@ -233,6 +268,8 @@ def test_nothing_is_dispatched_before_every_survivor_is_idle_or_dead():
     assert len(world.killed) == 1
     assert not world.applied
     world.core.workforce.settle_died(survivor)
+    for worker in world.workers.values():
+        worker.hello()
     world.settle()
     assert world.answer(request).command is Command.STEPPED
 
