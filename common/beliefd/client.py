@@ -131,7 +131,8 @@ class Client:
         seed : int
             Of all stochastic draws of the population, 0 .. 2**63 - 1.
         exist_ok : bool
-            Attach to a population of this name and this model if there is one.
+            Attach to a population of this name, model and seed if there is one, with the agents that it has: `agents`
+            and `agent_ids` are those of a new one.
         durability : str
             ``"process"``: what was acknowledged survives the death of any process.
         agent_ids : sequence of str, optional
@@ -140,7 +141,9 @@ class Client:
         Raises
         ------
         PopulationExists
-            The name is taken; with `exist_ok`, by a population of another model.
+            The name is taken; with `exist_ok`, by a population of another model or seed.
+        CorruptStore
+            The name is taken by a population that is damaged.
         DiskFull
             The data folder has no room for it; the message says how many bytes it takes.
         """

@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from beliefd.engine.manifest import read_manifest
+from beliefd.engine.manifest import read_manifest, read_name
 from beliefd.engine.store import storage_errors
 from beliefd.wire import id_arrays
-from beliefd_broker.population import Population
-from beliefd_proto.errors import BeliefdError, CorruptStore
+from beliefd_broker.population import Damaged, Population
+from beliefd_proto.errors import CorruptStore, StorageError
 from beliefd_service.logging import Logger
 from beliefd_service.population_info import population_info
 from beliefd_service.settings import Settings
@@ -45,16 +45,18 @@ def next_epoch(folder: Path) -> int:
     return epoch
 
 
-def load_populations(settings: Settings, logger: Logger) -> Iterator[Population]:
-    """Every population in the data folder. One that cannot be read is left out and logged; the others are served."""
+def load_populations(settings: Settings, logger: Logger) -> Iterator[Population | Damaged]:
+    """Every population in the data folder. One that cannot be read is logged; the others are served."""
     for folder in sorted(settings.populations.glob("[0-9a-f]*")):
         try:
             manifest, members = read_manifest(folder)
-        except BeliefdError as error:
+        except StorageError as error:
             logger.error("population_not_readable", folder=folder.name, code=error.code, reason=str(error))
+            yield Damaged(folder.name, read_name(folder), error)
             continue
         except Exception:  # whatever is wrong with one, the others are to be served
             logger.exception("population_not_readable", folder=folder.name)
+            yield Damaged(folder.name, read_name(folder), CorruptStore("cannot be read; the log says why"))
             continue
         info = population_info(manifest, members, quarantined=(folder / _QUARANTINE).exists())
         yield Population(info, members.ranges, {} if members.ids is None else id_arrays(members.ids))

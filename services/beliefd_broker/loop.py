@@ -16,6 +16,7 @@ from beliefd_broker.desk import CREDITS
 from beliefd_broker.disk import clear_leftovers, load_populations, mark_quarantine, next_epoch
 from beliefd_broker.gate import Gate
 from beliefd_broker.outbox import Outbox
+from beliefd_broker.population import Damaged, Population
 from beliefd_broker.routing import Core
 from beliefd_broker.workforce import survivor_key
 from beliefd_proto.errors import EndpointNotUsable
@@ -100,8 +101,9 @@ class Broker:
         Not before every worker that outlived the last broker is idle or dead: it may be changing a population still.
         """
         clear_leftovers(self._settings)
-        populations = list(load_populations(self._settings, self._logger))
-        self._core.adopt(populations)
+        found = list(load_populations(self._settings, self._logger))
+        populations = [population for population in found if isinstance(population, Population)]
+        self._core.adopt(populations, [damaged for damaged in found if isinstance(damaged, Damaged)])
         self._poller.register(self._clients, zmq.POLLIN)
         self._logger.info("serving", populations=len(populations))
 

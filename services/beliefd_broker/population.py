@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from beliefd_proto import Arrays
+from beliefd_proto.errors import StorageError
 from beliefd_proto.messages import PopulationInfo, Telemetry
 from beliefd_proto.model_info import ModelInfo
 from beliefd_service.events import PopulationTelemetry
@@ -130,6 +132,15 @@ class Population:
             entropy_mean=sums.entropy / sums.entropy_agents if sums.entropy_agents else None,
             action_counts=tuple(counts[i] for i in range(min(max(counts, default=-1) + 1, _HISTOGRAM_BINS))),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A population in the data folder that cannot be read. Its name is None where that cannot be read either."""
+
+    uid: str
+    name: str | None
+    error: StorageError
 
 
 def guess_ns(model: ModelInfo) -> float:

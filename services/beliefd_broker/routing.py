@@ -19,7 +19,7 @@ from beliefd_broker.actions import Action, Emit, Log, MarkQuarantine, SendWorker
 from beliefd_broker.admission import check_chunk, check_removed, quarantined_error
 from beliefd_broker.batching import job_message, pieces_message, shares
 from beliefd_broker.desk import CREDITS, Desk
-from beliefd_broker.population import Population
+from beliefd_broker.population import Damaged, Population
 from beliefd_broker.request import Chunk, Job, Piece, Request
 from beliefd_broker.scheduling import Scheduler
 from beliefd_broker.session import Session
@@ -66,6 +66,7 @@ class Core:
         self._desk = Desk(self._actions.append, epoch, self.limits)
         self._scheduler = Scheduler()
         self._populations: dict[str, Population] = {}
+        self._damaged: list[Damaged] = []
         self.adopt(populations)
         self._retries: list[Batch] = []
         self._next_batch = 1
@@ -75,9 +76,13 @@ class Core:
         self._counters = dict.fromkeys(("batches", "retried_batches", "agent_steps", "malformed"), 0)
         self._emit(events.BrokerStarted(time_s=wall_s, epoch=epoch))
 
-    def adopt(self, populations: Iterable[Population]) -> None:
-        """Serve these populations: what the data folder holds, once no worker of an earlier broker can change it."""
+    def adopt(self, populations: Iterable[Population], damaged: Iterable[Damaged] = ()) -> None:
+        """Serve these populations: what the data folder holds, once no worker of an earlier broker can change it.
+
+        Those that are damaged keep their names, and whoever asks for one is told.
+        """
         self._populations.update({population.info.uid: population for population in populations})
+        self._damaged.extend(damaged)
 
     def take_actions(self) -> list[Action]:
         """What the shell has to do now."""
@@ -131,6 +136,7 @@ class Core:
         elif isinstance(header, m.Attach):
             population = self._named(header.name)
             if population is None:
+                self._check_damaged(header.name)
                 raise UnknownPopulation("there is no population of this name", field="name", value=header.name)
             self._desk.send(route, *answers.population(header.id, population, CREDITS))
         elif isinstance(header, m.Status):
@@ -139,6 +145,7 @@ class Core:
             self._quarantine(self._population(header.population), False)
             self._desk.send(route, Command.DONE, m.Done(id=header.id, credits=CREDITS))
         elif isinstance(header, m.Drop) and header.population not in self._populations:
+            self._check_damaged(header.population)
             self._desk.send(route, Command.DONE, m.Done(id=header.id, credits=CREDITS))
         else:
             return False
@@ -165,6 +172,7 @@ class Core:
         return job
 
     def _check_create(self, header: m.Create) -> None:
+        self._check_damaged(header.name)
         if self._named(header.name) is None and len(self._populations) >= self.limits.populations:
             raise TooLarge(
                 "this server holds as many populations as it may",
@@ -215,11 +223,13 @@ class Core:
         if population is None:
             return False
         same = population.info.uid == m.population_uid(job.id)
-        attach = job.header.exist_ok and population.info.model.hash == job.header.hash
+        info, asked = population.info, job.header
+        attach = asked.exist_ok and (info.model.hash, info.seed) == (asked.hash, asked.seed)
         if same or attach:
             self._answer(job, *answers.population(job.id, population, CREDITS))
         else:
-            why = "holds another model" if job.header.exist_ok else "exists; pass exist_ok=True to attach to it"
+            other = "model" if info.model.hash != asked.hash else "seed"
+            why = f"has another {other}" if asked.exist_ok else "exists; pass exist_ok=True to attach to it"
             self._fail(job, PopulationExists(f"a population of this name {why}", field="name", value=job.header.name))
         return True
 
@@ -481,10 +491,20 @@ class Core:
     def _population(self, uid: str) -> Population:
         population = self._populations.get(uid)
         if population is None:
+            self._check_damaged(uid)
             raise UnknownPopulation(
                 "there is no such population; it may have been dropped", field="population", value=uid
             )
         return population
+
+    def _check_damaged(self, uid_or_name: str) -> None:
+        """Say that a population is there and cannot be read; CorruptStore as a rule."""
+        for damaged in self._damaged:
+            if uid_or_name in (damaged.uid, damaged.name):
+                told = damaged.error
+                raise type(told)(
+                    f"this population is there but damaged: {told.message}", field="population", value=uid_or_name
+                )
 
     def _named(self, name: str) -> Population | None:
         return next((p for p in self._populations.values() if p.info.name == name), None)

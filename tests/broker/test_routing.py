@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beliefd_broker.desk import CREDITS
+from beliefd_broker.population import Damaged
 from beliefd_proto import Applied, Command
 from beliefd_proto import messages as m
+from beliefd_proto.errors import CorruptStore
 from beliefd_service import events
 from beliefd_service.process import ProcessIdentity
 
@@ -229,6 +231,38 @@ def test_a_worker_is_not_silent_while_it_works_or_has_just_answered():
     world.now_s += 0.5
     world.core.tick(world.now_s, 0.0)
     assert [status.state for status in world.core.workforce.report()] == ["ready"]
+
+
+def test_a_damaged_population_keeps_its_name_and_is_told_of():
+    world = World()
+    world.core.adopt([], [Damaged("b" * 16, "rats", CorruptStore("holds no whole population"))])
+    client = world.client()
+    asked = [create(world, client, name="rats"), world.step(client, uid="b" * 16)]
+    for command, kind, fields in (
+        (Command.ATTACH, m.Attach, {"name": "rats"}),
+        (Command.DROP, m.Drop, {"population": "b" * 16}),
+    ):
+        asked.append(secrets.token_bytes(16))
+        world.send(client, command, kind(id=asked[-1], deadline_ms=1000, **fields))
+    world.settle()
+    assert [error(world.answer(request)).code for request in asked] == ["corrupt_store"] * 4
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [({}, None), ({"seed": 1}, "another seed"), ({"hash": "1" * 64}, "another model")]
+)
+def test_exist_ok_attaches_to_the_same_model_and_seed_alone(change, said):
+    world = World()
+    request = secrets.token_bytes(16)
+    fields = {"name": "mice", "spec": b"", "hash": INFO.hash, "agents": 5, "seed": 0, "exist_ok": True}
+    world.send(world.client(), Command.CREATE, m.Create(id=request, deadline_ms=1000, **(fields | change)))
+    world.settle()
+    answer = world.answer(request)
+    if said is None:
+        assert answer.header.info.uid == "0" * 16
+    else:
+        assert error(answer).code == "population_exists"
+        assert said in error(answer).message
 
 
 def test_three_deaths_over_one_batch_quarantine_the_population_and_spare_the_neighbours():

@@ -81,7 +81,7 @@ def test_populations_are_found_with_their_members_and_quarantine(settings, log):
 
 
 @pytest.mark.parametrize("damage", ["no manifest", "half a manifest", "no members", "noise in members", "a file"])
-def test_one_that_cannot_be_read_is_left_out_and_logged(settings, log, damage):
+def test_one_that_cannot_be_read_is_told_and_logged(settings, log, damage):
     write(settings, "a" * 16)
     folder = write(settings, "b" * 16)
     manifest, members = folder / "population.json", folder / "members-0.npz"
@@ -96,7 +96,10 @@ def test_one_that_cannot_be_read_is_left_out_and_logged(settings, log, damage):
     else:
         folder.rename(settings.data / "away")
         folder.write_text("")
-    assert set(load(settings)) == {"a" * 16}
+    served, damaged = load_populations(settings, structlog.get_logger())
+    assert served.info.uid == "a" * 16
+    assert (damaged.uid, type(damaged.error)) == ("b" * 16, FolderNotUsable if damage == "a file" else CorruptStore)
+    assert damaged.name == (None if damage == "a file" else "m" + "b" * 16)
     (line,) = log
     assert (line["event"], line["folder"], line["log_level"]) == ("population_not_readable", "b" * 16, "error")
 

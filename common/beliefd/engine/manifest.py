@@ -1,4 +1,4 @@
-"""What a population's folder says of it: ``population.json``, and who lives in ``members-<k>.npz``.
+"""What a population's folder says of it: ``population.json``, who lives in ``members-<k>.npz``, and its ``name``.
 
 The manifest is the one place that counts: it is replaced whole, by a rename, and whatever else a change needs (longer
 ``agents.bin``, a new members file) stands complete before the manifest names it. A death in between leaves files that
@@ -40,6 +40,7 @@ _UNREADABLE = (
     RuntimeError,
 )
 MANIFEST_NAME = "population.json"
+_NAME = "name"
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -156,6 +157,14 @@ def _read_members(path: Path) -> Members:
         return Members.from_arrays(dict(arrays))
 
 
+def read_name(folder: Path) -> str | None:
+    """A population's name, where its manifest cannot be read; None where that cannot be told either."""
+    try:
+        return (folder / _NAME).read_text()
+    except (OSError, ValueError):
+        return None
+
+
 def write_manifest(folder: Path, manifest: Manifest, members: Members) -> None:
     """Put a manifest and its members in place, durably; the old ones stay in force until the very end.
 
@@ -169,6 +178,7 @@ def write_manifest(folder: Path, manifest: Manifest, members: Members) -> None:
             np.savez(file, allow_pickle=False, **members.arrays())
             file.flush()
             os.fsync(file.fileno())
+        (folder / _NAME).write_text(manifest.name)  # known even where the manifest cannot be read
         temporary = folder / f"{MANIFEST_NAME}.new"
         with open(temporary, "wb") as file:
             file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
