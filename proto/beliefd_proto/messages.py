@@ -248,7 +248,7 @@ class StatusReport(Header, frozen=True, kw_only=True):
     epoch: int
     uptime_s: float
     sessions: int
-    queued_chunks: int
+    open_requests: int
     ready: bool
     workers: tuple[WorkerStatus, ...]
     populations: tuple[PopulationInfo, ...]

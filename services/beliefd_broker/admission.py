@@ -9,15 +9,28 @@ from numpy.typing import NDArray
 
 from beliefd.agents import check_executed
 from beliefd.observations import check
-from beliefd.wire import observations_from
+from beliefd.wire import ID_ARRAYS, observations_from
 from beliefd_broker.population import Population
-from beliefd_proto import Arrays, Want
+from beliefd_proto import Arrays, Command, Want
 from beliefd_proto.errors import InvalidArgument, MalformedMessage, Quarantined, TooLarge, UnknownAgent
 from beliefd_proto.messages import AgentRequest, Limits, Step
 
 _WANT_OF_STEP = int(Want.BELIEFS | Want.Q_PI | Want.NEG_EFE | Want.VFE)
+# CREATE by the model, in the worker that does it; the others against their population.
+_ARRAYS_CHECKED_LATER = frozenset({Command.CREATE, Command.STEP, Command.READ, Command.REMOVE_AGENTS})
 _READ_ARRAYS = frozenset({"agents"})
 _WANT_OF_READ = _WANT_OF_STEP | int(Want.OBSERVATION)
+
+
+def check_arrays(command: Command, arrays: Arrays) -> None:
+    """Refuse arrays of a request that takes none, or of an ADD_AGENTS that are not ids.
+
+    Raises
+    ------
+    MalformedMessage
+    """
+    if command not in _ARRAYS_CHECKED_LATER:
+        _check_names(arrays, frozenset(ID_ARRAYS) if command is Command.ADD_AGENTS else frozenset())
 
 
 def check_chunk(header: AgentRequest, arrays: Arrays, population: Population, limits: Limits) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from beliefd.wire import ID_ARRAYS
 from beliefd_broker import answers
 from beliefd_broker.actions import Action, Emit, Log, MarkQuarantine, SendWorker
-from beliefd_broker.admission import check_chunk, check_removed, quarantined_error
+from beliefd_broker.admission import check_arrays, check_chunk, check_removed, quarantined_error
 from beliefd_broker.batching import job_message, pieces_message, shares
 from beliefd_broker.desk import CREDITS, Desk
 from beliefd_broker.population import Damaged, Population
@@ -116,6 +116,7 @@ class Core:
                 self._desk.forget(request)
 
     def _request(self, route: bytes, command: Command, header: m.Request, arrays: Arrays, now_s: float) -> None:
+        check_arrays(command, arrays)
         if isinstance(header, m.Hello):
             self._desk.hello(route, header, self.workforce.ready, now_s)
             return
@@ -515,7 +516,7 @@ class Core:
             epoch=self.epoch,
             uptime_s=now_s - self._started_s,
             sessions=self._desk.sessions,
-            queued_chunks=self._desk.open,
+            open_requests=self._desk.open,
             ready=self.workforce.ready > 0,
             workers=self.workforce.report(),
             populations=tuple(population.info for population in self._populations.values()),

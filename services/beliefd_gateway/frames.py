@@ -64,7 +64,7 @@ class BrokerView(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     uptime_s: float
     sessions: int
-    queued_chunks: int
+    open_requests: int
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,14 +108,14 @@ def frame_of(frame: Frame, name: str) -> Frame:
 def broker_view(live: Live) -> BrokerView:
     up = live.outage is None
     if live.report is None:
-        return BrokerView(up=up, ready=False, epoch=0, uptime_s=0.0, sessions=0, queued_chunks=0)
+        return BrokerView(up=up, ready=False, epoch=0, uptime_s=0.0, sessions=0, open_requests=0)
     return BrokerView(
         up=up,
         ready=up and live.report.ready,
         epoch=live.report.epoch,
         uptime_s=live.report.uptime_s,
         sessions=live.report.sessions,
-        queued_chunks=live.report.queued_chunks,
+        open_requests=live.report.open_requests,
     )
 
 

@@ -44,7 +44,9 @@ class GatewayMetrics(Collector):
         yield GaugeMetricFamily("beliefd_broker_ready", "1 while a worker takes work.", broker.ready)
         yield GaugeMetricFamily("beliefd_broker_epoch", "Starts of the broker on this data folder.", broker.epoch)
         yield GaugeMetricFamily("beliefd_broker_sessions", "Clients heard of in the last hour.", broker.sessions)
-        yield GaugeMetricFamily("beliefd_broker_queued_chunks", "Chunks that have no answer yet.", broker.queued_chunks)
+        yield GaugeMetricFamily(
+            "beliefd_broker_open_requests", "Requests that have no answer yet.", broker.open_requests
+        )
         counted = CounterMetricFamily("beliefd_broker_events", "What the broker counted, by kind.", labels=["kind"])
         for kind, count in (self._live.report.counters if self._live.report else {}).items():
             counted.add_metric([kind], count)

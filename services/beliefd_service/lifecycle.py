@@ -88,8 +88,10 @@ def make_folders(settings: Settings) -> None:
                 value=str(folder),
             ) from None
         if not os.access(folder, os.W_OK | os.X_OK):
+            read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+            why = "it is on a file system that is mounted read-only" if read_only else "mend its owner or mode"
             raise FolderNotUsable(
-                "cannot write to this folder; mend its mode, or choose another with BELIEFD_DATA",
+                f"cannot write to this folder: {why}; or choose another with BELIEFD_DATA",
                 field="BELIEFD_DATA",
                 value=str(folder),
             )

@@ -265,6 +265,29 @@ def test_exist_ok_attaches_to_the_same_model_and_seed_alone(change, said):
         assert said in error(answer).message
 
 
+@pytest.mark.parametrize(
+    ("command", "kind", "fields"),
+    [
+        (Command.HELLO, m.Hello, {"session": bytes(range(16)), "versions": (1,)}),
+        (Command.PING, m.Ping, {}),
+        (Command.ATTACH, m.Attach, {"name": "mice"}),
+        (Command.LIST, m.List, {}),
+        (Command.DROP, m.Drop, {"population": "0" * 16}),
+        (Command.ADD_AGENTS, m.AddAgents, {"population": "0" * 16, "count": 1}),
+        (Command.PARAMETERS, m.Parameters, {"population": "0" * 16}),
+        (Command.STATUS, m.Status, {}),
+        (Command.RELEASE, m.Release, {"population": "0" * 16}),
+    ],
+)
+def test_an_array_that_means_nothing_is_refused(command, kind, fields):
+    world = World()
+    header = kind(id=secrets.token_bytes(16), deadline_ms=1000, **fields)
+    world.send(world.client(), command, header, {"junk": np.zeros(3)})
+    world.settle()
+    told = error(world.answer(header.id))
+    assert (told.code, told.field, told.value) == ("malformed_message", "arrays", "junk")
+
+
 def test_three_deaths_over_one_batch_quarantine_the_population_and_spare_the_neighbours():
     world = World([population(), population(uid="1" * 16, name="rats")], workers=1)
     client, neighbour = world.client(), world.client()

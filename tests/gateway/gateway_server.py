@@ -40,7 +40,7 @@ def report(
         epoch=1,
         uptime_s=1.0,
         sessions=1,
-        queued_chunks=0,
+        open_requests=0,
         ready=True,
         workers=(worker(),) if workers is None else workers,
         populations=(info(),) if populations is None else populations,

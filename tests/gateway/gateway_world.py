@@ -163,7 +163,7 @@ class StubBroker(threading.Thread):
             epoch=self.epoch,
             uptime_s=12.0,
             sessions=3,
-            queued_chunks=1,
+            open_requests=1,
             ready=any(w.state in ("ready", "busy") for w in self.workers),
             workers=self.workers,
             populations=self.populations,

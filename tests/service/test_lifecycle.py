@@ -140,3 +140,17 @@ def test_a_folder_that_others_own_is_named(tmp_path):
     assert done.returncode == EXIT_CANNOT_START, done.stderr
     (line,) = done.stderr.splitlines()
     assert json.loads(line)["code"] == "folder_not_usable"
+
+
+def test_a_read_only_file_system_is_named_as_what_it_is(tmp_path):
+    if os.getuid():
+        pytest.skip("only root can mount")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(tmp_path)], capture_output=True)
+    if mounted.returncode:
+        why = f"a file system cannot be mounted here: {mounted.stderr.decode().strip()}"
+        pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
+    try:
+        with pytest.raises(FolderNotUsable, match="read-only"):
+            make_folders(Settings.from_environment({"BELIEFD_DATA": str(tmp_path)}))
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)

@@ -112,7 +112,7 @@ function draw(frame) {
   element("total-agents").textContent = number(frame.populations.reduce((sum, p) => sum + p.agents, 0));
   element("total-populations").textContent = number(frame.populations.length);
   element("total-workers").textContent = `${ready.length} of ${frame.workers.length}`;
-  element("total-queued").textContent = number(frame.broker.queued_chunks);
+  element("total-open").textContent = number(frame.broker.open_requests);
   drawWorkers(frame);
   show("no-populations", frame.populations.length === 0);
   show("some-populations", frame.populations.length > 0);
