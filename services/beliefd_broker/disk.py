@@ -17,6 +17,7 @@ from beliefd_service.population_info import population_info
 from beliefd_service.settings import Settings
 
 _QUARANTINE = "quarantined"
+_EPOCH_DIGITS = 20
 
 
 def next_epoch(folder: Path) -> int:
@@ -39,9 +40,15 @@ def next_epoch(folder: Path) -> int:
                 "this file counts the starts of the broker and holds no number; stop all workers and remove it",
                 field=str(path),
             ) from None
-        temporary = path.with_suffix(".new")
-        temporary.write_text(f"{epoch}\n")
-        os.replace(temporary, path)
+        content = f"{epoch:0{_EPOCH_DIGITS}}\n".encode()
+        if epoch == 1:
+            temporary = path.with_suffix(".new")
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+        else:
+            # In place, in one write of one length: a full disk must not keep a broker from starting again.
+            with open(path, "r+b", buffering=0) as file:
+                file.write(content)
     return epoch
 
 

@@ -1,9 +1,14 @@
 """What the broker finds on disk: its epoch, and every population that can be read."""
 
+import contextlib
+import os
+import subprocess
+
 import numpy as np
 import pytest
 import structlog
 
+from beliefd.engine.folderlock import FolderLock
 from beliefd.engine.manifest import Manifest, write_manifest
 from beliefd.engine.members import Members
 from beliefd.wire import ids_from
@@ -62,6 +67,27 @@ def test_an_epoch_that_cannot_be_written_is_an_error_of_the_tree(tmp_path):
     (tmp_path / "epoch.new").mkdir()
     with pytest.raises(FolderNotUsable):
         next_epoch(tmp_path)
+
+
+def test_a_broker_starts_again_on_a_full_disk(tmp_path):
+    if os.getuid():
+        pytest.skip("only root can mount")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], capture_output=True)
+    if mounted.returncode:
+        why = f"a small file system cannot be mounted here: {mounted.stderr.decode().strip()}"
+        pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
+    try:
+        FolderLock(tmp_path).release()
+        assert next_epoch(tmp_path) == 1
+        with open(tmp_path / "filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while filler.write(bytes(4096)):
+                pass
+        with pytest.raises(OSError, match="No space"):
+            (tmp_path / "more").write_bytes(bytes(4096))
+        FolderLock(tmp_path).release()
+        assert [next_epoch(tmp_path) for _ in range(2)] == [2, 3]
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
 
 
 def test_populations_are_found_with_their_members_and_quarantine(settings, log):

@@ -18,6 +18,7 @@ from typing import Self
 from beliefd.engine.store import storage_error
 from beliefd_proto.errors import FolderLocked
 
+_PID_BYTES = 20
 LEASES = Path("run", "leases")
 """Where the workers of a data folder hold their leases, relative to it."""
 
@@ -42,15 +43,19 @@ class FolderLock:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(self._descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            holder = os.pread(self._descriptor, _PID_BYTES, 0).decode(errors="replace").strip() or "unknown"
             os.close(self._descriptor)
             raise FolderLocked(
                 f"{data} is in use by the process with pid {holder}; stop it, or choose another folder",
                 field="data",
                 value=str(data),
             ) from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            # Of one length, and over what is there: that takes no room on a disk that is full.
+            os.pwrite(self._descriptor, f"{os.getpid():<{_PID_BYTES}}\n".encode(), 0)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise storage_error(error, path) from error
 
     def release(self) -> None:
         """Give the folder free. Harmless when it has been done."""
