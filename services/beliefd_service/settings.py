@@ -10,6 +10,8 @@ BELIEFD_HTTP             127.0.0.1:8757               where the gateway listens
 BELIEFD_DATABASE         SQLite in the data folder    SQLAlchemy URL of the gateway's database
 BELIEFD_GATEWAY_THREADS  20                           threads of the gateway for blocking work
 BELIEFD_LOG_LEVEL        info                         debug, info, warning or error
+BELIEFD_CACHE            beliefd in the user's cache  compiled kernels; read by `beliefd.engine.jit`
+BELIEFD_PYTHON           python3                      the Python of the environment; read by ``scripts/setup``
 =======================  ===========================  =====================================================
 """
 

@@ -1,12 +1,14 @@
 """Settings: defaults that work, and refusals that name the variable, its value and what is allowed."""
 
 import contextlib
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import beliefd_service.settings
 from beliefd_proto.errors import InvalidSetting
 from beliefd_service.settings import Settings
 
@@ -106,3 +108,11 @@ def test_the_longest_folder_that_a_socket_can_have():
     assert Settings.from_environment({"BELIEFD_DATA": longest}).data == Path(longest)
     with pytest.raises(InvalidSetting, match="107"):
         Settings.from_environment({"BELIEFD_DATA": longest + "x"})
+
+
+def test_every_variable_is_listed():
+    checkout = Path(__file__).parents[2]
+    files = [path for part in ("common", "services") for path in (checkout / part).rglob("*.py")]
+    files += [checkout / "scripts" / name for name in ("setup", "test", "demo", "bench")]
+    named = {name for path in files for name in re.findall(r"BELIEFD_[A-Z]+(?:_[A-Z]+)*", path.read_text())}
+    assert named == set(re.findall(r"^(BELIEFD_\w+)", beliefd_service.settings.__doc__, re.MULTILINE))
