@@ -180,7 +180,7 @@ def test_a_batch_counts_as_hung_later_where_a_worker_may_have_to_compile_a_large
     world = World([population(model=large)], workers=1)
     world.step(world.client())
     world.pump()
-    for at_s, killed in ((150.0, 0), (400.0, 1)):
+    for at_s, killed in ((300.0, 0), (400.0, 1)):
         world.core.tick(world.now_s + at_s, 0.0)
         world.pump()
         assert len(world.killed) == killed
