@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from beliefd_gateway.reading import Cursor, Entry, Happened, Lost
-from beliefd_gateway.tables import Row
+from beliefd_gateway.tables import Row, models
 from beliefd_proto.messages import PopulationInfo
 from beliefd_service import events
 
@@ -76,7 +76,9 @@ class Rows:
     def add_population(self, info: PopulationInfo, time_s: float) -> None:
         # Whoever is told of is there, also if it was taken for dropped before: its folder may have been away.
         self.dropped_s.pop(info.uid, None)
-        self.models[info.model.hash] = {**msgspec.structs.asdict(info.model), "first_seen_s": time_s}
+        # Of a model the table keeps the sizes.
+        sizes = {name: told for name, told in msgspec.structs.asdict(info.model).items() if name in models.c}
+        self.models[info.model.hash] = {**sizes, "first_seen_s": time_s}
         self.populations[info.uid] = {
             "uid": info.uid,
             "name": info.name,
