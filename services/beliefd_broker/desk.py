@@ -21,7 +21,7 @@ from beliefd_proto.error_message import to_header
 from beliefd_proto.errors import BeliefdError, Busy, HelloRequired, VersionMismatch
 
 CREDITS = 64
-SESSION_IDLE_S = 3600.0
+SESSION_IDLE_S = 300.0
 
 
 class Desk:
@@ -172,7 +172,7 @@ class Desk:
         return [request for request in self._requests.values() if request.population is population]
 
     def close_idle(self, now_s: float) -> None:
-        """Forget sessions that nobody has used for an hour; their clients say HELLO again."""
+        """Forget sessions that nobody has used for minutes, as where a client left; their clients say HELLO again."""
         for route, session in list(self._sessions.items()):
             if session.heard_s < now_s - SESSION_IDLE_S and not session.outstanding:
                 del self._sessions[route]

@@ -10,7 +10,7 @@ from broker_world import INFO, World, population
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beliefd_broker.desk import CREDITS
+from beliefd_broker.desk import CREDITS, SESSION_IDLE_S
 from beliefd_broker.population import Damaged
 from beliefd_proto import Applied, Command
 from beliefd_proto import messages as m
@@ -286,6 +286,20 @@ def test_an_array_that_means_nothing_is_refused(command, kind, fields):
     world.settle()
     told = error(world.answer(header.id))
     assert (told.code, told.field, told.value) == ("malformed_message", "arrays", "junk")
+
+
+def test_a_session_that_nobody_uses_is_forgotten_and_one_with_an_open_request_is_not():
+    world = World(workers=0)
+    idle, waiting = world.client(), world.client()
+    request = world.step(waiting, deadline_ms=86_400_000)
+    world.now_s += SESSION_IDLE_S + 1
+    world.core.tick(world.now_s, 0.0)
+    world.add_worker("worker_00")
+    world.settle()
+    assert world.answer(request).command is Command.STEPPED
+    refused = world.step(idle)
+    world.settle()
+    assert error(world.answer(refused)).code == "hello_required"
 
 
 def test_three_deaths_over_one_batch_quarantine_the_population_and_spare_the_neighbours():
