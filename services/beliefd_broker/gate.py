@@ -11,8 +11,8 @@ import resource
 from collections.abc import Sequence
 from pathlib import Path
 
-HEADROOM = 128
-"""Descriptors that are kept: what may be accepted between two looks, and what the broker opens by itself."""
+HEADROOM = 0.25
+"""The part of all descriptors that is kept: zmq accepts as fast as it can between two looks."""
 
 
 class Gate:
@@ -24,7 +24,7 @@ class Gate:
 
     def look(self) -> bool:
         """Shut or open the gate as it has to be; returns whether that changed anything."""
-        scarce = _lowest_free() >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - HEADROOM
+        scarce = _lowest_free() >= (1.0 - HEADROOM) * resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if scarce == self.shut:
             return False
         for socket in self._sockets:

@@ -6,6 +6,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
+from itertools import takewhile
 
 import pytest
 import zmq
@@ -18,7 +19,7 @@ from beliefd_service.stack import free_port
 
 pytestmark = pytest.mark.system
 
-SOFT, HARD, CROWD = 256, 400, 800
+SOFT, HARD, CROWD, AT_ONCE = 256, 600, 800, 20
 
 
 @pytest.fixture
@@ -36,27 +37,27 @@ def broker():
         assert process.wait(30) == 0
 
 
+def greeting(context, endpoint):
+    """A socket that says HELLO as soon as it is connected."""
+    socket = context.socket(zmq.DEALER)
+    socket.connect(endpoint)
+    hello = m.Hello(id=secrets.token_bytes(16), deadline_ms=1000, session=secrets.token_bytes(16), versions=(1,))
+    socket.send_multipart(encode(Command.HELLO, hello))
+    return socket
+
+
 @pytest.mark.parametrize("over", ["ipc", "tcp"])
 def test_a_crowd_does_not_harm_who_was_there(broker, over):
     process, ipc, tcp = broker
     with beliefd.connect(ipc, timeout_s=30) as early:
         crowd = zmq.Context()
-        welcomed = []
-        poller = zmq.Poller()
-        for _ in range(CROWD):
-            socket = crowd.socket(zmq.DEALER)
-            socket.connect(ipc if over == "ipc" else tcp)
-            hello = m.Hello(
-                id=secrets.token_bytes(16), deadline_ms=1000, session=secrets.token_bytes(16), versions=(1,)
-            )
-            socket.send_multipart(encode(Command.HELLO, hello))
-            poller.register(socket, zmq.POLLIN)
-        while found := poller.poll(1000):
-            for socket, _ in found:
-                poller.unregister(socket)
-                welcomed.append(socket)
-        assert SOFT < len(welcomed) < HARD
-        assert early.status(timeout_s=30).sessions == len(welcomed) + 1
+        sockets, welcomed = [], 0
+        while len(sockets) < CROWD and welcomed == len(sockets):
+            newcomers = [greeting(crowd, ipc if over == "ipc" else tcp) for _ in range(AT_ONCE)]
+            sockets += newcomers
+            welcomed += sum(1 for _ in takewhile(lambda socket: socket.poll(2000), newcomers))
+        assert SOFT < welcomed < HARD
+        assert early.status(timeout_s=30).sessions > welcomed
         with pytest.raises(Disconnected):
             beliefd.connect(ipc, timeout_s=0.5)
         assert process.poll() is None
