@@ -115,8 +115,8 @@ def test_rows_of_a_transaction_that_fails_are_not_there(tmp_path: Path) -> None:
 
 def test_upsert_keeps_what_it_is_told_to_keep(tmp_path: Path) -> None:
     def model(first_seen_s: float, policy_len: int) -> tables.Row:
-        sizes = {**msgspec.structs.asdict(MODEL), "policy_len": policy_len}
-        return {**sizes, "first_seen_s": first_seen_s}
+        told = {**msgspec.structs.asdict(MODEL), "policy_len": policy_len, "first_seen_s": first_seen_s}
+        return {name: value for name, value in told.items() if name in tables.models.c}
 
     async def twice(database: Database) -> tuple[float, int]:
         await database.migrate()

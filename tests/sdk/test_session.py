@@ -5,7 +5,7 @@ import secrets
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from peer import done, error, frames, request, step_header, welcome
 
@@ -274,6 +274,8 @@ def test_close_ends_everything():
 
 @given(st.lists(st.binary(max_size=40), max_size=4))
 def test_noise_changes_nothing(noise):
+    # A broker of another version is no noise: no request will ever be answered.
+    assume(not noise or noise[0][:2] != b"bd" or noise[0][2:3] == b"\x01")
     session = greeted()
     (header,), (future,) = submit(session)
     sent(session)
