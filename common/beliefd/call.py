@@ -19,7 +19,15 @@ from beliefd_proto import messages as m
 from beliefd_proto.errors import BeliefdError, InvalidArgument
 
 # Plain integers: the operators of an enum cost more than the rest of a small call.
-_WANT = {"beliefs": int(Want.BELIEFS), "q_pi": int(Want.Q_PI), "neg_efe": int(Want.NEG_EFE), "vfe": int(Want.VFE)}
+_WANT = {
+    "beliefs": int(Want.BELIEFS),
+    "q_pi": int(Want.Q_PI),
+    "neg_efe": int(Want.NEG_EFE),
+    "vfe": int(Want.VFE),
+    "utility": int(Want.UTILITY),
+    "info_gain": int(Want.INFO_GAIN),
+    "inductive": int(Want.INDUCTIVE),
+}
 _NAMES = "1..128 letters, digits, dots, underscores and hyphens, the first a letter or digit"
 _WANT_READ = {**_WANT, "observations": int(Want.OBSERVATION)}
 
@@ -130,6 +138,9 @@ class Call:
             "beliefs": None if beliefs is None else np.split(beliefs, np.cumsum(self.info.num_states)[:-1], axis=1),
             "q_pi": arrays.get("q_pi"),
             "neg_efe": arrays.get("neg_efe"),
+            "utility": arrays.get("utility"),
+            "info_gain": arrays.get("info_gain"),
+            "inductive": arrays.get("inductive"),
             "vfe": arrays.get("vfe"),
         }
 

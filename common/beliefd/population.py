@@ -92,7 +92,8 @@ class Population:
             What the environment really did since the last step, in place of the actions that the agents chose; -1 where
             the agent's own action stands.
         want : iterable of str
-            Further outputs: ``"beliefs"``, ``"q_pi"``, ``"neg_efe"``, ``"vfe"``.
+            Further outputs: ``"beliefs"``, ``"q_pi"``, ``"neg_efe"``, ``"vfe"``; and the parts of ``neg_efe``:
+            ``"utility"``, ``"info_gain"``, ``"inductive"``.
         timeout_s : float
             By when the call ends, in an answer or in an error.
 
@@ -189,7 +190,7 @@ class Population:
         Parameters
         ----------
         want : iterable of str
-            Beside tick and actions: ``"beliefs"``, ``"q_pi"``, ``"neg_efe"``, ``"vfe"``, ``"observations"``.
+            Beside tick and actions: what `step` offers, and ``"observations"``.
         """
         return self._read(self._rows(agents)[0], want, deadline_after(timeout_s))
 

@@ -55,6 +55,9 @@ class Want(enum.IntFlag):
     NEG_EFE = 4
     VFE = 8
     OBSERVATION = 16
+    UTILITY = 32
+    INFO_GAIN = 64
+    INDUCTIVE = 128
 
 
 class StepStatus(enum.IntEnum):

@@ -14,6 +14,8 @@ _BELIEFS, _Q_PI, _NEG_EFE, _VFE, _OBSERVATION = (
 
 _INTS = tuple((int(np.iinfo(dtype).max), dtype) for dtype in map(np.dtype, ("i1", "<i2", "<i4")))
 
+_PARTS_OF_EFE = int(Want.UTILITY | Want.INFO_GAIN | Want.INDUCTIVE)
+
 
 class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Sizes of a model.
@@ -70,6 +72,7 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             floats += self.num_policies
         if want & _NEG_EFE:
             floats += self.num_policies
+        floats += self.num_policies * (want & _PARTS_OF_EFE).bit_count()
         if want & _VFE:
             floats += 1
         ints = len(self.num_controls) + 3

@@ -15,11 +15,11 @@ from beliefd_proto import Arrays, Command, Want
 from beliefd_proto.errors import InvalidArgument, MalformedMessage, Quarantined, TooLarge, UnknownAgent
 from beliefd_proto.messages import AgentRequest, Limits, Step
 
-_WANT_OF_STEP = int(Want.BELIEFS | Want.Q_PI | Want.NEG_EFE | Want.VFE)
+_WANT_OF_READ = sum(int(bit) for bit in Want)
+_WANT_OF_STEP = _WANT_OF_READ & ~int(Want.OBSERVATION)
 # CREATE by the model, in the worker that does it; the others against their population.
 _ARRAYS_CHECKED_LATER = frozenset({Command.CREATE, Command.STEP, Command.READ, Command.REMOVE_AGENTS})
 _READ_ARRAYS = frozenset({"agents"})
-_WANT_OF_READ = _WANT_OF_STEP | int(Want.OBSERVATION)
 
 
 def check_arrays(command: Command, arrays: Arrays) -> None:

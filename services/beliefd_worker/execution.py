@@ -20,7 +20,15 @@ _ENTROPY_SAMPLE = 32
 _VFE = int(Want.VFE)
 _OUTPUTS = tuple(
     (int(bit), name)
-    for bit, name in ((Want.BELIEFS, "beliefs"), (Want.Q_PI, "q_pi"), (Want.NEG_EFE, "neg_efe"), (Want.VFE, "vfe"))
+    for bit, name in (
+        (Want.BELIEFS, "beliefs"),
+        (Want.Q_PI, "q_pi"),
+        (Want.NEG_EFE, "neg_efe"),
+        (Want.VFE, "vfe"),
+        (Want.UTILITY, "utility"),
+        (Want.INFO_GAIN, "info_gain"),
+        (Want.INDUCTIVE, "inductive"),
+    )
 )
 
 
@@ -84,7 +92,7 @@ def _read(work: m.Work, arrays: Arrays, population: LoadedPopulation) -> Outcome
     outputs = population.read(_rows(work, arrays), work.want)
     elapsed_ns = time.perf_counter_ns() - started_ns
     answer: Arrays = {"tick": outputs.ticks, "actions": outputs.actions}
-    for name in ("observations", "beliefs", "q_pi", "neg_efe", "vfe"):
+    for name in ("observations", *(name for _, name in _OUTPUTS)):
         found = getattr(outputs, name)
         if found is not None:
             answer[name] = found

@@ -18,8 +18,9 @@ from beliefd.observations import Observations, canonical
 from beliefd_proto.commands import StepStatus, Want
 from models import random_model, tmaze
 
-ALL = Want.BELIEFS | Want.Q_PI | Want.NEG_EFE | Want.VFE
-FIELDS = ("status", "actions", "vfe", "beliefs", "q_pi", "neg_efe")
+PARTS = Want.UTILITY | Want.INFO_GAIN | Want.INDUCTIVE
+ALL = Want.BELIEFS | Want.Q_PI | Want.NEG_EFE | Want.VFE | PARTS
+FIELDS = ("status", "actions", "vfe", "beliefs", "q_pi", "neg_efe", "utility", "info_gain", "inductive")
 
 
 def population(model: Model, agents: int, seed: int = 7) -> LoadedPopulation:

@@ -14,7 +14,8 @@ from naive import NaiveAgent, NaiveStep
 
 AGENTS = 3
 TICKS = 4
-WANT = ("beliefs", "q_pi", "neg_efe", "vfe")
+PARTS = ("utility", "info_gain", "inductive")
+WANT = ("beliefs", "q_pi", "neg_efe", "vfe", *PARTS)
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 
@@ -41,6 +42,7 @@ def _errors(step: Step, i: int, expected: NaiveStep) -> dict[str, float]:
         "q_pi": (step.q_pi[i], expected.q_pi),
         "neg_efe": (step.neg_efe[i], expected.neg_efe),
         "vfe": (step.vfe[i], np.float64(expected.vfe)),
+        **{part: (getattr(step, part)[i], getattr(expected, part)) for part in PARTS},
     }
     return {name: float(np.max(np.abs(a - b) / np.maximum(1.0, np.abs(b)))) for name, (a, b) in pairs.items()}
 

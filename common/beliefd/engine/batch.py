@@ -16,8 +16,19 @@ from beliefd.observations import Observations
 from beliefd_proto.commands import StepStatus, Want
 
 # Plain integers: the operators of an enum cost more than a small batch's bookkeeping.
-_BELIEFS, _Q_PI, _NEG_EFE, _VFE, _OBSERVATION = (
-    int(bit) for bit in (Want.BELIEFS, Want.Q_PI, Want.NEG_EFE, Want.VFE, Want.OBSERVATION)
+_BELIEFS, _Q_PI, _NEG_EFE, _VFE, _OBSERVATION, *_PARTS = (
+    int(bit)
+    for bit in (
+        Want.BELIEFS,
+        Want.Q_PI,
+        Want.NEG_EFE,
+        Want.VFE,
+        Want.OBSERVATION,
+        # In the order of the parts of G in `plan`.
+        Want.UTILITY,
+        Want.INFO_GAIN,
+        Want.INDUCTIVE,
+    )
 )
 
 Reals = NDArray[np.floating]
@@ -65,7 +76,7 @@ class StepOutputs:
     vfe : ndarray, shape (n,), or None
     beliefs : ndarray, shape (n, sum of num_states), or None
         Factor after factor.
-    q_pi, neg_efe : ndarray, shape (n, policies), or None
+    q_pi, neg_efe, utility, info_gain, inductive : ndarray, shape (n, policies), or None
     """
 
     status: NDArray[np.uint8]
@@ -74,6 +85,9 @@ class StepOutputs:
     beliefs: Reals | None
     q_pi: Reals | None
     neg_efe: Reals | None
+    utility: Reals | None
+    info_gain: Reals | None
+    inductive: Reals | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +99,7 @@ class ReadOutputs:
     ticks : ndarray of int64, shape (n,)
     actions : ndarray of int32, shape (n, controls)
     observations : ndarray of int32, shape (n, modalities), or None
-    vfe, beliefs, q_pi, neg_efe
+    vfe, beliefs, q_pi, neg_efe, utility, info_gain, inductive
         As in `StepOutputs`.
     """
 
@@ -96,6 +110,9 @@ class ReadOutputs:
     beliefs: Reals | None
     q_pi: Reals | None
     neg_efe: Reals | None
+    utility: Reals | None
+    info_gain: Reals | None
+    inductive: Reals | None
 
 
 class LoadedPopulation:
@@ -129,6 +146,7 @@ class LoadedPopulation:
         self._no_actions = np.zeros((0, controls), dtype=np.int32)
         self._no_vector = np.zeros(0, dtype=self._dtype)
         self._no_matrix = np.zeros((0, 1), dtype=self._dtype)
+        self._no_parts = np.zeros((len(_PARTS), 0, 1), dtype=self._dtype)
 
     def step(self, inputs: StepInputs) -> StepOutputs:
         """Step agents. All of the call is computed before any of it is committed."""
@@ -192,7 +210,7 @@ class LoadedPopulation:
         ticks: NDArray[np.int64],
         actions: NDArray[np.int32],
         observations: NDArray[np.int32] | None,
-        results: tuple[Reals, Reals, Reals, Reals],
+        results: tuple[Reals, Reals, Reals, Reals, Reals],
     ) -> None:
         kernels.report(
             self.compiled.ints,
@@ -210,22 +228,26 @@ class LoadedPopulation:
             *results,
         )
 
-    def _results(self, n: int, want: int) -> tuple[Reals, Reals, Reals, Reals]:
-        """Make the arrays of vfe, beliefs, q_pi and neg_efe; without rows where not wanted."""
+    def _results(self, n: int, want: int) -> tuple[Reals, Reals, Reals, Reals, Reals]:
+        """Make the arrays of vfe, beliefs, q_pi, neg_efe and its parts; without rows where not wanted."""
         if not want:
-            return self._no_vector, self._no_matrix, self._no_matrix, self._no_matrix
+            return self._no_vector, self._no_matrix, self._no_matrix, self._no_matrix, self._no_parts
         policies = self.info.num_policies
         return (
             np.zeros(n, dtype=self._dtype) if want & _VFE else self._no_vector,
             np.zeros((n, sum(self.info.num_states)), dtype=self._dtype) if want & _BELIEFS else self._no_matrix,
             np.zeros((n, policies), dtype=self._dtype) if want & _Q_PI else self._no_matrix,
             np.zeros((n, policies), dtype=self._dtype) if want & _NEG_EFE else self._no_matrix,
+            np.zeros((len(_PARTS), n, policies), dtype=self._dtype) if want & sum(_PARTS) else self._no_parts,
         )
 
     @staticmethod
-    def _wanted(results: tuple[Reals, Reals, Reals, Reals], want: int) -> tuple[Reals | None, ...]:
-        flags = (_VFE, _BELIEFS, _Q_PI, _NEG_EFE)
-        return tuple(result if want & flag else None for result, flag in zip(results, flags, strict=True))
+    def _wanted(results: tuple[Reals, Reals, Reals, Reals, Reals], want: int) -> tuple[Reals | None, ...]:
+        if not want:
+            return (None,) * (4 + len(_PARTS))
+        flags = (_VFE, _BELIEFS, _Q_PI, _NEG_EFE, *_PARTS)
+        found = (*results[:4], *results[4])
+        return tuple(result if want & flag else None for result, flag in zip(found, flags, strict=True))
 
     def _packed(self, observations: Observations) -> Reals:
         """Put the distributions side by side, modality after modality; no rows where there is none."""

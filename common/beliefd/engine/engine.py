@@ -39,6 +39,9 @@ _SMALLEST_PIECE = 256
 _LARGEST_PIECE = 16_384
 """Agents over which the passes of a step (admit, advance, publish) find records in the cache."""
 
+_NAMES = ("q_pi", "neg_efe", "vfe", "utility", "info_gain", "inductive")
+"""Outputs that a step and a reading have as they are."""
+
 _UID = "e" * 16
 """Of the one population that an engine keeps in its data folder."""
 
@@ -122,7 +125,8 @@ class Engine:
             What the environment really did since the last step, in place of the actions that the agents chose; -1 where
             the agent's own action stands.
         want : iterable of str
-            Further outputs: ``"beliefs"``, ``"q_pi"``, ``"neg_efe"``, ``"vfe"``.
+            Further outputs: ``"beliefs"``, ``"q_pi"``, ``"neg_efe"``, ``"vfe"``; and the parts of ``neg_efe``:
+            ``"utility"``, ``"info_gain"``, ``"inductive"``.
 
         Raises
         ------
@@ -253,7 +257,7 @@ class Engine:
         beliefs = _joined(outputs, "beliefs")
         if beliefs is not None:
             beliefs = np.split(beliefs, np.cumsum(self.model.num_states)[:-1], axis=1)
-        return {"beliefs": beliefs} | {name: _joined(outputs, name) for name in ("q_pi", "neg_efe", "vfe")}
+        return {"beliefs": beliefs} | {name: _joined(outputs, name) for name in _NAMES}
 
 
 def _joined(outputs: Sequence[StepOutputs] | Sequence[ReadOutputs], name: str) -> Any:

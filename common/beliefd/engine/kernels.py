@@ -124,6 +124,7 @@ def publish(int64s, rows, ticks, picked, count):
     "real[:, :]",
     "real[:, :]",
     "real[:, :]",
+    "real[:, :, :]",
 )
 def advance(
     ints,
@@ -149,6 +150,7 @@ def advance(
     beliefs,
     q_pi,
     neg_efe,
+    parts,
 ):
     """Step the picked agents: each leaves its new state in its idle slot and its results in the outputs."""
     observed = marks[MARK_ROWS : MARK_ROWS + ints[plan.NUM_MODALITIES]]
@@ -168,7 +170,7 @@ def advance(
         infer_states(ints, work)
         free_energy(ints, work, free_energy_row)
         _write_beliefs(ints, work, lanes, used, records, free_energy_row, vfe, beliefs)
-        _plan_and_act(ints, reals, work, lanes, marks[_CHOICE], chosen, seed, used, q_pi, neg_efe)
+        _plan_and_act(ints, reals, work, lanes, marks[_CHOICE], chosen, seed, used, q_pi, neg_efe, parts)
         if ints[plan.NUM_COUNTS] > 0:
             learn(
                 ints,
@@ -256,9 +258,10 @@ def _write_beliefs(ints, work, lanes, used, records, free_energy_row, vfe, belie
 
 
 @inline
-def _plan_and_act(ints, reals, work, lanes, choice, chosen, seed, used, q_pi, neg_efe):
+def _plan_and_act(ints, reals, work, lanes, choice, chosen, seed, used, q_pi, neg_efe, parts):
     """Evaluate policies and set `chosen`, int32 (controls, LANES), to the actions."""
     tolerance = ints[plan.BASE_ROW]  # free after inference
+    _write_parts(ints, reals, work, lanes, used, parts)
     evaluate_policies(ints, reals, work, ALL_PARTS)
     _write_scores(ints, work, lanes, used, neg_efe)
     score_policies(ints, reals, work, tolerance)
@@ -274,6 +277,15 @@ def _plan_and_act(ints, reals, work, lanes, choice, chosen, seed, used, q_pi, ne
     if ints[plan.STOCHASTIC]:
         draw_policies(ints, reals, work, choice, seed, lanes[_RECORD], lanes[_TICK])
     take_first_actions(ints, choice, chosen)
+
+
+@inline
+def _write_parts(ints, reals, work, lanes, used, parts):
+    """Evaluate the parts of G, where they are wanted."""
+    if parts.shape[1] > 0:
+        for part in range(len(parts)):
+            evaluate_policies(ints, reals, work, part + 1)
+            _write_scores(ints, work, lanes, used, parts[part])
 
 
 @inline
@@ -325,6 +337,7 @@ def _write_slots(ints, lanes, marks, used, int32s, int64s, request_ids, chosen, 
     "real[:, :]",
     "real[:, :]",
     "real[:, :]",
+    "real[:, :, :]",
 )
 def report(
     ints,
@@ -343,6 +356,7 @@ def report(
     beliefs,
     q_pi,
     neg_efe,
+    parts,
 ):
     """Read the committed slots of the picked agents; what policies are worth is computed again from the beliefs.
 
@@ -364,7 +378,7 @@ def report(
             for s in range(ints[plan.TOTAL_STATES]):
                 work[s, lane] = records[record, beliefs_at + s] if tick > 0 else reals[ints[plan.D] + s]
         _read_slots(ints, work, lanes, used, int32s, records, ticks, actions, observations, vfe, beliefs)
-        if len(q_pi) > 0 or len(neg_efe) > 0:
+        if len(q_pi) > 0 or len(neg_efe) > 0 or parts.shape[1] > 0:
             if ints[plan.NUM_COUNTS] > 0:
                 # Policies were judged by the counts before the step; an agent that never stepped is before its first.
                 for lane in range(LANES):
@@ -372,6 +386,7 @@ def report(
                     lanes[_READ_SLOT, lane] = _slot(ints, lanes[_TICK, lane] - 1)
                 load_own(ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, int32s, records)
             multiply_joints(ints, work, ints[plan.ALL_JOINTS])
+            _write_parts(ints, reals, work, lanes, used, parts)
             evaluate_policies(ints, reals, work, ALL_PARTS)
             _write_scores(ints, work, lanes, used, neg_efe)
             score_policies(ints, reals, work, ints[plan.BASE_ROW])

@@ -44,7 +44,7 @@ VALUE_GIVEN = 5  # the first row of the beliefs of the factor that is kept, the 
 VALUE_GOAL = 6  # the first row of a factor's beliefs, the factor
 
 # Parts of G.
-ALL_PARTS, UTILITY, INFO_GAIN, NOVELTY, INDUCTIVE_VALUE = range(5)
+ALL_PARTS, UTILITY, INFO_GAIN, INDUCTIVE_VALUE = range(4)
 
 # Integers.
 (
