@@ -107,6 +107,27 @@ def _growth(report: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
+def workers_table(report: dict[str, Any]) -> str:
+    """What a worker costs, by how it started."""
+    if "worker_cost" not in report:
+        return ""
+    rows = []
+    for how, title in (("forked", "forked by the preloader"), ("alone", "each by itself")):
+        memory, restarts = report["worker_cost"][how]["memory"], report["worker_cost"][how]["restarts"]
+        rows.append(
+            [
+                title,
+                f"{memory['private_kb_per_worker'] / 1024:.1f} MB",
+                f"{memory['pss_kb_per_worker'] / 1024:.1f} MB",
+                f"{memory['workers']}: {memory['pss_kb_in_all'] / 1024:.0f} MB",
+                f"{restarts['ready_beyond_supervisord_ms']:.0f} ms ({restarts['longest_beyond_supervisord_ms']:.0f})",
+                f"{restarts['first_step_ms']:.1f} ms, then {restarts['later_steps_ms']:.1f} ms",
+            ]
+        )
+    heads = ["workers", "private memory of one", "PSS of one", "PSS of all", "ready after kill -9", "first batch"]
+    return table(heads, rows)
+
+
 def analysis_table(report: dict[str, Any]) -> str:
     """The table of FreeAgentics' analysis."""
     rows = [

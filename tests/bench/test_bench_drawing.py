@@ -7,9 +7,18 @@ import pytest
 
 from benches.drawing import draw
 from benches.plots import rates_by_work
-from benches.tables import analysis_table, number, origin_table, peers_table, served_table, table, times
+from benches.tables import (
+    analysis_table,
+    number,
+    origin_table,
+    peers_table,
+    served_table,
+    table,
+    times,
+    workers_table,
+)
 
-PARTS = ("peers", "served", "analysis", "origin")
+PARTS = ("peers", "served", "workers", "analysis", "origin")
 
 
 def entry(work: str, ratio: float | None, theirs: float = 100.0) -> dict[str, Any]:
@@ -75,6 +84,22 @@ def test_what_was_not_measured_has_no_row() -> None:
     assert served_table({"peers": {}}) == peers_table({"peers": {}}) == ""
     assert "10,000 | 3.2 M" in analysis_table(report())
     assert len(analysis_table(report()).splitlines()) == 2 + 8
+
+
+def test_workers_stand_beside_each_other_by_how_they_started() -> None:
+    cost = {
+        "memory": {"workers": 16, "private_kb_per_worker": 7168, "pss_kb_per_worker": 12288, "pss_kb_in_all": 262144},
+        "restarts": {
+            "ready_beyond_supervisord_ms": 25.2,
+            "longest_beyond_supervisord_ms": 31.8,
+            "first_step_ms": 7.31,
+            "later_steps_ms": 4.08,
+        },
+    }
+    lines = workers_table({"worker_cost": {"forked": cost, "alone": cost}}).splitlines()
+    row = "| forked by the preloader | 7.0 MB | 12.0 MB | 16: 256 MB | 25 ms (32) | 7.3 ms, then 4.1 ms |"
+    assert lines[2] == row
+    assert workers_table({}) == ""
 
 
 def test_the_claims_of_the_analysis_stand_beside_what_was_measured() -> None:
