@@ -6,10 +6,11 @@ import pytest
 import beliefd
 from beliefd.engine import Engine
 from beliefd.worlds import grid, tmaze
-from models import random_model
+from models import random_model, with_counts
 
 pytestmark = pytest.mark.system
-WANT = ("beliefs", "q_pi", "neg_efe", "vfe")
+PARTS = ("utility", "info_gain", "inductive")
+WANT = ("beliefs", "q_pi", "neg_efe", "vfe", *PARTS)
 
 
 def assert_same(served, local):
@@ -17,7 +18,7 @@ def assert_same(served, local):
     np.testing.assert_array_equal(served.tick, local.tick)
     for f, beliefs in enumerate(served.beliefs):
         np.testing.assert_array_equal(beliefs, local.beliefs[f])
-    for name in ("q_pi", "neg_efe", "vfe"):
+    for name in ("q_pi", "neg_efe", "vfe", *PARTS):
         np.testing.assert_array_equal(getattr(served, name), getattr(local, name))
 
 
@@ -46,6 +47,22 @@ def test_random_models(client, name, case, dtype):
         reset = rng.random(agents) < 0.2
         executed = np.stack([rng.integers(-1, n, agents) for n in model.num_controls], axis=1).astype(np.int32)
         arguments = {"reset": reset, "executed_actions": executed, "want": WANT}
+        assert_same(mice.step(observations, **arguments), local.step(observations, **arguments))
+    mice.drop()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", range(3))
+def test_agents_that_learn_and_have_goals(client, name, case, dtype):
+    rng = np.random.default_rng(100 + case)
+    model = random_model(rng, dtype=dtype, sharp=case % 2 == 1, inference_algo="fpi")
+    model = with_counts(rng, model, learn_E=False, use_inductive=True, fr_pA=0.9, fr_pB=0.9)
+    agents = 300
+    mice = client.create_population(name, model, agents=agents, seed=case)
+    local = Engine(model, agents=agents, seed=case)
+    for tick in range(8):
+        observations = batch(rng, model, agents, categorical=tick % 2 == 1)
+        arguments = {"reset": rng.random(agents) < 0.2, "want": WANT}
         assert_same(mice.step(observations, **arguments), local.step(observations, **arguments))
     mice.drop()
 
