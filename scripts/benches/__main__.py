@@ -55,6 +55,9 @@ def main(
     works: Annotated[str, typer.Option(help=f"Any of {','.join(WORKS)}. Default: all.")] = "",
     sections: Annotated[str, typer.Option(help=f"Any of {','.join(SECTIONS)}. Default: all.")] = "",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    update: Annotated[
+        bool, typer.Option(help="Keep what that file has of sections and peers that are not measured now.")
+    ] = False,
     draw_file: Annotated[
         Path | None, typer.Option("--draw", help="Measure nothing: draw this file's figures into docs and the README.")
     ] = None,
@@ -71,6 +74,8 @@ def main(
     )
     typer.echo(json.dumps(without_raw(report), indent=2))
     if json_file is not None:
+        if update and json_file.exists():
+            report = updated(json.loads(json_file.read_text()), report)
         json_file.write_text(json.dumps(rounded(report), separators=(",", ":")) + "\n")
     if failed := failed_checks(report):
         typer.echo(f"actions differ from a peer's: {json.dumps(failed)}", err=True)
@@ -79,7 +84,8 @@ def main(
 
 def measured(works: list[str], peers: list[str], sections: list[str], quick: bool) -> dict[str, Any]:
     """The whole report. Its keys `works`, `flight` and so on are those of `sections`."""
-    report: dict[str, Any] = {**provenance(), "workers": WORKERS, "quick": quick}
+    report: dict[str, Any] = {**provenance(), "workers": WORKERS}
+    report["runs"] = [{"commit": report["commit"], "quick": quick, "sections": sections, "peers": peers}]
     with (
         tempfile.TemporaryDirectory(prefix="bd-") as folder,
         Stack(Path(folder), workers=WORKERS) as stack,
@@ -118,6 +124,13 @@ def own_sections(client: Client, stack: Stack, works: list[str], quick: bool) ->
         "profile": lambda: profile(short_s),
         "analysis": lambda: analysis(client, stack, quick),
     }
+
+
+def updated(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """An earlier report with what was measured anew. `runs` says what was measured when, the last run last."""
+    peers = {**old["peers"], **new["peers"]}
+    versions = {**old["peer_versions"], **new["peer_versions"]}
+    return {**old, **new, "peers": peers, "peer_versions": versions, "runs": [*old["runs"], *new["runs"]]}
 
 
 def failed_checks(report: dict[str, Any]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from beliefd.engine import Engine, plan
 from beliefd.engine.planner import compile_model
 from beliefd.model import Model
 from beliefd.worlds import cue_chaining, tmaze
+from benches.__main__ import updated
 from benches.driver import Driver, DriverFailed
 from benches.drivers.given import Given, save_given
 from benches.history import History, drawn_history
@@ -100,3 +101,15 @@ def test_multiply_adds_are_counted_over_what_is_predicted() -> None:
     names = operations(compile_model(model).ints)
     # Three steps on a grid of five cells lead to 44 beliefs beside those of now, and each is valued.
     assert (names.count(plan.MOVE), names.count(plan.VALUE)) == (44, 45)
+
+
+def test_an_updated_report_keeps_what_was_not_measured_again() -> None:
+    old = {"works": 1, "flight": 2, "peers": {"pymdp": [1]}, "peer_versions": {"pymdp": "1"}, "runs": ["a"]}
+    new = {"works": 3, "peers": {"ray": [2]}, "peer_versions": {"ray": "2"}, "runs": ["b"]}
+    assert updated(old, new) == {
+        "works": 3,
+        "flight": 2,
+        "peers": {"pymdp": [1], "ray": [2]},
+        "peer_versions": {"pymdp": "1", "ray": "2"},
+        "runs": ["a", "b"],
+    }
