@@ -13,7 +13,7 @@ from beliefd.engine.batch import LoadedPopulation, StepInputs
 from beliefd.engine.jit import inline
 from beliefd.engine.plan import LANES
 from beliefd.engine.planner import compile_model
-from beliefd.engine.rows import exp_rows, log_rows
+from beliefd.engine.rowmath import exp_rows, log_rows
 from beliefd.engine.store import Store
 from beliefd.observations import canonical
 from beliefd.worlds import CENTRE, CUE, tmaze

@@ -7,7 +7,7 @@ import pytest
 
 from beliefd.engine.jit import inline
 from beliefd.engine.plan import LANES
-from beliefd.engine.rows import exp_rows, log_rows
+from beliefd.engine.rowmath import exp_rows, log_rows
 from beliefd.engine.vectormath import FLOOR
 
 

@@ -19,7 +19,8 @@ from beliefd.engine import plan
 from beliefd.engine.jit import inline
 from beliefd.engine.plan import LANES
 from beliefd.engine.random import PURPOSE_ACTION, uniform
-from beliefd.engine.rows import add_rows, exp_rows, largest_of_rows, log_rows, softmax_rows
+from beliefd.engine.rowmath import exp_rows, largest_of_rows, log_rows, softmax_rows
+from beliefd.engine.rows import add_rows
 from beliefd.engine.tile import fill
 
 _WHOLE_POLICIES = np.int64(0)

@@ -18,7 +18,8 @@ from beliefd.engine import plan
 from beliefd.engine.jit import inline
 from beliefd.engine.layout import FLAG_MOVED
 from beliefd.engine.plan import INFO_GAIN, LANES, UTILITY
-from beliefd.engine.rows import add_negentropy, add_weighed_logs, normalise_rows, weigh_steps
+from beliefd.engine.rowmath import add_negentropy, add_weighed_logs
+from beliefd.engine.rows import normalise_rows, weigh_steps
 from beliefd.engine.tile import fill
 
 _INT32_BYTES = 4

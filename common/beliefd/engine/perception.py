@@ -14,7 +14,8 @@ from beliefd.engine import plan
 from beliefd.engine.jit import inline
 from beliefd.engine.learning import observe_own
 from beliefd.engine.plan import LANES
-from beliefd.engine.rows import add_divergence, add_row_products, log_rows, multiply_rows, softmax_rows
+from beliefd.engine.rowmath import add_divergence, log_rows, softmax_rows
+from beliefd.engine.rows import add_row_products, multiply_rows
 from beliefd.engine.tile import fill, multiply_joints, predict_factor
 
 

@@ -202,3 +202,8 @@ def pack(fields: Mapping[int, Any], dtype: str) -> tuple[NDArray[np.int64], NDAr
     ints.flags.writeable = False
     reals.flags.writeable = False
     return ints, reals
+
+
+def starts(sizes: Any) -> list[int]:
+    """Where each of several sections begins that stand one after the other."""
+    return [0, *np.cumsum(sizes)[:-1].tolist()][: len(sizes)]

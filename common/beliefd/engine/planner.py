@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from beliefd.engine import plan
 from beliefd.engine.contraction import Contraction, contract
 from beliefd.engine.forecast import Forecast, forecast
+from beliefd.engine.goals import Goals
+from beliefd.engine.joints import Joints
 from beliefd.engine.layout import RecordLayout
 from beliefd.engine.own import Learned, learned_arrays
-from beliefd.engine.plan import NODE_INTS
+from beliefd.engine.plan import NODE_INTS, starts
 from beliefd.engine.policytree import PolicyTree, policy_tree
 from beliefd.engine.schedule import Blocks, schedule
 from beliefd.engine.vectormath import FLOOR
@@ -58,8 +60,8 @@ def compile_model(model: Model) -> CompiledModel:
     found = forecast(tree, known, [tuple(sorted(factors)) for factors in model.B_dependencies])
     own = learned_arrays(model)
     likelihoods = _Likelihoods(model, found)
-    goals = _Goals(model)
-    joints = _Joints(model, likelihoods.contractions)
+    goals = Goals(model)
+    joints = Joints(model, likelihoods.contractions)
     fields: dict[int, Any] = {}
     for part in (
         _sizes(model),
@@ -102,66 +104,6 @@ def _refuse_gaps(model: Model) -> None:
             raise InvalidModel("this server does not do that yet", field=field, value=value, allowed=allowed)
 
 
-class _Joints:
-    """The distinct sets of factors that are multiplied somewhere; sets of one factor come first."""
-
-    def __init__(self, model: Model, contractions: Sequence[Contraction | None]) -> None:
-        singles = [(f,) for f in range(len(model.num_states))]
-        self.A = [tuple(sorted(factors)) for factors in model.A_dependencies]
-        self.B = [tuple(sorted(factors)) for factors in model.B_dependencies]
-        summed_out = [contraction.others for contraction in contractions if contraction is not None]
-        self.members = list(dict.fromkeys([*singles, *self.A, *self.B, *summed_out]))
-        self.number = {factors: j for j, factors in enumerate(self.members)}
-        self.num_states = model.num_states
-        self.state_start = _starts(model.num_states)
-        self.sizes = [int(np.prod([model.num_states[f] for f in factors])) for factors in self.members]
-        self.rows = list(self.state_start)
-        self.end = sum(model.num_states)
-        self.likelihood = [-1] * len(self.members)
-        self.likelihood_rows = 0
-        for j, factors in enumerate(self.members[len(singles) :], start=len(singles)):
-            self.rows.append(self.end)
-            self.end += self.sizes[j]
-            if factors in self.A:
-                self.likelihood[j] = self.likelihood_rows
-                self.likelihood_rows += self.sizes[j]
-
-    @property
-    def inference_rows(self) -> int:
-        """Rows that inference needs beside those with names: for a factor's prediction, or for messages of a joint."""
-        needed = [*self.num_states, *(self.sizes[self.number[factors]] for factors in self.B)]
-        for factors in set(self.A):
-            prefixes = np.cumprod([self.num_states[f] for f in factors])[:-1]
-            needed.append(2 * int(prefixes.sum()))
-        return max(needed)
-
-    def mask(self, sets: list[tuple[int, ...]]) -> int:
-        """Mask the joints of several factors among `sets`."""
-        chosen = {factors for factors in sets if len(factors) > 1}
-        return sum(1 << (self.number[factors] - len(self.num_states)) for factors in chosen)
-
-    def fields(self) -> dict[int, Any]:
-        index = []
-        for factors in self.members:
-            states = np.indices([self.num_states[f] for f in factors]).reshape(len(factors), -1)
-            index.append((states + np.array([[self.state_start[f]] for f in factors])).T.reshape(-1))
-        informs = [factors for factors in self.A if len(factors) > 1]
-        return {
-            plan.NUM_JOINTS: len(self.members),
-            plan.TRANSITION_JOINTS: _signed(self.mask(self.B)),
-            plan.ALL_JOINTS: _signed(self.mask(self.members)),
-            plan.JOINT_ROW: self.rows,
-            plan.JOINT_SIZE: self.sizes,
-            plan.JOINT_ARITY: [len(factors) for factors in self.members],
-            plan.JOINT_LIKELIHOOD: self.likelihood,
-            plan.JOINT_FACTORS_START: _starts([len(factors) for factors in self.members]),
-            plan.JOINT_FACTORS: np.concatenate(self.members),
-            plan.JOINT_INDEX_START: _starts([len(entry) for entry in index]),
-            plan.JOINT_INDEX: np.concatenate(index),
-            plan.COUPLED: [any(f in factors for factors in informs) for f in range(len(self.num_states))],
-        }
-
-
 def _sizes(model: Model) -> dict[int, Any]:
     coupled = any(len(row) > 1 for row in model.A_dependencies)
     return {
@@ -179,14 +121,14 @@ def _sizes(model: Model) -> dict[int, Any]:
         plan.STOCHASTIC: model.action_selection == "stochastic",
         plan.MARGINAL: model.sampling_mode == "marginal",
         plan.NUM_STATES: model.num_states,
-        plan.STATE_START: _starts(model.num_states),
+        plan.STATE_START: starts(model.num_states),
         plan.NUM_CONTROLS: model.num_controls,
         plan.CONTROLLED: [c in model.control_fac_idx for c in range(len(model.num_controls))],
         plan.NUM_MOVES: [tensor.shape[-1] for tensor in model.joint_B],
         plan.MOVE_CONTROLS_START: [0, *np.cumsum([len(controls) for controls in model.B_action_dependencies])],
         plan.MOVE_CONTROLS: [c for controls in model.B_action_dependencies for c in controls],
         plan.NUM_OBS: model.num_obs,
-        plan.OBS_START: _starts(model.num_obs),
+        plan.OBS_START: starts(model.num_obs),
         plan.GAMMA: model.gamma,
         plan.ALPHA: model.alpha,
         plan.TOLERANCE: _TIE_TOLERANCE[model.dtype],
@@ -231,18 +173,18 @@ class _Likelihoods:
             self.contractions.append(None if own else contract(A, linear, tuple(sorted(factors)), found))
         self._own = model.learn_A
 
-    def fields(self, joints: _Joints) -> dict[int, Any]:
+    def fields(self, joints: Joints) -> dict[int, Any]:
         matrices = [tensor.reshape(len(tensor), -1) for tensor in self._tensors]
         rows, columns, values, widths = _kept([[matrix] for matrix in matrices])
         return {
             plan.A_JOINT: [joints.number[factors] for factors in joints.A],
             plan.A_WIDTH: widths,
-            plan.LOG_A_START: _starts([matrix.size for matrix in matrices]),
+            plan.LOG_A_START: starts([matrix.size for matrix in matrices]),
             plan.LOG_A: np.concatenate([_log_floor(matrix).reshape(-1) for matrix in matrices]),
-            plan.LINEAR_START: _starts([weight.size for weight in self._linear]),
+            plan.LINEAR_START: starts([weight.size for weight in self._linear]),
             plan.LINEAR: np.concatenate([weight.reshape(-1) for weight in self._linear]),
             plan.PREFERENCE_TIMES: self.times,
-            plan.PREFERENCE_START: _starts([preference.size for preference in self._preferences]),
+            plan.PREFERENCE_START: starts([preference.size for preference in self._preferences]),
             plan.PREFERENCES: np.concatenate([preference.reshape(-1) for preference in self._preferences]),
             plan.A_ROWS: rows,
             plan.A_COLUMNS: columns,
@@ -268,7 +210,7 @@ class _Likelihoods:
                 widths.append(joint)
         return {
             plan.GIVEN_WIDTH: widths,
-            plan.GIVEN_START: _starts([0 if c is None else len(c.matrix) for c in self.contractions]),
+            plan.GIVEN_START: starts([0 if c is None else len(c.matrix) for c in self.contractions]),
             plan.GIVEN_COUNT: [int(count.sum()) for count in counts],
             plan.GIVEN_ROWS: rows,
             plan.GIVEN_COLUMNS: columns,
@@ -278,12 +220,12 @@ class _Likelihoods:
         }
 
 
-def _transitions(matrices: list[NDArray[np.float64]], joints: _Joints) -> dict[int, Any]:
+def _transitions(matrices: list[NDArray[np.float64]], joints: Joints) -> dict[int, Any]:
     rows, columns, values, widths = _kept(matrices)
     return {
         plan.B_JOINT: [joints.number[factors] for factors in joints.B],
         plan.B_WIDTH: widths,
-        plan.B_START: _starts([len(matrix) * matrix.shape[1] for matrix in matrices]),
+        plan.B_START: starts([len(matrix) * matrix.shape[1] for matrix in matrices]),
         plan.B_ROWS: rows,
         plan.B_COLUMNS: columns,
         plan.B_VALUES: values,
@@ -308,7 +250,7 @@ def _unknown(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
 def _learning(model: Model, own: dict[str, Learned]) -> dict[int, Any]:
     tensors = model.tensors()
 
-    def starts(letter: str, count: int) -> list[int]:
+    def counts_from(letter: str, count: int) -> list[int]:
         return [own[f"{letter}{i}"].start if f"{letter}{i}" in own else -1 for i in range(count)]
 
     zeros = np.zeros(0)
@@ -320,51 +262,11 @@ def _learning(model: Model, own: dict[str, Learned]) -> dict[int, Any]:
         plan.INITIAL_TENSORS: np.concatenate([zeros, *(array.kept(tensors[name[1:]]) for name, array in own.items())]),
         plan.NUM_COUNTS: sum(array.size for array in own.values()),
         plan.INITIAL_COUNTS: np.concatenate([zeros, *(array.kept(tensors[name]) for name, array in own.items())]),
-        plan.OWN_A_COUNTS: starts("pA", len(model.num_obs)),
-        plan.OWN_B_COUNTS: starts("pB", len(model.num_states)),
-        plan.OWN_D_COUNTS: starts("pD", len(model.num_states)),
+        plan.OWN_A_COUNTS: counts_from("pA", len(model.num_obs)),
+        plan.OWN_B_COUNTS: counts_from("pB", len(model.num_states)),
+        plan.OWN_D_COUNTS: counts_from("pD", len(model.num_states)),
         plan.RATES: [model.lr_pA, model.fr_pA, model.lr_pB, model.fr_pB, model.lr_pD, model.fr_pD],
     }
-
-
-class _Goals:
-    """From which states a goal can be reached in how many steps, where there is inductive inference."""
-
-    def __init__(self, model: Model) -> None:
-        self.factors: list[int] = []
-        self._paths: list[NDArray[np.bool_]] = []
-        self._steps = model.inductive_depth
-        self._log_epsilon = float(np.log(model.inductive_epsilon))
-        self._num_factors = len(model.num_states)
-        if model.use_inductive and model.H is not None:
-            for f, goal in enumerate(model.H):
-                if goal.any():
-                    self.factors.append(f)
-                    self._paths.append(_goal_paths(model, f, goal))
-
-    def fields(self) -> dict[int, Any]:
-        starts = dict(zip(self.factors, _starts([paths.size for paths in self._paths]), strict=True))
-        return {
-            plan.GOAL_STEPS: self._steps,
-            plan.GOAL_START: [starts.get(f, -1) for f in range(self._num_factors)],
-            plan.GOAL_PATHS: np.concatenate([np.zeros(0, np.bool_), *(paths.reshape(-1) for paths in self._paths)]),
-            plan.LOG_EPSILON: self._log_epsilon,
-        }
-
-
-def _goal_paths(model: Model, factor: int, goal: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Row n: from which states, (states,), n steps can lead to the goal, whatever the other factors do."""
-    states = model.num_states[factor]
-    place = model.B_dependencies[factor].index(factor) if factor in model.B_dependencies[factor] else None
-    possible = model.joint_B[factor] > model.inductive_threshold
-    others = tuple(axis for axis in range(1, possible.ndim) if place is None or axis != 1 + place)
-    steps = np.asarray(possible.any(axis=others))
-    if place is None:
-        steps = np.repeat(steps[:, np.newaxis], states, axis=1)
-    paths = [goal > 0]
-    for _ in range(model.inductive_depth - 1):
-        paths.append(np.asarray(steps[paths[-1]].any(axis=0)))
-    return np.stack(paths)
 
 
 class _Predictions:
@@ -374,9 +276,9 @@ class _Predictions:
         self,
         tree: PolicyTree,
         found: Forecast,
-        joints: _Joints,
+        joints: Joints,
         likelihoods: _Likelihoods,
-        goals: _Goals,
+        goals: Goals,
         own: dict[str, Learned],
     ) -> None:
         self.joints = joints
@@ -498,12 +400,3 @@ def _kept(
 
 def _log_floor(array: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.log(np.maximum(array, FLOOR))
-
-
-def _starts(sizes: Any) -> list[int]:
-    return [0, *np.cumsum(sizes)[:-1].tolist()][: len(sizes)]
-
-
-def _signed(mask: int) -> int:
-    """Fit a mask of 64 bits into an int64; kernels test single bits, which the sign does not disturb."""
-    return mask - (1 << 64) if mask >> 63 else mask

@@ -26,7 +26,8 @@ from beliefd.engine.plan import (
     VALUE_GIVEN,
     VALUE_GOAL,
 )
-from beliefd.engine.rows import add_entropy, add_row_products, add_rows, multiply_rows, weigh_row, weigh_rows_by_rows
+from beliefd.engine.rowmath import add_entropy
+from beliefd.engine.rows import add_row_products, add_rows, multiply_rows, weigh_row, weigh_rows_by_rows
 from beliefd.engine.tile import fill, predict_factor, weigh_rows
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 
 from beliefd.engine.jit import intrinsic
@@ -194,151 +193,6 @@ def add_rows(typing_context: Any, work: Any, target: Any, left: Any, right: Any)
 
 
 @intrinsic
-def largest_of_rows(typing_context: Any, work: Any, target: Any, first: Any, count: Any) -> Any:
-    """Target = the largest of `count` rows, lane by lane."""
-    signature = types.void(work, _i64, _i64, _i64)
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, target, first, count = arguments
-        scratch = Rows(context, builder, signature.args[0], array)
-        scratch.store(target, _largest(scratch, first, count))
-        return context.get_dummy_value()
-
-    return signature, emit
-
-
-def _largest(scratch: Rows, first: Any, count: Any) -> list[Any]:
-    builder = scratch.builder
-
-    def larger(i: Any, found: list[Any]) -> list[Any]:
-        row = scratch.load(builder.add(first, i))
-        return [scratch.math.maximum(a, b) for a, b in zip(row, found, strict=True)]
-
-    return scratch.fold(count, scratch.load(first), larger)
-
-
-@intrinsic
-def log_rows(typing_context: Any, work: Any, first: Any, count: Any) -> Any:
-    """Replace rows by their logarithm; see `vectormath` for its floor."""
-    signature = types.void(work, _i64, _i64)
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, first, count = arguments
-        scratch = Rows(context, builder, signature.args[0], array)
-        scratch.each(first, count, lambda i, row: [scratch.math.log_floor(x) for x in row])
-        return context.get_dummy_value()
-
-    return signature, emit
-
-
-@intrinsic
-def exp_rows(typing_context: Any, work: Any, first: Any, count: Any, largest: Any, factor: Any) -> Any:
-    """Replace rows by exp(factor (row - row[largest])). `factor` is of the type of `work`."""
-    signature = types.void(work, _i64, _i64, _i64, factor)
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, first, count, largest, factor = arguments
-        scratch = Rows(context, builder, signature.args[0], array)
-        top, factors = scratch.load(largest), scratch.spread(factor)
-
-        def change(i: Any, row: list[Any]) -> list[Any]:
-            scaled = [builder.fmul(f, builder.fsub(x, t)) for f, x, t in zip(factors, row, top, strict=True)]
-            return [scratch.math.exp(x) for x in scaled]
-
-        scratch.each(first, count, change)
-        return context.get_dummy_value()
-
-    return signature, emit
-
-
-@intrinsic
-def softmax_rows(typing_context: Any, work: Any, first: Any, between: Any, target: Any, count: Any) -> Any:
-    """Write the softmax of the rows from `first` on to those from `target` on; rows from `between` on are overwritten.
-
-    All three may be the same.
-
-    Returns
-    -------
-    bool
-        Whether any bit of the target changed in any lane; of no meaning where `between` and `target` are the same.
-    """
-    signature = types.boolean(work, _i64, _i64, _i64, _i64)
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, first, between, target, count = arguments
-        scratch = Rows(context, builder, signature.args[0], array)
-        top = _largest(scratch, first, count)
-
-        def exponentiate(i: Any, sums: list[Any]) -> list[Any]:
-            row = scratch.load(builder.add(first, i))
-            powers = [scratch.math.exp(builder.fsub(x, t)) for x, t in zip(row, top, strict=True)]
-            scratch.store(builder.add(between, i), powers)
-            return [builder.fadd(a, b) for a, b in zip(sums, powers, strict=True)]
-
-        sums = scratch.fold(count, scratch.zeros(), exponentiate)
-        shares = [builder.fdiv(scratch.math.constant(1.0), total) for total in sums]
-        flags = ir.VectorType(ir.IntType(1), top[0].type.count)
-
-        def normalise(i: Any, changed: list[Any]) -> list[Any]:
-            row = builder.add(target, i)
-            old = scratch.load(row)
-            new = [builder.fmul(x, s) for x, s in zip(scratch.load(builder.add(between, i)), shares, strict=True)]
-            scratch.store(row, new)
-            # Probabilities are neither NaN nor negative zero, so two that are equal have the same bits.
-            differ = [builder.fcmp_unordered("!=", a, b) for a, b in zip(new, old, strict=True)]
-            return [builder.or_(a, b) for a, b in zip(changed, differ, strict=True)]
-
-        none = ir.Constant(flags, [0] * flags.count)
-        changed, *others = scratch.fold(count, [none] * scratch.in_row, normalise)
-        for other in others:
-            changed = builder.or_(changed, other)
-        whole = ir.IntType(flags.count)
-        return builder.icmp_unsigned("!=", builder.bitcast(changed, whole), whole(0))
-
-    return signature, emit
-
-
-@intrinsic
-def add_entropy(typing_context: Any, work: Any, target: Any, first: Any, count: Any) -> Any:
-    """Add to `target` the entropy of the distribution in `count` rows, in nats."""
-    signature = types.void(work, _i64, _i64, _i64)
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, target, first, count = arguments
-        scratch = Rows(context, builder, signature.args[0], array)
-
-        def add(i: Any, sums: list[Any]) -> list[Any]:
-            row = scratch.load(builder.add(first, i))
-            negative = [builder.fneg(p) for p in row]
-            return scratch.add_products(sums, negative, [scratch.math.log_floor(p) for p in row])
-
-        scratch.store(target, scratch.fold(count, scratch.load(target), add))
-        return context.get_dummy_value()
-
-    return signature, emit
-
-
-@intrinsic
-def add_divergence(typing_context: Any, work: Any, target: Any, first: Any, reference: Any, count: Any) -> Any:
-    """Add to `target` the sum over i < count of q (ln q - row[reference + i]), where q = row[first + i]."""
-    signature = types.void(work, *[_i64] * 4)
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, target, first, reference, count = arguments
-        scratch = Rows(context, builder, signature.args[0], array)
-
-        def add(i: Any, sums: list[Any]) -> list[Any]:
-            row, log_prior = scratch.load(builder.add(first, i)), scratch.load(builder.add(reference, i))
-            logs = [builder.fsub(scratch.math.log_floor(q), p) for q, p in zip(row, log_prior, strict=True)]
-            return scratch.add_products(sums, row, logs)
-
-        scratch.store(target, scratch.fold(count, scratch.load(target), add))
-        return context.get_dummy_value()
-
-    return signature, emit
-
-
-@intrinsic
 def normalise_rows(typing_context: Any, work: Any, first: Any, step: Any, count: Any) -> Any:
     """Divide the rows first + i step, i < count, by their sum."""
     signature = types.void(work, _i64, _i64, _i64)
@@ -381,47 +235,6 @@ def weigh_steps(
             return scratch.add_products(sums, weight, scratch.load(builder.add(first, builder.mul(i, step))))
 
         scratch.store(target, scratch.fold(count, scratch.zeros(), add))
-        return context.get_dummy_value()
-
-    return signature, emit
-
-
-@intrinsic
-def add_weighed_logs(
-    typing_context: Any, work: Any, target: Any, weights: Any, first: Any, step: Any, count: Any
-) -> Any:
-    """Add to `target` the sum over i < count of row[weights + i] times the logarithm of row[first + i step]."""
-    signature = types.void(work, *[_i64] * 5)
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, target, weights, first, step, count = arguments
-        scratch = Rows(context, builder, signature.args[0], array)
-
-        def add(i: Any, sums: list[Any]) -> list[Any]:
-            row = scratch.load(builder.add(first, builder.mul(i, step)))
-            logs = [scratch.math.log_floor(p) for p in row]
-            return scratch.add_products(sums, scratch.load(builder.add(weights, i)), logs)
-
-        scratch.store(target, scratch.fold(count, scratch.load(target), add))
-        return context.get_dummy_value()
-
-    return signature, emit
-
-
-@intrinsic
-def add_negentropy(typing_context: Any, work: Any, target: Any, first: Any, step: Any, count: Any) -> Any:
-    """Add to `target` the sum over i < count of p ln p, where p = row[first + i step]."""
-    signature = types.void(work, *[_i64] * 4)
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, target, first, step, count = arguments
-        scratch = Rows(context, builder, signature.args[0], array)
-
-        def add(i: Any, sums: list[Any]) -> list[Any]:
-            row = scratch.load(builder.add(first, builder.mul(i, step)))
-            return scratch.add_products(sums, row, [scratch.math.log_floor(p) for p in row])
-
-        scratch.store(target, scratch.fold(count, scratch.load(target), add))
         return context.get_dummy_value()
 
     return signature, emit
