@@ -288,9 +288,11 @@ def select_action(
 ) -> tuple[tuple[int, ...], frozenset[tuple[int, ...]]]:
     """The action, and the set of actions that rounding could turn it into."""
     tol = RTOL[model.dtype] * max(1.0, abs(x.max()))
+    log = L if model.profile == "pymdp" else legacy.ln
+    draws_ties = model.profile == "legacy" and model.action_selection == "deterministic"
     if model.sampling_mode == "full":
         draw = uniform(seed, agent, tick, ACTION, 0)
-        best, tied = choose(model, x, L(q_pi), tol, draw)
+        best, tied = legacy.choose_tied(q_pi, tol, draw) if draws_ties else choose(model, x, log(q_pi), tol, draw)
         first_actions = [tuple(int(u) for u in policy[0]) for policy in model.policies]
         return first_actions[best], frozenset(first_actions[p] for p in tied)
     action = [0] * len(model.num_controls)
@@ -300,7 +302,8 @@ def select_action(
         for p, policy in enumerate(model.policies):
             p_f[policy[0, f]] += q_pi[p]
         draw = uniform(seed, agent, tick, ACTION, f)
-        action[f], options[f] = choose(model, L(p_f), L(p_f), tol, draw)
+        found = legacy.choose_tied(p_f, tol, draw) if draws_ties else choose(model, log(p_f), log(p_f), tol, draw)
+        action[f], options[f] = found
     return tuple(action), frozenset(itertools.product(*options))
 
 

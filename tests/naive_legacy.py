@@ -14,6 +14,7 @@ from naive_maths import Observation, Vector, as_distribution, contract, is_missi
 Beliefs = list[Vector]
 
 TOLERANCE = 1e-3
+TIED = 1e-8
 TAU = 0.25
 
 
@@ -94,6 +95,12 @@ def backwards(B: Vector) -> Vector:
     """B^T, its columns normalised."""
     transposed = B.T + 1e-16
     return transposed / transposed.sum(axis=0)
+
+
+def choose_tied(p: Vector, rtol: float, draw: float) -> tuple[int, list[int]]:
+    """One of the indices that tie with the largest, as `draw` has it, and all of them."""
+    tied = np.flatnonzero(p >= p.max() - max(TIED, rtol * float(p.max()))).tolist()
+    return tied[int(draw * len(tied))], tied
 
 
 def averaged(beliefs: Sequence[Beliefs], q_pi: Vector) -> Beliefs:

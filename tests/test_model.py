@@ -164,7 +164,8 @@ def test_column_sum_tolerance_is_1e_6() -> None:
         ({"gamma": "1"}, "gamma"),
         ({"alpha": -1.0}, "alpha"),
         ({"alpha": np.inf}, "alpha"),
-        ({"alpha": None}, "alpha"),
+        ({"alpha": [1.0]}, "alpha"),
+        ({"num_iter": [16]}, "num_iter"),
         ({"use_utility": 1}, "use_utility"),
         ({"inference_algo": "bp"}, "inference_algo"),
         ({"inference_algo": "exact"}, "inference_algo"),
@@ -179,7 +180,7 @@ def test_column_sum_tolerance_is_1e_6() -> None:
             "inference_algo",
         ),
         ({"action_selection": "random"}, "action_selection"),
-        ({"sampling_mode": None}, "sampling_mode"),
+        ({"sampling_mode": 1}, "sampling_mode"),
         ({"dtype": "float16"}, "dtype"),
         ({"profile": "matlab"}, "profile"),
         ({"planner": "tree"}, "planner"),
@@ -495,3 +496,17 @@ class TestAdvice:
 
 def test_repr_is_short() -> None:
     assert repr(tmaze()).startswith("Model(num_obs=[4, 3, 2], num_states=[4, 2], num_controls=[4, 1], policies=16x2")
+
+
+@pytest.mark.parametrize(
+    ("profile", "expected"),
+    [
+        ("pymdp", (1.0, 1.0, 16, "full")),
+        ("legacy", (16.0, 16.0, 10, "marginal")),
+        ("spm", (1.0, 512.0, 16, "marginal")),
+    ],
+)
+def test_profiles_have_the_defaults_of_their_originals(profile: str, expected: tuple[Any, ...]) -> None:
+    model = tmaze(profile=profile)
+    assert (model.gamma, model.alpha, model.num_iter, model.sampling_mode) == expected
+    assert tmaze(profile=profile, gamma=2.0).gamma == 2.0

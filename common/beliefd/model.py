@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -15,6 +15,21 @@ from beliefd_proto.model_info import ModelInfo
 
 MAX_NUM_ITER = 65_536
 MAX_INDUCTIVE_DEPTH = 65_536
+
+
+class _Defaults(NamedTuple):
+    gamma: float
+    alpha: float
+    num_iter: int
+    sampling_mode: str
+
+
+_DEFAULTS = {
+    "pymdp": _Defaults(1.0, 1.0, 16, "full"),
+    "legacy": _Defaults(16.0, 16.0, 10, "marginal"),
+    "spm": _Defaults(1.0, 512.0, 16, "marginal"),
+}
+"""What the originals take where nothing is said."""
 
 
 class Model(ModelArrays):
@@ -81,10 +96,10 @@ class Model(ModelArrays):
     policy_len : int
         Steps per policy, 1..65536. Where `policies` is given, the same length or 1. For a planner that grows a
         tree, the depth of the tree, whose policies are single actions.
-    gamma : float
-        Precision of the posterior over policies, above 0.
-    alpha : float
-        Precision of stochastic action selection, above 0.
+    gamma : float, optional
+        Precision of the posterior over policies, above 0. Default 1; 16 in profile "legacy".
+    alpha : float, optional
+        Precision of stochastic action selection, above 0. Default 1; 16 in profile "legacy", 512 in "spm".
     use_utility, use_states_info_gain, use_param_info_gain, use_inductive : bool
         Which terms of the expected free energy count. The third needs pA or pB, the fourth H.
     inductive_depth : int
@@ -100,12 +115,13 @@ class Model(ModelArrays):
     inference_horizon : int, optional
         Observations in the window, this one among them, 1..4096. "mmp" and "vmp" need it; "exact" and "ovf" smooth over
         it where they learn, by default over two.
-    num_iter : int
-        Sweeps of fixed point iteration or message passing, 1..65536.
+    num_iter : int, optional
+        Sweeps of fixed point iteration or message passing, 1..65536. Default 16; 10 in profile "legacy".
     action_selection : {"deterministic", "stochastic"}
         The best action, or a draw with probability proportional to p to the power alpha.
-    sampling_mode : {"full", "marginal"}
-        Whether p is that of whole policies, or of each control's first action.
+    sampling_mode : {"full", "marginal"}, optional
+        Whether p is that of whole policies, or of each control's first action. Default "full"; "marginal" in profiles
+        "legacy" and "spm".
     planner : {"policies", "sophisticated", "mcts"}
         Whether all policies are evaluated, or a tree over actions and observations is searched, in full but for what is
         improbable, or by sampling.
@@ -122,7 +138,9 @@ class Model(ModelArrays):
     dtype : {"float32", "float64"}
         The type of beliefs and of all arithmetic. The model itself is kept in float64.
     profile : {"pymdp", "legacy", "spm"}
-        Whose numerical conventions hold where they differ: pymdp 1, pymdp 0.0.7, SPM.
+        Whose numerical conventions, and defaults, hold where they differ: pymdp 1, pymdp 0.0.7, SPM. In the latter two
+        logarithms are of x + 1e-16, all modalities are taken together, and C stands for ln softmax(C); "legacy" ends
+        its sweeps where free energy changes by less than 1e-3, and draws among actions that are tied.
 
     Attributes
     ----------
@@ -212,8 +230,8 @@ class Model(ModelArrays):
         control_fac_idx: Any = None,
         policies: Any = None,
         policy_len: int = 1,
-        gamma: float = 1.0,
-        alpha: float = 1.0,
+        gamma: float | None = None,
+        alpha: float | None = None,
         use_utility: bool = True,
         use_states_info_gain: bool = True,
         use_param_info_gain: bool = False,
@@ -223,9 +241,9 @@ class Model(ModelArrays):
         inductive_epsilon: float = 1e-3,
         inference_algo: str = "fpi",
         inference_horizon: int | None = None,
-        num_iter: int = 16,
+        num_iter: int | None = None,
         action_selection: str = "deterministic",
-        sampling_mode: str = "full",
+        sampling_mode: str | None = None,
         planner: str = "policies",
         learn_A: Any = False,
         learn_B: Any = False,
@@ -246,8 +264,10 @@ class Model(ModelArrays):
         dtype: str = "float32",
         profile: str = "pymdp",
     ) -> None:
-        self.gamma = validation.positive(gamma, "gamma")
-        self.alpha = validation.positive(alpha, "alpha")
+        self.profile = validation.choice(profile, "profile", tuple(_DEFAULTS))
+        defaults = _DEFAULTS[self.profile]
+        self.gamma = validation.positive(defaults.gamma if gamma is None else gamma, "gamma")
+        self.alpha = validation.positive(defaults.alpha if alpha is None else alpha, "alpha")
         self.use_utility = validation.flag(use_utility, "use_utility")
         self.use_states_info_gain = validation.flag(use_states_info_gain, "use_states_info_gain")
         self.use_param_info_gain = validation.flag(use_param_info_gain, "use_param_info_gain")
@@ -255,9 +275,11 @@ class Model(ModelArrays):
         self.inductive_depth = validation.whole(inductive_depth, "inductive_depth", 1, MAX_INDUCTIVE_DEPTH)
         self.inductive_threshold = validation.positive(inductive_threshold, "inductive_threshold", largest=1.0)
         self.inductive_epsilon = validation.positive(inductive_epsilon, "inductive_epsilon", largest=1.0)
-        self.num_iter = validation.whole(num_iter, "num_iter", 1, MAX_NUM_ITER)
+        sweeps = defaults.num_iter if num_iter is None else num_iter
+        self.num_iter = validation.whole(sweeps, "num_iter", 1, MAX_NUM_ITER)
         self.action_selection = validation.choice(action_selection, "action_selection", ("deterministic", "stochastic"))
-        self.sampling_mode = validation.choice(sampling_mode, "sampling_mode", ("full", "marginal"))
+        mode = defaults.sampling_mode if sampling_mode is None else sampling_mode
+        self.sampling_mode = validation.choice(mode, "sampling_mode", ("full", "marginal"))
         self.planner = validation.choice(planner, "planner", ("policies", "sophisticated", "mcts"))
         self.lr_pA = validation.positive(lr_pA, "lr_pA")
         self.lr_pB = validation.positive(lr_pB, "lr_pB")
@@ -271,7 +293,6 @@ class Model(ModelArrays):
         self.fr_pE = validation.positive(fr_pE, "fr_pE", largest=1.0)
         self.keep_zeros = validation.flag(keep_zeros, "keep_zeros")
         self.dtype = validation.choice(dtype, "dtype", ("float32", "float64"))
-        self.profile = validation.choice(profile, "profile", ("pymdp", "legacy", "spm"))
         self._set_transitions(B, B_dependencies, B_action_dependencies, num_controls)
         self._set_likelihoods(A, A_dependencies)
         self._set_inference(inference_algo, inference_horizon)

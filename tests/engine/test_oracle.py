@@ -136,6 +136,29 @@ def test_goals_and_preferences_over_time(seed: int) -> None:
     _compare(model, seed, TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("profile", ["legacy", "spm"])
+@pytest.mark.parametrize("seed", range(24))
+def test_profiles(seed: int, profile: str) -> None:
+    rng = np.random.default_rng(5000 + seed)
+    dtype, sharp = ("float64", "float32")[seed % 2], seed // 2 % 2 == 1
+    coupled = True if seed % 5 == 0 else None
+    model = random_model(rng, dtype=dtype, sharp=sharp, coupled=coupled, inference_algo="fpi", profile=profile)
+    if seed % 3 == 0:
+        learned = {f"learn_{letter}": bool(rng.random() < 0.7) for letter in "ABD"}
+        model = with_counts(rng, model, **learned, learn_E=False)
+    _compare(model, seed, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("mode", ["full", "marginal"])
+def test_legacy_draws_among_ties(mode: str) -> None:
+    model = tmaze(dtype="float32", profile="legacy", sampling_mode=mode, preference=0.0, use_states_info_gain=False)
+    agents = 8_000
+    step = Engine(model, agents, seed=4).step(np.zeros((agents, 3), dtype=int))
+    frequencies = np.bincount(step.actions[:, 0], minlength=4) / agents
+    assert np.abs(frequencies - 0.25).max() < 5 * np.sqrt(0.25 * 0.75 / agents)
+    assert (Engine(model, agents, seed=4).step(np.zeros((agents, 3), dtype=int)).actions == step.actions).all()
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_controls_that_move_several_factors_or_none(seed: int) -> None:
     rng = np.random.default_rng(4000 + seed)

@@ -4,7 +4,8 @@ q_pi = softmax(gamma G + ln E); see Da Costa et al. (2020), J. Math. Psychol. 99
 the best policy, or the best sum of policies by first action, or a draw from either.
 
 Ties: values within a relative tolerance of the best count as equal to it, and the first of them is taken. A strict
-maximum would be decided by rounding wherever policies tie.
+maximum would be decided by rounding wherever policies tie. The profile "legacy" draws one of those whose probabilities
+are within 1e-8, or that tolerance, of the best.
 
 In all of this `choice` is int32 (LANES,), `agents` and `ticks` int64 (LANES,), and `tolerance` the row with what counts
 as a tie.
@@ -19,9 +20,12 @@ from beliefd.engine import plan
 from beliefd.engine.jit import inline
 from beliefd.engine.plan import LANES
 from beliefd.engine.random import PURPOSE_ACTION, uniform
-from beliefd.engine.rowmath import exp_rows, largest_of_rows, log_rows, softmax_rows
+from beliefd.engine.rowmath import RAISE, exp_rows, largest_of_rows, log_rows, softmax_rows, write_raised_logs
 from beliefd.engine.rows import add_rows
 from beliefd.engine.tile import fill
+
+_TIED = 1e-8
+"""The difference of probabilities under which legacy takes them for tied."""
 
 _WHOLE_POLICIES = np.int64(0)
 """Stands for the control in a draw of whole policies."""
@@ -59,7 +63,7 @@ def infer_policies(ints, work):
 def draw_policies(ints, reals, work, choice, seed, agents, ticks):
     """Choose policies by a draw from q_pi to the power alpha. The score rows lose their content."""
     first, count = ints[plan.SCORE_ROW], ints[plan.NUM_POLICIES]
-    log_rows(work, first, count)
+    _log_probabilities(ints, work, first, count)
     _choose_drawn(ints, reals, work, first, count, choice, seed, agents, ticks, _WHOLE_POLICIES)
 
 
@@ -88,7 +92,12 @@ def choose_marginal_actions(ints, reals, work, tolerance, choice, actions, seed,
         for p in range(ints[plan.NUM_POLICIES]):
             row = first + ints[ints[plan.FIRST_ACTIONS] + p * controls + c]
             add_rows(work, row, row, score + p)
-        log_rows(work, first, count)
+        if ints[plan.RANDOM_TIES] and not ints[plan.STOCHASTIC]:
+            _choose_tied(work, first, count, tolerance, ints[plan.SPARE_ROW], choice, seed, agents, ticks, c)
+            for lane in range(LANES):
+                actions[c, lane] = choice[lane]
+            continue
+        _log_probabilities(ints, work, first, count)
         if ints[plan.STOCHASTIC]:
             _choose_drawn(ints, reals, work, first, count, choice, seed, agents, ticks, c)
         else:
@@ -107,6 +116,38 @@ def _choose_best(work, first, count, tolerance, spare, choice):
         for lane in range(LANES):
             if work[first + i, lane] >= work[spare, lane]:
                 choice[lane] = i
+
+
+@inline
+def choose_tied_policies(ints, work, tolerance, choice, seed, agents, ticks):
+    """Choose one of the best policies from q_pi: a draw among those that are tied."""
+    score, count, spare = ints[plan.SCORE_ROW], ints[plan.NUM_POLICIES], ints[plan.SPARE_ROW]
+    _choose_tied(work, score, count, tolerance, spare, choice, seed, agents, ticks, _WHOLE_POLICIES)
+
+
+@inline
+def _choose_tied(work, first, count, tolerance, spare, choice, seed, agents, ticks, control):
+    """Draw one of the rows whose probability is within 1e-8, or the tolerance, of the largest."""
+    largest_of_rows(work, spare, first, count)
+    for lane in range(LANES):
+        work[spare, lane] -= max(work.dtype.type(_TIED), work[tolerance, lane] * work[spare, lane])
+        tied = 0
+        for i in range(count):
+            tied += work[first + i, lane] >= work[spare, lane]
+        left = np.int64(uniform(seed, agents[lane], ticks[lane], PURPOSE_ACTION, control) * tied)
+        i = 0
+        while work[first + i, lane] < work[spare, lane] or left > 0:
+            left -= work[first + i, lane] >= work[spare, lane]
+            i += 1
+        choice[lane] = i
+
+
+@inline
+def _log_probabilities(ints, work, first, count):
+    if ints[plan.TOGETHER]:
+        write_raised_logs(work, first, first, 1, count, work.dtype.type(RAISE))
+    else:
+        log_rows(work, first, count)
 
 
 @inline

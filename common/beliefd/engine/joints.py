@@ -21,7 +21,9 @@ class Joints:
         self.A = [tuple(sorted(factors)) for factors in model.A_dependencies]
         self.B = [tuple(sorted(factors)) for factors in model.B_dependencies]
         summed_out = [contraction.others for contraction in contractions if contraction is not None]
-        self.members = list(dict.fromkeys([*singles, *self.A, *self.B, *summed_out]))
+        # All modalities inform all factors at once where the profile takes them together.
+        self.informing = self.A if model.profile == "pymdp" else [tuple(range(len(model.num_states)))]
+        self.members = list(dict.fromkeys([*singles, *self.A, *self.B, *summed_out, *self.informing]))
         self.number = {factors: j for j, factors in enumerate(self.members)}
         self.num_states = model.num_states
         self.state_start = starts(model.num_states)
@@ -33,7 +35,7 @@ class Joints:
         for j, factors in enumerate(self.members[len(singles) :], start=len(singles)):
             self.rows.append(self.end)
             self.end += self.sizes[j]
-            if factors in self.A:
+            if factors in self.informing:
                 self.likelihood[j] = self.likelihood_rows
                 self.likelihood_rows += self.sizes[j]
 
@@ -41,7 +43,9 @@ class Joints:
     def inference_rows(self) -> int:
         """Rows that inference needs beside those with names: for a factor's prediction, or for messages of a joint."""
         needed = [*self.num_states, *(self.sizes[self.number[factors]] for factors in self.B)]
-        for factors in set(self.A):
+        if self.informing is not self.A:
+            needed.append(max(self.sizes[self.number[factors]] for factors in self.A) + max(self.sizes))
+        for factors in set(self.informing):
             prefixes = np.cumprod([self.num_states[f] for f in factors])[:-1]
             needed.append(2 * int(prefixes.sum()))
         return max(needed)
@@ -56,7 +60,7 @@ class Joints:
         for factors in self.members:
             states = np.indices([self.num_states[f] for f in factors]).reshape(len(factors), -1)
             index.append((states + np.array([[self.state_start[f]] for f in factors])).T.reshape(-1))
-        informs = [factors for factors in self.A if len(factors) > 1]
+        informs = [factors for factors in self.informing if len(factors) > 1]
         return {
             plan.NUM_JOINTS: len(self.members),
             plan.TRANSITION_JOINTS: _signed(self.mask(self.B)),

@@ -15,12 +15,14 @@ from beliefd.engine import plan
 from beliefd.engine.action import (
     choose_best_policies,
     choose_marginal_actions,
+    choose_tied_policies,
     draw_policies,
     infer_policies,
     score_policies,
     take_first_actions,
 )
 from beliefd.engine.jit import inline, kernel
+from beliefd.engine.jointly import infer_until_settled, joint_free_energy, observe_jointly
 from beliefd.engine.layout import FLAG_EXECUTED, FLAG_MOVED, FLAG_RESET
 from beliefd.engine.learning import learn, load_own
 from beliefd.engine.perception import free_energy, infer_states, observe, predict_prior
@@ -166,9 +168,18 @@ def advance(
         if ints[plan.NUM_COUNTS] > 0:
             load_own(ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, int32s, records)
         predict_prior(ints, reals, work, marks[_FRESH], previous)
-        observe(ints, reals, work, observed, distributions, lanes[_ITEM])
-        infer_states(ints, work)
-        free_energy(ints, work, free_energy_row)
+        if ints[plan.TOGETHER]:
+            observe_jointly(ints, reals, work, observed, distributions, lanes[_ITEM])
+        else:
+            observe(ints, reals, work, observed, distributions, lanes[_ITEM])
+        if ints[plan.SETTLES]:
+            infer_until_settled(ints, work)
+        else:
+            infer_states(ints, work)
+        if ints[plan.TOGETHER]:
+            joint_free_energy(ints, work, free_energy_row)
+        else:
+            free_energy(ints, work, free_energy_row)
         _write_beliefs(ints, work, lanes, used, records, free_energy_row, vfe, beliefs)
         _plan_and_act(ints, reals, work, lanes, marks[_CHOICE], chosen, seed, used, q_pi, neg_efe, parts)
         if ints[plan.NUM_COUNTS] > 0:
@@ -265,7 +276,7 @@ def _plan_and_act(ints, reals, work, lanes, choice, chosen, seed, used, q_pi, ne
     evaluate_policies(ints, reals, work, ALL_PARTS)
     _write_scores(ints, work, lanes, used, neg_efe)
     score_policies(ints, reals, work, tolerance)
-    by_maximum = ints[plan.MARGINAL] == 0 and ints[plan.STOCHASTIC] == 0
+    by_maximum = ints[plan.MARGINAL] == 0 and ints[plan.STOCHASTIC] == 0 and ints[plan.RANDOM_TIES] == 0
     if by_maximum:
         choose_best_policies(ints, work, tolerance, choice)
     if not by_maximum or len(q_pi) > 0:
@@ -274,6 +285,8 @@ def _plan_and_act(ints, reals, work, lanes, choice, chosen, seed, used, q_pi, ne
     if ints[plan.MARGINAL]:
         choose_marginal_actions(ints, reals, work, tolerance, choice, chosen, seed, lanes[_RECORD], lanes[_TICK])
         return
+    if ints[plan.RANDOM_TIES] and not ints[plan.STOCHASTIC]:
+        choose_tied_policies(ints, work, tolerance, choice, seed, lanes[_RECORD], lanes[_TICK])
     if ints[plan.STOCHASTIC]:
         draw_policies(ints, reals, work, choice, seed, lanes[_RECORD], lanes[_TICK])
     take_first_actions(ints, choice, chosen)

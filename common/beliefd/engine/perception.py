@@ -14,7 +14,7 @@ from beliefd.engine import plan
 from beliefd.engine.jit import inline
 from beliefd.engine.learning import observe_own
 from beliefd.engine.plan import LANES
-from beliefd.engine.rowmath import add_divergence, log_rows, softmax_rows
+from beliefd.engine.rowmath import RAISE, add_divergence, log_rows, softmax_rows, write_raised_logs
 from beliefd.engine.rows import add_row_products, multiply_rows
 from beliefd.engine.tile import fill, multiply_joints, predict_factor
 
@@ -50,7 +50,11 @@ def predict_prior(ints, reals, work, fresh, previous):
                 for lane in range(LANES):
                     if (fresh[lane] == 0) & (previous[f, lane] == action):
                         work[base + s, lane] = work[moved + s, lane]
-    log_rows(work, ints[plan.BASE_ROW], ints[plan.TOTAL_STATES])
+    base, states = ints[plan.BASE_ROW], ints[plan.TOTAL_STATES]
+    if ints[plan.TOGETHER]:
+        write_raised_logs(work, base, base, 1, states, work.dtype.type(RAISE))
+    else:
+        log_rows(work, base, states)
 
 
 @inline
@@ -110,7 +114,7 @@ def infer_states(ints, work):
         informed = np.int64(0)
         for j in range(factors, ints[plan.NUM_JOINTS]):
             if ints[ints[plan.JOINT_LIKELIHOOD] + j] >= 0:
-                informed = _pass_messages(ints, work, j, informed)
+                informed = pass_messages(ints, work, j, informed)
         changed = False
         for f in range(factors):
             # A factor that no other informs is final after the first sweep.
@@ -124,7 +128,7 @@ def infer_states(ints, work):
 
 
 @inline
-def _pass_messages(ints, work, j, informed):
+def pass_messages(ints, work, j, informed):
     """Add to the message rows of joint j's factors its ln likelihood, as expected under the other factors.
 
     From the last factor to the first: its message is what remains when the product of those before it is summed out;

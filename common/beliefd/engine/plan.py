@@ -15,7 +15,7 @@ joint
     is that factor's beliefs; a joint of several is their product, its states flattened with the last factor fastest.
     Joint f is factor f alone; in a mask of joints, bit i is joint NUM_FACTORS + i.
 operation
-    A step of prediction, `JOIN` to `VALUE_GOAL`: first its name, then the row of its target, then what it needs.
+    A step of prediction, `JOIN` to `VALUE_JOINTLY`: first its name, then the row of its target, then what it needs.
 node
     An action in the tree of policies: policies with the same first actions share them. Depth-first order.
 """
@@ -42,6 +42,7 @@ SUM = 3  # how many rows; these rows
 CONTRACT = 4  # the first row of the joint that is summed out of A, the modality
 VALUE_GIVEN = 5  # the first row of the beliefs of the factor that is kept, the modality, the time, the first row of A'
 VALUE_GOAL = 6  # the first row of a factor's beliefs, the factor
+VALUE_JOINTLY = 7  # the first row of the joint of all factors
 
 # Parts of G.
 ALL_PARTS, UTILITY, INFO_GAIN, INDUCTIVE_VALUE = range(4)
@@ -64,6 +65,13 @@ ALL_PARTS, UTILITY, INFO_GAIN, INDUCTIVE_VALUE = range(4)
     B_COUNTS_START,  # which of them are those of B
     B_COUNTS_END,
     INDUCTIVE,  # whether there is inductive inference
+    TOGETHER,  # whether all modalities are taken together; see ensemble
+    SETTLES,  # whether an agent's sweeps end by its free energy
+    RANDOM_TIES,  # whether one of what is tied is drawn
+    EVERY_STATE,  # which joint is that of all factors; where all modalities are taken together
+    NUM_COMBINATIONS,  # of observations of all modalities
+    OWN_COMBINED,  # the first scratch row of the agent's own joint A, and after it what is linear; -1 for the model's
+    WEIGHT_ROW,  # per state of all factors, what a joint A is weighed by
     GOAL_STEPS,  # how many sets of states GOAL_PATHS has per factor: the goal, one step from it, and so on
     STOCHASTIC,
     MARGINAL,
@@ -90,7 +98,7 @@ ALL_PARTS, UTILITY, INFO_GAIN, INDUCTIVE_VALUE = range(4)
     ACTION_AT,
     BELIEFS_AT,
     COUNTS_AT,
-) = range(40)
+) = range(47)
 
 # Integer sections. Per factor:
 (
@@ -142,6 +150,9 @@ ALL_PARTS, UTILITY, INFO_GAIN, INDUCTIVE_VALUE = range(4)
     GIVEN_COLUMNS,
     GIVEN_ENTRIES,  # per observation of all modalities: entries of A' before it; and one more for the end
     GIVEN_STATES,  # per entry of all A': the state of the factor that is kept
+    STATES_OF,  # (modality, state of all factors): the state of the modality's joint
+    COMBINED_ROWS,  # of the joint A
+    COMBINED_COLUMNS,
     COUNT_ROWS,  # per count: the scratch row that takes it
     OPERATIONS,
     NODES,  # (node, NODE_INTS)
@@ -149,7 +160,7 @@ ALL_PARTS, UTILITY, INFO_GAIN, INDUCTIVE_VALUE = range(4)
     FIRST_ACTIONS,  # (policy, control)
     MOVE_CONTROLS,  # per factor its controls, as NUM_MOVES counts them: the last one fastest
     GOAL_PATHS,  # per factor with a goal (step, state): whether the goal can be reached in that many steps
-) = range(COUNTS_AT + 1, COUNTS_AT + 52)
+) = range(COUNTS_AT + 1, COUNTS_AT + 55)
 
 # Real sections; the first three have one entry.
 (
@@ -157,18 +168,20 @@ ALL_PARTS, UTILITY, INFO_GAIN, INDUCTIVE_VALUE = range(4)
     ALPHA,
     TOLERANCE,  # relative, for ties
     D,
-    LOG_A,  # per modality (observation, state of the joint)
+    LOG_A,  # per modality (observation, state of the joint); A itself where all modalities are taken together
     A_VALUES,
     B_VALUES,
     GIVEN_VALUES,
     LINEAR,  # per modality (part, time, state of its joint): what is linear in beliefs; of all, of utility, of gain
+    COMBINED_VALUES,
+    CERTAINTY,  # per state of all factors: the sum of p ln p over the combinations of observations
     PREFERENCES,  # per modality (time, observation)
     INITIAL_COUNTS,
     INITIAL_TENSORS,  # A, B and D in the order of the counts: they hold until something is learned
     RATES,  # learning rate and what is kept, of pA, pB, pD
     LOG_EPSILON,  # of inductive inference
     LOG_E,
-) = range(GOAL_PATHS + 1, GOAL_PATHS + 16)
+) = range(GOAL_PATHS + 1, GOAL_PATHS + 18)
 
 _INT_SECTIONS = range(NUM_STATES, GAMMA)
 _REAL_SECTIONS = range(GAMMA, LOG_E + 1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from beliefd.engine import plan
 from beliefd.engine.contraction import Contraction, contract
+from beliefd.engine.ensemble import Ensemble, raised_log
 from beliefd.engine.forecast import Forecast, forecast
 from beliefd.engine.goals import Goals
 from beliefd.engine.joints import Joints
@@ -62,6 +63,7 @@ def compile_model(model: Model) -> CompiledModel:
     likelihoods = _Likelihoods(model, found)
     goals = Goals(model)
     joints = Joints(model, likelihoods.contractions)
+    ensemble = Ensemble(model, joints, own=any(name.startswith("pA") for name in own))
     fields: dict[int, Any] = {}
     for part in (
         _sizes(model),
@@ -73,7 +75,7 @@ def compile_model(model: Model) -> CompiledModel:
         _learning(model, own),
     ):
         fields.update(part)
-    scratch_rows = _place_scratch(fields, model, _Predictions(tree, found, joints, likelihoods, goals, own))
+    scratch_rows = _place_scratch(fields, model, _Predictions(tree, found, joints, likelihoods, goals, own, ensemble))
     ints, reals = plan.pack(fields, model.dtype)
     return CompiledModel(ints, reals, model.info, layout, scratch_rows)
 
@@ -88,7 +90,7 @@ def _refuse_gaps(model: Model) -> None:
     gaps = (
         ("inference_algo", model.inference_algo, model.inference_algo in ("mmp", "vmp"), '"fpi", "exact", "ovf"'),
         ("planner", model.planner, model.planner != "policies", '"policies"'),
-        ("profile", model.profile, model.profile != "pymdp", '"pymdp"'),
+        ("planner", model.planner, model.planner != "policies" and model.profile != "pymdp", 'profile "pymdp"'),
         ("use_param_info_gain", True, model.use_param_info_gain, "False"),
         ("learn_C", model.learn_C, bool(model.learn_C), "nothing"),
         ("learn_E", True, model.learn_E, "False"),
@@ -106,6 +108,8 @@ def _refuse_gaps(model: Model) -> None:
 
 def _sizes(model: Model) -> dict[int, Any]:
     coupled = any(len(row) > 1 for row in model.A_dependencies)
+    if model.profile != "pymdp":
+        coupled = len(model.num_states) > 1
     return {
         plan.NUM_FACTORS: len(model.num_states),
         plan.NUM_MODALITIES: len(model.num_obs),
@@ -115,7 +119,8 @@ def _sizes(model: Model) -> dict[int, Any]:
         plan.NUM_ITER: model.num_iter if coupled else 1,
         plan.TOTAL_STATES: sum(model.num_states),
         plan.USE_UTILITY: model.use_utility,
-        plan.USE_STATES_INFO_GAIN: model.use_states_info_gain,
+        plan.USE_STATES_INFO_GAIN: model.use_states_info_gain and model.profile == "pymdp",
+        plan.RANDOM_TIES: model.profile == "legacy",
         plan.KEEP_ZEROS: model.keep_zeros,
         plan.INDUCTIVE: model.use_inductive,
         plan.STOCHASTIC: model.action_selection == "stochastic",
@@ -134,7 +139,7 @@ def _sizes(model: Model) -> dict[int, Any]:
         plan.TOLERANCE: _TIE_TOLERANCE[model.dtype],
         plan.D: np.concatenate(model.D),
         plan.FIRST_ACTIONS: model.policies[:, 0],
-        plan.LOG_E: _log_floor(model.E),
+        plan.LOG_E: _log_floor(model.E) if model.profile == "pymdp" else raised_log(model.E),
     }
 
 
@@ -159,12 +164,13 @@ class _Likelihoods:
         self._tensors = []
         self._linear = []
         self.contractions: list[Contraction | None] = []
-        self._preferences = [np.atleast_2d(preference) for preference in model.C]
+        self._preferences = [_log_preferences(np.atleast_2d(C), model.profile) for C in model.C]
         self.times = [len(preference) for preference in self._preferences]
         for tensor, preference, factors in zip(model.A, self._preferences, model.A_dependencies, strict=True):
             A = tensor.transpose([0, *(1 + position for position in np.argsort(factors))])
             utility = np.tensordot(preference, A, 1) * model.use_utility
-            certainty = (A * _log_floor(A)).sum(axis=0) * model.use_states_info_gain
+            gains = model.use_states_info_gain and model.profile == "pymdp"
+            certainty = (A * _log_floor(A)).sum(axis=0) * gains
             # In the order of the parts of G.
             linear = np.stack([utility + certainty, utility, np.broadcast_to(certainty, utility.shape)])
             self._tensors.append(A)
@@ -172,6 +178,7 @@ class _Likelihoods:
             own = len(self.contractions) in model.learn_A
             self.contractions.append(None if own else contract(A, linear, tuple(sorted(factors)), found))
         self._own = model.learn_A
+        self._profile = model.profile
 
     def fields(self, joints: Joints) -> dict[int, Any]:
         matrices = [tensor.reshape(len(tensor), -1) for tensor in self._tensors]
@@ -180,7 +187,7 @@ class _Likelihoods:
             plan.A_JOINT: [joints.number[factors] for factors in joints.A],
             plan.A_WIDTH: widths,
             plan.LOG_A_START: starts([matrix.size for matrix in matrices]),
-            plan.LOG_A: np.concatenate([_log_floor(matrix).reshape(-1) for matrix in matrices]),
+            plan.LOG_A: np.concatenate([self._said(matrix).reshape(-1) for matrix in matrices]),
             plan.LINEAR_START: starts([weight.size for weight in self._linear]),
             plan.LINEAR: np.concatenate([weight.reshape(-1) for weight in self._linear]),
             plan.PREFERENCE_TIMES: self.times,
@@ -191,6 +198,9 @@ class _Likelihoods:
             plan.A_VALUES: values,
             **self._contracted(),
         }
+
+    def _said(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        return _log_floor(matrix) if self._profile == "pymdp" else matrix
 
     def _contracted(self) -> dict[int, Any]:
         none = np.zeros(0, dtype=np.int64)
@@ -280,6 +290,7 @@ class _Predictions:
         likelihoods: _Likelihoods,
         goals: Goals,
         own: dict[str, Learned],
+        ensemble: Ensemble,
     ) -> None:
         self.joints = joints
         self._tree = tree
@@ -287,6 +298,7 @@ class _Predictions:
         self._likelihoods = likelihoods
         self._goals = goals
         self.own = own
+        self.ensemble = ensemble
 
     def own_fields(self, first_row: int) -> tuple[dict[int, Any], int]:
         """Where the agents' own A, B and D stand in scratch from `first_row` on, and how many rows they take."""
@@ -326,6 +338,7 @@ class _Predictions:
             contractions=self._likelihoods.contractions,
             times=self._likelihoods.times,
             goals=self._goals.factors,
+            jointly=self.ensemble.gains,
             first_row=first_row,
         )
         planned = schedule(tree, self._found, blocks)
@@ -357,13 +370,15 @@ def _place_scratch(fields: dict[int, Any], model: Model, predictions: _Predictio
     part, rows = predictions.own_fields(row)
     fields.update(part)
     row += rows
+    fields.update(predictions.ensemble.fields(row))
+    row += predictions.ensemble.rows
     fields[plan.PREDICTION_ROW] = row
     part, rows = predictions.fields(row)
     fields.update(part)
     row += max(rows, predictions.joints.inference_rows)
     for name, rows in (
         (plan.NEG_EFE_ROW, model.policy_len + 1),
-        (plan.OBSERVATION_ROW, max(model.num_obs)),
+        (plan.OBSERVATION_ROW, max(*model.num_obs, predictions.ensemble.observation_rows)),
         (plan.SPARE_ROW, 3),
         (plan.MARGINAL_ROW, max(model.num_controls)),
         (plan.SCORE_ROW, len(model.policies)),
@@ -396,6 +411,14 @@ def _kept(
         values.append(matrix[row, column])
         widths.append(matrix.shape[1] if whole else 0)
     return np.cumsum(np.concatenate(counts)), np.concatenate(columns), np.concatenate(values), widths
+
+
+def _log_preferences(C: NDArray[np.float64], profile: str) -> NDArray[np.float64]:
+    """C as the profile takes it: (times, num_obs)."""
+    if profile == "pymdp":
+        return C
+    powers = np.exp(C - C.max(axis=1, keepdims=True))
+    return raised_log(powers / powers.sum(axis=1, keepdims=True))
 
 
 def _log_floor(array: NDArray[np.float64]) -> NDArray[np.float64]:

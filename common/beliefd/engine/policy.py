@@ -10,6 +10,7 @@ entropy of the predicted observations is linear in the beliefs, and comes with t
 
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
+from beliefd.engine.jointly import prepare_combined, value_jointly
 from beliefd.engine.learning import prepare_own
 from beliefd.engine.plan import (
     ALL_PARTS,
@@ -25,6 +26,7 @@ from beliefd.engine.plan import (
     VALUE,
     VALUE_GIVEN,
     VALUE_GOAL,
+    VALUE_JOINTLY,
 )
 from beliefd.engine.rowmath import add_entropy
 from beliefd.engine.rows import add_row_products, add_rows, multiply_rows, weigh_row, weigh_rows_by_rows
@@ -36,6 +38,7 @@ def evaluate_policies(ints, reals, work, part):
     """Set the score rows to a part of G of each policy, or all of it, given the beliefs of now and their joints."""
     if ints[plan.NUM_COUNTS] > 0:
         prepare_own(ints, reals, work, part)
+        prepare_combined(ints, reals, work)
     if ints[plan.INDUCTIVE]:
         _prepare_goals(ints, reals, work)
     _predict(ints, reals, work, part)
@@ -71,6 +74,9 @@ def _predict(ints, reals, work, part):
         elif operation == VALUE_GOAL:
             _value_goal(ints, work, ints[at + 2], ints[at + 3], part, target)
             at += 4
+        elif operation == VALUE_JOINTLY:
+            value_jointly(ints, reals, work, ints[at + 2], part, target)
+            at += 3
         elif operation == SUM:
             _add_rows(ints, work, target, at + 3, ints[at + 2])
             at += 3 + ints[at + 2]

@@ -5,6 +5,7 @@ See `beliefd.engine.rows` for what a row is and for the names in the signatures.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from llvmlite import ir
@@ -12,6 +13,12 @@ from numba import types
 
 from beliefd.engine.jit import intrinsic
 from beliefd.engine.vectorcode import Rows
+
+RAISE = 1e-16
+"""What the profiles "legacy" and "spm" add to the argument of a logarithm, in place of a floor."""
+
+RAISE_CERTAINTY = math.exp(-16)
+"""The same within the expected entropy of observations; there also the probability over which a state counts."""
 
 _i64 = types.int64
 
@@ -197,6 +204,30 @@ def add_negentropy(typing_context: Any, work: Any, target: Any, first: Any, step
             return scratch.add_products(sums, row, [scratch.math.log_floor(p) for p in row])
 
         scratch.store(target, scratch.fold(count, scratch.load(target), add))
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def write_raised_logs(
+    typing_context: Any, work: Any, target: Any, first: Any, step: Any, count: Any, raise_by: Any
+) -> Any:
+    """Row[target + i] = the logarithm of row[first + i step] + raise_by, i < count; the last of the type of `work`."""
+    signature = types.void(work, _i64, _i64, _i64, _i64, raise_by)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, target, first, step, count, raise_by = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+        raises = scratch.spread(raise_by)
+
+        def write(i: Any, _: list[Any]) -> list[Any]:
+            row = scratch.load(builder.add(first, builder.mul(i, step)))
+            raised = [builder.fadd(x, r) for x, r in zip(row, raises, strict=True)]
+            scratch.store(builder.add(target, i), [scratch.math.log(x) for x in raised])
+            return []
+
+        scratch.fold(count, [], write)
         return context.get_dummy_value()
 
     return signature, emit

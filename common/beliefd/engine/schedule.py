@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from beliefd.engine.contraction import Contraction
 from beliefd.engine.forecast import Forecast, Recipe
-from beliefd.engine.plan import CONTRACT, JOIN, MOVE, SUM, VALUE, VALUE_GIVEN, VALUE_GOAL
+from beliefd.engine.plan import CONTRACT, JOIN, MOVE, SUM, VALUE, VALUE_GIVEN, VALUE_GOAL, VALUE_JOINTLY
 from beliefd.engine.policytree import PolicyTree
 
 Key = tuple[str, tuple[int, ...]]
@@ -63,6 +63,8 @@ class Blocks:
         Per modality, how many steps of a policy have preferences of their own.
     goals : list of int
         Factors with a goal.
+    jointly : bool
+        Whether all modalities together tell about the states.
     first_row : int
         Of the rows that may be used.
     """
@@ -76,6 +78,7 @@ class Blocks:
     contractions: Sequence[Contraction | None]
     times: Sequence[int]
     goals: Sequence[int]
+    jointly: bool
     first_row: int
 
 
@@ -132,6 +135,9 @@ class _Writer:
         """What a node with these beliefs, one per factor, adds to G."""
         seen = [self._value(m, depth, tuple(beliefs[f] for f in p)) for m, p in enumerate(self._blocks.A_parents)]
         values = (*seen, *(self._goal(f, beliefs[f]) for f in self._blocks.goals))
+        if self._blocks.jointly:
+            source = self._joint(tuple(range(len(beliefs))), beliefs)
+            values += (self._write(_Operation(VALUE_JOINTLY, ("gain", beliefs), 1, (source,), ())),)
         if len(values) == 1:
             return values[0]
         return self._write(_Operation(SUM, ("total", tuple(i for _, value in values for i in value)), 1, values, ()))

@@ -7,8 +7,8 @@ ln(m) = 2s + s^3 P(s^2) with s = f / (2 + f) in float64, for m in [sqrt(1/2), sq
 
 Errors, checked by the tests over the whole domain: log in float32 at most 5e-7 max(1, abs(ln x)), exp in float32 at
 most 3e-7 relative; both in float64 at most 1e-14 in the same measures. `log_floor` is the logarithm of what is not
-under `FLOOR`. `exp` gives 0 where the result would be under the smallest normal number, and takes arguments up to 88
-(float32) or 709 (float64).
+under `FLOOR`; `log` itself takes normal numbers above 0. `exp` gives 0 where the result would be under the smallest
+normal number, and takes arguments up to 88 (float32) or 709 (float64).
 """
 
 from __future__ import annotations
@@ -149,8 +149,11 @@ class VectorMath:
         return builder.select(large, builder.bitcast(scaled, self.vector), self.constant(0.0))
 
     def log_floor(self, x: Any) -> Any:
+        return self.log(self.maximum(x, self.constant(FLOOR)))
+
+    def log(self, x: Any) -> Any:
         builder, form = self._builder, self._format
-        bits = self._bits(self.maximum(x, self.constant(FLOOR)))
+        bits = self._bits(x)
         exponent = builder.ashr(
             builder.sub(bits, self._integers(form.sqrt_half_bits)), self._integers(form.mantissa_bits)
         )
