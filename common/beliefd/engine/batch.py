@@ -91,6 +91,28 @@ class StepOutputs:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Begun:
+    """A call that was computed into idle slots, and of which nothing is committed yet.
+
+    Attributes
+    ----------
+    inputs : StepInputs
+    status, actions : ndarray
+        As in `StepOutputs`; the actions of agents to be committed are those that they will have done.
+    picked : ndarray of int64, shape (count,)
+        The positions in the call of the agents that will be committed.
+    """
+
+    inputs: StepInputs
+    rows: NDArray[np.int64]
+    ticks: NDArray[np.int64]
+    status: NDArray[np.uint8]
+    actions: NDArray[np.int32]
+    picked: NDArray[np.int64]
+    results: tuple[Reals, Reals, Reals, Reals, Reals]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ReadOutputs:
     """The committed state of agents, in the order of the call; see `beliefd.step.Reading` for agents at tick 0.
 
@@ -150,6 +172,10 @@ class LoadedPopulation:
 
     def step(self, inputs: StepInputs) -> StepOutputs:
         """Step agents. All of the call is computed before any of it is committed."""
+        return self.commit(self.begin(inputs))
+
+    def begin(self, inputs: StepInputs) -> Begun:
+        """Compute a call into the idle slots. Nothing of it counts until `commit`; it may be begun again, or never."""
         compiled, store = self.compiled, self.store
         rows, ticks = _aligned(inputs.rows), _aligned(inputs.ticks)
         n = len(rows)
@@ -185,12 +211,18 @@ class LoadedPopulation:
                 actions,
                 *results,
             )
-            kernels.publish(store.int64, rows, ticks, picked, count)
-        if count < n:
-            self._report(
-                rows, np.flatnonzero(status == StepStatus.RECORDED), np.empty_like(ticks), actions, None, results
-            )
-        return StepOutputs(status, actions, *self._wanted(results, inputs.want))
+        return Begun(inputs, rows, ticks, status, actions, picked[:count], results)
+
+    def commit(self, begun: Begun) -> StepOutputs:
+        """Commit what was begun: from here on it is the state of its agents."""
+        rows, status, actions, results = begun.rows, begun.status, begun.actions, begun.results
+        count = len(begun.picked)
+        if count:
+            kernels.publish(self.store.int64, rows, begun.ticks, begun.picked, count)
+        if count < len(rows):
+            recorded = np.flatnonzero(status == StepStatus.RECORDED)
+            self._report(rows, recorded, np.empty_like(begun.ticks), actions, None, results)
+        return StepOutputs(status, actions, *self._wanted(results, begun.inputs.want))
 
     def read(self, rows: NDArray[np.int64], want: int = 0) -> ReadOutputs:
         """Read agents; nothing is changed. `rows` are agent numbers, int64 (n,)."""
