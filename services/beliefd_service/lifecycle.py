@@ -43,6 +43,8 @@ def run(process: str, main: Callable[[Settings, Logger], None], **context: str) 
     70 with the whole story in the log for any other failure. `context` goes into every line of the log.
     """
     os.umask(0o077)
+    # The core of a worker is as large as the populations that it maps. The hard limit stays for who wants one.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
         settings = Settings.from_environment()
     except BeliefdError as error:

@@ -174,7 +174,7 @@ def _end(status: int | None) -> NoReturn:
     if os.WIFSIGNALED(status):
         import resource
 
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the worker's core is the one of interest
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it was not this process that failed
         number = os.WTERMSIG(status)
         if number != _signal.SIGKILL:
             _signal.signal(number, _signal.SIG_DFL)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -20,9 +21,12 @@ from beliefd_service.settings import Settings
 def as_before():
     """What a process sets up for itself alone."""
     mask = os.umask(0o022)
+    cores = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (cores[1], cores[1]))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     os.umask(mask)
+    resource.setrlimit(resource.RLIMIT_CORE, cores)
     for number, handler in handlers.items():
         signal.signal(number, handler)
     structlog.reset_defaults()
@@ -49,6 +53,7 @@ def test_an_orderly_end(capsys):
     assert seen == [Settings.from_environment({})]
     assert [line["event"] for line in lines(capsys)] == ["ended"]
     assert os.umask(0) == 0o077
+    assert resource.getrlimit(resource.RLIMIT_CORE)[0] == 0
 
 
 def test_what_the_tree_knows_is_one_line_and_78(capsys):
