@@ -145,7 +145,8 @@ def smoothed(model: Model, filtered: list[Beliefs], actions: Actions) -> tuple[l
 
     Backward from the last step: joint_t[s', s] = B[s', s] q_t[s] / (B q_t)[s'] smooth_{t+1}[s'], and
     smooth_t[s] = sum over s' of it. Every factor depends on itself alone. What cannot be reached, B q_t = 0, adds
-    nothing. "exact" has a floor under B q_t, and makes up for what is lost by it: there smooth_t is normalised.
+    nothing. "exact" has a floor under B q_t, and makes up for what is lost by it: there smooth_t is normalised, but for
+    what is as good as nothing, 2^-104. Nor is anything divided by what is not above that.
     """
     exact = model.inference_algo == "exact"
     smooth = [filtered[-1]]
@@ -155,9 +156,9 @@ def smoothed(model: Model, filtered: list[Beliefs], actions: Actions) -> tuple[l
         for f, q_f in enumerate(q):
             B = transition(model, f, action)
             reached = B @ q_f
-            reached = np.maximum(reached, FLOOR) if exact else np.where(reached == 0.0, FLOOR, reached)
+            reached = np.maximum(reached, FLOOR) if exact else np.where(reached > FLOOR**2, reached, FLOOR)
             joint.append(B * q_f * (smooth[0][f] / reached)[:, np.newaxis])
         left = [j.sum(axis=0) for j in joint]
-        smooth.insert(0, [s / s.sum() for s in left] if exact else left)
+        smooth.insert(0, [s / max(s.sum(), FLOOR**2) for s in left] if exact else left)
         joints.insert(0, joint)
     return smooth, joints

@@ -146,12 +146,14 @@ class Damaged:
 def guess_ns(model: ModelInfo) -> float:
     """What a step of one agent takes at the most, as far as the sizes of its model tell: a nanosecond per operation.
 
-    Every policy's every step moves all factors and predicts all modalities, and inference sweeps over all modalities.
+    Every policy's every step moves all factors and predicts all modalities, and inference sweeps over all modalities;
+    over a window, at each of its steps, and there it moves all factors too, forth and back.
     Sparse models and policies that share their beginning take a small part of it.
     """
     predict = math.prod(model.num_states) * sum(model.num_obs)
     move = sum(states**2 for states in model.num_states)
-    sweeps = _SWEEPS * math.prod(model.num_states) * model.num_modalities
+    window = model.inference_horizon
+    sweeps = _SWEEPS * window * (math.prod(model.num_states) * model.num_modalities + 2 * move * (window > 1))
     return float(model.num_policies * model.policy_len * (predict + move) + sweeps)
 
 

@@ -47,12 +47,12 @@ def _errors(step: Step, i: int, expected: NaiveStep) -> dict[str, float]:
     return {name: float(np.max(np.abs(a - b) / np.maximum(1.0, np.abs(b)))) for name, (a, b) in pairs.items()}
 
 
-def _compare(model: Model, seed: int, tolerance: float) -> None:
+def _compare(model: Model, seed: int, tolerance: float, ticks: int = TICKS, atol: float = 1e-30) -> None:
     rng = np.random.default_rng(seed)
     engine = Engine(model, AGENTS, seed=seed)
     oracles = [NaiveAgent(model, seed=seed, agent=i) for i in range(AGENTS)]
     executed = None
-    for _ in range(TICKS):
+    for _ in range(ticks):
         observations = _observations(rng, model)
         reset = rng.random(AGENTS) < 0.15
         step = engine.step(observations, reset=reset, executed_actions=executed, want=WANT)
@@ -71,7 +71,7 @@ def _compare(model: Model, seed: int, tolerance: float) -> None:
                 for i, oracle in enumerate(oracles):
                     if array is not None:
                         np.testing.assert_allclose(
-                            array[i], getattr(oracle.model, name)[part], rtol=tolerance, atol=1e-30
+                            array[i], getattr(oracle.model, name)[part], rtol=tolerance, atol=atol
                         )
         executed = np.stack([rng.integers(0, n, AGENTS) for n in model.num_controls], axis=1)
         executed[rng.random(executed.shape) < 0.5] = -1

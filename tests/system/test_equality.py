@@ -67,6 +67,23 @@ def test_agents_that_learn_and_have_goals(client, name, case, dtype):
     mice.drop()
 
 
+@pytest.mark.parametrize("algo", ["mmp", "vmp", "ovf"])
+def test_agents_that_look_back(client, name, algo):
+    rng = np.random.default_rng(200)
+    coupled = False if algo == "ovf" else None
+    model = random_model(rng, dtype="float32", coupled=coupled, inference_algo=algo, inference_horizon=3)
+    model = with_counts(rng, model, learn_E=False)
+    agents = 300
+    mice = client.create_population(name, model, agents=agents, seed=1)
+    local = Engine(model, agents=agents, seed=1)
+    for tick in range(8):
+        observations = batch(rng, model, agents, categorical=tick % 2 == 1)
+        executed = np.stack([rng.integers(-1, n, agents) for n in model.num_controls], axis=1).astype(np.int32)
+        arguments = {"reset": rng.random(agents) < 0.2, "executed_actions": executed, "want": WANT}
+        assert_same(mice.step(observations, **arguments), local.step(observations, **arguments))
+    mice.drop()
+
+
 def test_stochastic_marginal_actions(client, name):
     rng = np.random.default_rng(5)
     parts = random_model(rng, dtype="float32")

@@ -162,7 +162,9 @@ class LoadedPopulation:
         factors, modalities, controls = self.info.num_factors, self.info.num_modalities, len(self.info.num_controls)
         self._work = np.zeros((compiled.scratch_rows, LANES), dtype=self._dtype)
         self._lanes = np.zeros((kernels.LANE_ROWS, LANES), dtype=np.int64)
-        self._marks = np.zeros((kernels.MARK_ROWS + modalities + factors + controls, LANES), dtype=np.int32)
+        steps = compiled.layout.window.steps if compiled.layout.window else 0
+        marks = kernels.MARK_ROWS + modalities + factors + controls + steps * (modalities + factors)
+        self._marks = np.zeros((marks, LANES), dtype=np.int32)
         self._total_obs = sum(self.info.num_obs)
         self._no_reset = np.zeros(0, dtype=np.uint8)
         self._no_actions = np.zeros((0, controls), dtype=np.int32)

@@ -9,12 +9,10 @@ gain is that of SPM: over observations of all modalities, for states whose proba
 # Numba types these functions by their arguments.
 # mypy: disable-error-code="no-untyped-def"
 
-import numpy as np
-
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
 from beliefd.engine.learning import hold_observation
-from beliefd.engine.perception import pass_messages
+from beliefd.engine.perception import pass_messages, set_uniform
 from beliefd.engine.plan import INFO_GAIN, LANES
 from beliefd.engine.rowmath import RAISE, RAISE_CERTAINTY, softmax_rows, write_raised_logs
 from beliefd.engine.rows import add_row_products, multiply_rows, weigh_some_rows
@@ -25,7 +23,7 @@ _SETTLED = 1e-3
 
 
 @inline
-def observe_jointly(ints, reals, work, observed, distributions, items):
+def observe_jointly(ints, reals, work, observed, distributions, items, places):
     """Set the likelihood rows of all factors' joint to the logarithm of what all modalities say.
 
     Or add it to the base rows, where there is one factor. Arguments as in `beliefd.engine.perception.observe`.
@@ -39,7 +37,7 @@ def observe_jointly(ints, reals, work, observed, distributions, items):
     for row in range(target, target + size):
         fill(work, row, one)
     for m in range(ints[plan.NUM_MODALITIES]):
-        _likelihoods(ints, reals, work, observed, distributions, items, m, said)
+        _likelihoods(ints, reals, work, observed, distributions, items, places, m, said)
         states = ints[plan.STATES_OF] + m * size
         for k in range(size):
             multiply_rows(work, target + k, target + k, said + ints[states + k])
@@ -52,12 +50,12 @@ def observe_jointly(ints, reals, work, observed, distributions, items):
 
 
 @inline
-def _likelihoods(ints, reals, work, observed, distributions, items, m, target):
+def _likelihoods(ints, reals, work, observed, distributions, items, places, m, target):
     """Set rows from `target` on to the likelihood of modality m's observation, per state of its joint."""
     zero, one = work.dtype.type(0), work.dtype.type(1)
     size = ints[ints[plan.JOINT_SIZE] + ints[ints[plan.A_JOINT] + m]]
     num_obs, own = ints[ints[plan.NUM_OBS] + m], ints[ints[plan.OWN_A] + m]
-    hold_observation(ints, work, observed, distributions, items, m)
+    hold_observation(ints, work, observed, distributions, items, places, m)
     for k in range(size):
         if own >= 0:
             add_row_products(work, target + k, -1, ints[plan.OBSERVATION_ROW], 1, own + k, size, num_obs)
@@ -76,20 +74,15 @@ def _likelihoods(ints, reals, work, observed, distributions, items, m, target):
 def infer_until_settled(ints, work):
     """Set the beliefs of now to the posterior, and their joints; each lane by as many sweeps as it takes alone."""
     zero, one = work.dtype.type(0), work.dtype.type(1)
-    factors, every = ints[plan.NUM_FACTORS], ints[plan.EVERY_STATE]
+    factors = ints[plan.NUM_FACTORS]
     message, base = ints[plan.MESSAGE_ROW], ints[plan.BASE_ROW]
     before, after, open_ = ints[plan.SPARE_ROW], ints[plan.SPARE_ROW] + 1, ints[plan.SPARE_ROW] + 2
-    for f in range(factors):
-        start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
-        for s in range(start, start + states):
-            fill(work, s, one / work.dtype.type(states))
+    set_uniform(ints, work, 0)
     fill(work, before, zero)
     add_raised_divergence(ints, work, before)
     fill(work, open_, one)
     for _ in range(ints[plan.NUM_ITER]):
-        informed = np.int64(0)
-        if factors > 1:
-            informed = pass_messages(ints, work, every, informed)
+        informed = pass_messages(ints, work, 0, base, message, ints[plan.LIKELIHOOD_ROW])
         for f in range(factors):
             start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
             source = message if (informed >> f) & 1 else base

@@ -28,18 +28,32 @@ from beliefd.engine.learning import learn, load_own
 from beliefd.engine.perception import free_energy, infer_states, observe, predict_prior
 from beliefd.engine.plan import ALL_PARTS, LANES
 from beliefd.engine.policy import evaluate_policies
+from beliefd.engine.sequence import (
+    beliefs_row,
+    infer_window,
+    log_own_transitions,
+    observe_window,
+    take_present,
+    window_free_energy,
+)
 from beliefd.engine.tile import multiply_joints
+from beliefd.engine.window import keep_beliefs, keep_step, load_beliefs, load_steps
+from beliefd.engine.windowlearning import learn_window
 
 APPLIED, RECORDED, TICK_TAKEN, STALE_TICK, TICK_GAP = range(5)
 
-LANE_ROWS = 5
+LANE_ROWS = 6
 """Rows of the int64 lane array; see _ITEM and the names after it."""
 
-MARK_ROWS = 2
-"""Rows of the int32 lane array before observations, previous actions and new actions; see _FRESH and _CHOICE."""
+MARK_ROWS = 4
+"""Rows of the int32 lane array before observations, previous actions and new actions: _FRESH and those after it.
 
-_ITEM, _RECORD, _TICK, _READ_SLOT, _WRITE_SLOT = range(LANE_ROWS)  # position in the call; slots as byte offsets
-_FRESH, _CHOICE = range(MARK_ROWS)  # whether the prior is D
+After them stand, for every step of a window, its observations, and then for every step what was done before it.
+"""
+
+# Position in the call; slots as byte offsets; where in a row of distributions those of this agent begin.
+_ITEM, _RECORD, _TICK, _READ_SLOT, _WRITE_SLOT, _PLACE = range(LANE_ROWS)
+_FRESH, _CHOICE, _FIRST, _FROM_START = range(MARK_ROWS)  # whether the prior is D; of a window, see load_steps
 _INT32_BYTES = 4
 _INT64_BYTES = 8
 
@@ -159,30 +173,72 @@ def advance(
     previous = marks[
         MARK_ROWS + ints[plan.NUM_MODALITIES] : MARK_ROWS + ints[plan.NUM_MODALITIES] + ints[plan.NUM_FACTORS]
     ]
-    chosen = marks[MARK_ROWS + ints[plan.NUM_MODALITIES] + ints[plan.NUM_FACTORS] :]
+    chosen_at = MARK_ROWS + ints[plan.NUM_MODALITIES] + ints[plan.NUM_FACTORS]
+    seen_at = chosen_at + ints[plan.NUM_CONTROL_FACTORS]
+    moved_at = seen_at + ints[plan.WINDOW] * ints[plan.NUM_MODALITIES]
+    chosen, seen, moved = marks[chosen_at:seen_at], marks[seen_at:moved_at], marks[moved_at:]
     free_energy_row = ints[plan.MESSAGE_ROW]  # free after inference
+    earliest, latest = 0, 0
     for start in range(0, count, LANES):
         used = min(LANES, count - start)
         _place_agents(ints, lanes, picked, start, used, rows, ticks)
         _gather(ints, work, lanes, marks, int32s, records, indices, reset, executed)
         if ints[plan.NUM_COUNTS] > 0:
             load_own(ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, int32s, records)
-        predict_prior(ints, reals, work, marks[_FRESH], previous)
-        if ints[plan.TOGETHER]:
-            observe_jointly(ints, reals, work, observed, distributions, lanes[_ITEM])
+        if ints[plan.WINDOW] > 0:
+            keep_step(
+                ints,
+                lanes,
+                _RECORD,
+                _TICK,
+                marks[_FRESH],
+                previous,
+                observed,
+                distributions,
+                lanes[_ITEM],
+                used,
+                int32s,
+                records,
+            )
+            earliest, latest = load_steps(
+                ints, lanes, _RECORD, _TICK, marks[_FRESH], marks[_FIRST], marks[_FROM_START], seen, moved, int32s
+            )
+        if ints[plan.MESSAGES] != plan.NO_MESSAGES:
+            load_beliefs(ints, work, lanes, _RECORD, _TICK, 1, 0, records)
+            predict_prior(ints, reals, work, marks[_FROM_START], moved)
+            observe_window(ints, reals, work, lanes, _RECORD, _TICK, seen, lanes[_PLACE], earliest, records)
+            log_own_transitions(ints, work)
+            infer_window(ints, reals, work, marks[_FIRST], moved, earliest, latest)
+            window_free_energy(ints, reals, work, marks[_FIRST], moved, earliest, latest, free_energy_row)
+            take_present(ints, work)
         else:
-            observe(ints, reals, work, observed, distributions, lanes[_ITEM])
-        if ints[plan.SETTLES]:
-            infer_until_settled(ints, work)
-        else:
-            infer_states(ints, work)
-        if ints[plan.TOGETHER]:
-            joint_free_energy(ints, work, free_energy_row)
-        else:
-            free_energy(ints, work, free_energy_row)
+            predict_prior(ints, reals, work, marks[_FRESH], previous)
+            _infer_present(ints, reals, work, observed, distributions, lanes[_ITEM], lanes[_PLACE], free_energy_row)
         _write_beliefs(ints, work, lanes, used, records, free_energy_row, vfe, beliefs)
+        if ints[plan.WINDOW] > 0:
+            source = beliefs_row(ints, 0) if ints[plan.MESSAGES] != plan.NO_MESSAGES else 0
+            keep_beliefs(ints, work, lanes, _RECORD, _TICK, marks[_FIRST], source, used, records)
         _plan_and_act(ints, reals, work, lanes, marks[_CHOICE], chosen, seed, used, q_pi, neg_efe, parts)
-        if ints[plan.NUM_COUNTS] > 0:
+        if ints[plan.NUM_COUNTS] > 0 and ints[plan.WINDOW] > 0:
+            learn_window(
+                ints,
+                reals,
+                work,
+                lanes,
+                _READ_SLOT,
+                _WRITE_SLOT,
+                _RECORD,
+                _TICK,
+                marks[_FRESH],
+                marks[_FIRST],
+                seen,
+                moved,
+                lanes[_PLACE],
+                earliest,
+                used,
+                records,
+            )
+        elif ints[plan.NUM_COUNTS] > 0:
             learn(
                 ints,
                 reals,
@@ -197,10 +253,29 @@ def advance(
                 observed,
                 distributions,
                 lanes[_ITEM],
+                lanes[_PLACE],
                 used,
                 records,
             )
         _write_slots(ints, lanes, marks, used, int32s, int64s, request_ids, chosen, reset, executed, actions)
+
+
+@inline
+def _infer_present(ints, reals, work, observed, distributions, items, places, free_energy_row):
+    """Set the beliefs of now by the observations of now; the base rows hold the ln prior."""
+    if ints[plan.TOGETHER]:
+        observe_jointly(ints, reals, work, observed, distributions, items, places)
+    else:
+        base, likelihood = ints[plan.BASE_ROW], ints[plan.LIKELIHOOD_ROW]
+        observe(ints, reals, work, observed, distributions, items, places, base, likelihood)
+    if ints[plan.SETTLES]:
+        infer_until_settled(ints, work)
+    else:
+        infer_states(ints, work)
+    if ints[plan.TOGETHER]:
+        joint_free_energy(ints, work, free_energy_row)
+    else:
+        free_energy(ints, work, free_energy_row)
 
 
 @inline
@@ -214,6 +289,7 @@ def _place_agents(ints, lanes, picked, start, used, rows, ticks):
         lanes[_TICK, lane] = tick
         lanes[_READ_SLOT, lane] = _slot(ints, tick - 1)
         lanes[_WRITE_SLOT, lane] = _slot(ints, tick)
+        lanes[_PLACE, lane] = 0
 
 
 @inline

@@ -25,15 +25,30 @@ counts              dtype[...]      what the agent has learned, if it learns: th
                                     `beliefd.engine.own` says
 ==================  ==============  =====================================================================
 
-Each field is aligned to its item size, slots and records to 8 bytes. A record of zeros is an agent that never stepped:
-its prior is D.
+Agents that infer or learn from a window of steps have their last steps in a ring after the slots. It has one entry more
+than the window has steps, and tick t writes entry ``t mod (window + 1)``: the one that the committed state does not
+need. So a step is written once and never copied, and death before the commit word leaves the window as it was.
+
+==================  ==============  =====================================================================
+field of an entry   type            content
+==================  ==============  =====================================================================
+span                int32           steps in the window of this tick, itself among them; 1 at a first step
+observation         int32[M]        as in the slot
+moves               int32[F]        the action that led to this step, per factor on the joint axis of its controls
+beliefs             dtype[sum S]    posterior over hidden states: of this step, where smoothing reads it later; else of
+                                    the window's first step, from which the prior of the next one comes
+distribution        dtype[sum O]    observations given as distributions, modality after modality; else of no meaning
+==================  ==============  =====================================================================
+
+Each field is aligned to its item size, slots, entries and records to 8 bytes. A record of zeros is an agent that never
+stepped: its prior is D.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -44,6 +59,53 @@ FLAG_RESET = 1
 FLAG_EXECUTED = 2
 FLAG_MOVED = 4
 _ALIGNMENT = 8
+
+
+@dataclass(frozen=True)
+class WindowLayout:
+    """The ring of an agent's last steps. Offsets of fields count from the start of an entry.
+
+    Attributes
+    ----------
+    steps : int
+        In the longest window; the ring has an entry more.
+    start : int
+        Offset of entry 0 in the record.
+    entry_bytes : int
+        A multiple of 8.
+    span, observation, moves, beliefs, distribution : int
+    """
+
+    steps: int
+    start: int
+    entry_bytes: int
+    span: int
+    observation: int
+    moves: int
+    beliefs: int
+    distribution: int
+
+    @classmethod
+    def of(cls, info: ModelInfo, start: int) -> WindowLayout | None:
+        """Lay out the ring that begins at `start`; None for agents that keep no steps."""
+        smooths = info.inference_algo in ("exact", "ovf") and any(
+            name.startswith(("pA", "pB")) for name in info.learned
+        )
+        if not smooths and info.inference_algo not in ("mmp", "vmp"):
+            return None
+        real_bytes = np.dtype(info.dtype).itemsize
+        offsets, entry_bytes = _placed(
+            ("span", 4, 1),
+            ("observation", 4, info.num_modalities),
+            ("moves", 4, info.num_factors),
+            ("beliefs", real_bytes, sum(info.num_states)),
+            ("distribution", real_bytes, sum(info.num_obs)),
+        )
+        return cls(steps=info.inference_horizon, start=start, entry_bytes=entry_bytes, **offsets)
+
+    @property
+    def end(self) -> int:
+        return self.start + (self.steps + 1) * self.entry_bytes
 
 
 @dataclass(frozen=True)
@@ -60,6 +122,7 @@ class RecordLayout:
         Offset of slot 0 in the record.
     tick, request_id, flags, vfe, observation, action, beliefs, counts : int
         Offsets in a slot.
+    window : WindowLayout or None
     """
 
     dtype: str
@@ -77,6 +140,7 @@ class RecordLayout:
     action: int
     beliefs: int
     counts: int
+    window: WindowLayout | None = None
 
     @classmethod
     def of(cls, info: ModelInfo) -> RecordLayout:
@@ -84,7 +148,7 @@ class RecordLayout:
         real_bytes = np.dtype(info.dtype).itemsize
         total_states = sum(info.num_states)
         num_counts = sum(math.prod(shape) for shape in info.learned.values())
-        fields = (
+        offsets, slot_bytes = _placed(
             ("tick", 8, 1),
             ("request_id", 8, 2),
             ("flags", 4, 1),
@@ -94,13 +158,9 @@ class RecordLayout:
             ("beliefs", real_bytes, total_states),
             ("counts", real_bytes, num_counts),
         )
-        offsets: dict[str, int] = {}
-        end = 0
-        for name, item_bytes, count in fields:
-            offsets[name] = _round_up(end, item_bytes)
-            end = offsets[name] + item_bytes * count
-        slot_bytes = _round_up(end, _ALIGNMENT)
         slot_start = 8
+        slots_end = slot_start + 2 * slot_bytes
+        window = WindowLayout.of(info, slots_end)
         return cls(
             dtype=info.dtype,
             num_modalities=info.num_modalities,
@@ -108,14 +168,36 @@ class RecordLayout:
             total_states=total_states,
             slot_start=slot_start,
             slot_bytes=slot_bytes,
-            record_bytes=slot_start + 2 * slot_bytes,
+            record_bytes=slots_end if window is None else window.end,
+            window=window,
             **offsets,
         )
 
     @property
     def hash(self) -> str:
         """16 hexadecimal digits that differ wherever two layouts differ."""
-        return hashlib.sha256(f"{FORMAT_VERSION} {self!r}".encode()).hexdigest()[:16]
+        # What a model does not use is left out, so that new fields leave the files of others as they are.
+        used = {field.name: getattr(self, field.name) for field in fields(self)}
+        named = ", ".join(f"{name}={value!r}" for name, value in used.items() if value is not None)
+        return hashlib.sha256(f"{FORMAT_VERSION} RecordLayout({named})".encode()).hexdigest()[:16]
+
+
+def _placed(*items: tuple[str, int, int]) -> tuple[dict[str, int], int]:
+    """Place fields, each a name, the bytes of an item and how many items, one after the other and aligned.
+
+    Returns
+    -------
+    dict of str to int
+        The offset of each.
+    int
+        Where they end, aligned.
+    """
+    offsets: dict[str, int] = {}
+    end = 0
+    for name, item_bytes, count in items:
+        offsets[name] = _round_up(end, item_bytes)
+        end = offsets[name] + item_bytes * count
+    return offsets, _round_up(end, _ALIGNMENT)
 
 
 def _round_up(offset: int, multiple: int) -> int:

@@ -64,7 +64,7 @@ def load_own(ints, reals, work, lanes, read_slot, record, tick, int32s, records)
 
 
 @inline
-def hold_observation(ints, work, observed, distributions, items, m):
+def hold_observation(ints, work, observed, distributions, items, places, m):
     """Set the observation rows to modality m's observation as a distribution; to zeros where it is missing.
 
     Arguments as `beliefd.engine.perception.observe` has them.
@@ -74,13 +74,16 @@ def hold_observation(ints, work, observed, distributions, items, m):
     for o in range(ints[ints[plan.NUM_OBS] + m]):
         for lane in range(LANES):
             seen = observed[m, lane]
-            work[first + o, lane] = distributions[items[lane], start + o] if seen == -2 else one if seen == o else zero
+            if seen == -2:
+                work[first + o, lane] = distributions[items[lane], places[lane] + start + o]
+            else:
+                work[first + o, lane] = one if seen == o else zero
 
 
 @inline
-def observe_own(ints, work, observed, distributions, items, m, target):
+def observe_own(ints, work, observed, distributions, items, places, m, target):
     """Add to rows from `target` on what modality m says, by each agent's own A."""
-    hold_observation(ints, work, observed, distributions, items, m)
+    hold_observation(ints, work, observed, distributions, items, places, m)
     size = ints[ints[plan.JOINT_SIZE] + ints[ints[plan.A_JOINT] + m]]
     start, count = ints[ints[plan.OWN_A] + m], ints[ints[plan.NUM_OBS] + m]
     for k in range(size):
@@ -124,6 +127,7 @@ def learn(
     observed,
     distributions,
     items,
+    places,
     used,
     records,
 ):
@@ -141,7 +145,7 @@ def learn(
             records[row, new + i] = before
     for m in range(ints[plan.NUM_MODALITIES]):
         if ints[ints[plan.OWN_A] + m] >= 0:
-            hold_observation(ints, work, observed, distributions, items, m)
+            hold_observation(ints, work, observed, distributions, items, places, m)
             for lane in range(used):
                 new = lanes[write_slot, lane] // work.itemsize + counts_at
                 _learn_likelihood(ints, reals, work, m, lane, lanes[record, lane], new, records)
@@ -154,7 +158,7 @@ def learn(
                 moved = fresh[lane] == 0
                 _learn_transition(ints, reals, work, f, lane, row, new, beliefs, previous[f, lane], moved, records)
             if ints[ints[plan.OWN_D] + f] >= 0 and fresh[lane] != 0:
-                _learn_start(ints, reals, work, f, lane, row, new, records)
+                learn_start(ints, reals, work, f, lane, row, new, records)
 
 
 @inline
@@ -204,7 +208,8 @@ def _learn_transition(ints, reals, work, f, lane, row, new, beliefs, action, mov
 
 
 @inline
-def _learn_start(ints, reals, work, f, lane, row, new, records):
+def learn_start(ints, reals, work, f, lane, row, new, records):
+    """Add to an agent's counts of D, which stand from place `new` on, the beliefs of now."""
     zero, keep_zeros = work.dtype.type(0), ints[plan.KEEP_ZEROS]
     rate, kept = reals[ints[plan.RATES] + 4], reals[ints[plan.RATES] + 5]
     at, first = new + ints[ints[plan.OWN_D_COUNTS] + f], ints[ints[plan.STATE_START] + f]

@@ -58,24 +58,25 @@ def predict_prior(ints, reals, work, fresh, previous):
 
 
 @inline
-def observe(ints, reals, work, observed, distributions, items):
-    """Add what every modality says: of one factor to its base rows, of several to the likelihood rows of their joint.
+def observe(ints, reals, work, observed, distributions, items, places, base, likelihood):
+    """Add what every modality says: of one factor to its rows from `base` on, of several to those of their joint.
 
-    `observed` is int32 (modalities, LANES); -1 adds nothing, -2 takes the row items[lane] of `distributions`.
+    The latter stand from `likelihood` on, and begin with zeros. `observed` is int32 (modalities, LANES); -1 adds
+    nothing, -2 takes the row items[lane] of `distributions`, from column places[lane] on.
     """
     zero = work.dtype.type(0)
-    for row in range(ints[plan.LIKELIHOOD_ROW], ints[plan.INDUCTIVE_ROW]):
+    for row in range(likelihood, likelihood + ints[plan.INDUCTIVE_ROW] - ints[plan.LIKELIHOOD_ROW]):
         fill(work, row, zero)
     for m in range(ints[plan.NUM_MODALITIES]):
         joint = ints[ints[plan.A_JOINT] + m]
         size = ints[ints[plan.JOINT_SIZE] + joint]
         log_a = ints[plan.LOG_A] + ints[ints[plan.LOG_A_START] + m]
         if joint < ints[plan.NUM_FACTORS]:
-            target = ints[plan.BASE_ROW] + ints[ints[plan.STATE_START] + joint]
+            target = base + ints[ints[plan.STATE_START] + joint]
         else:
-            target = ints[plan.LIKELIHOOD_ROW] + ints[ints[plan.JOINT_LIKELIHOOD] + joint]
+            target = likelihood + ints[ints[plan.JOINT_LIKELIHOOD] + joint]
         if ints[ints[plan.OWN_A] + m] >= 0:
-            observe_own(ints, work, observed, distributions, items, m, target)
+            observe_own(ints, work, observed, distributions, items, places, m, target)
             continue
         for k in range(size):
             for lane in range(LANES):
@@ -84,12 +85,14 @@ def observe(ints, reals, work, observed, distributions, items):
                 work[target + k, lane] += said if o >= 0 else zero
         for lane in range(LANES):
             if observed[m, lane] == -2:
-                _observe_distribution(ints, reals, work, m, lane, target, size, log_a, distributions, items[lane])
+                place = places[lane] + ints[ints[plan.OBS_START] + m]
+                _observe_distribution(
+                    ints, reals, work, m, lane, target, size, log_a, distributions, items[lane], place
+                )
 
 
 @inline
-def _observe_distribution(ints, reals, work, m, lane, target, size, log_a, distributions, item):
-    first = ints[ints[plan.OBS_START] + m]
+def _observe_distribution(ints, reals, work, m, lane, target, size, log_a, distributions, item, first):
     for k in range(size):
         total = work.dtype.type(0)
         for o in range(ints[ints[plan.NUM_OBS] + m]):
@@ -103,18 +106,11 @@ def infer_states(ints, work):
 
     Stops after a sweep that changes no bit of the tile: all later sweeps would give the same.
     """
-    one = work.dtype.type(1)
     factors = ints[plan.NUM_FACTORS]
-    for f in range(factors):
-        start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
-        for s in range(start, start + states):
-            fill(work, s, one / work.dtype.type(states))
+    set_uniform(ints, work, 0)
     message, base = ints[plan.MESSAGE_ROW], ints[plan.BASE_ROW]
     for sweep in range(ints[plan.NUM_ITER]):
-        informed = np.int64(0)
-        for j in range(factors, ints[plan.NUM_JOINTS]):
-            if ints[ints[plan.JOINT_LIKELIHOOD] + j] >= 0:
-                informed = pass_messages(ints, work, j, informed)
+        informed = pass_messages(ints, work, 0, base, message, ints[plan.LIKELIHOOD_ROW])
         changed = False
         for f in range(factors):
             # A factor that no other informs is final after the first sweep.
@@ -128,49 +124,71 @@ def infer_states(ints, work):
 
 
 @inline
-def pass_messages(ints, work, j, informed):
+def set_uniform(ints, work, beliefs):
+    """Set the beliefs from row `beliefs` on to uniform ones."""
+    one = work.dtype.type(1)
+    for f in range(ints[plan.NUM_FACTORS]):
+        start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
+        for s in range(start, start + states):
+            fill(work, beliefs + s, one / work.dtype.type(states))
+
+
+@inline
+def pass_messages(ints, work, beliefs, base, message, likelihood):
+    """Set the message rows of every factor that others inform to its base rows and what the others' joints say.
+
+    The arguments are the first rows of beliefs, of base, of messages, and of the joints' ln likelihoods.
+
+    Returns
+    -------
+    int64
+        The mask of factors that have a message; those of the others are as they were.
+    """
+    informed = np.int64(0)
+    for j in range(ints[plan.NUM_FACTORS], ints[plan.NUM_JOINTS]):
+        if ints[ints[plan.JOINT_LIKELIHOOD] + j] >= 0:
+            rest = likelihood + ints[ints[plan.JOINT_LIKELIHOOD] + j]
+            informed = _inform_factors(ints, work, j, informed, beliefs, base, message, rest)
+    return informed
+
+
+@inline
+def _inform_factors(ints, work, j, informed, beliefs, base, message, rest):
     """Add to the message rows of joint j's factors its ln likelihood, as expected under the other factors.
 
     From the last factor to the first: its message is what remains when the product of those before it is summed out;
     then it is summed out itself, and the one before it is the last.
 
     `informed` is the mask of factors that have a message in this sweep; the message of the others begins with their
-    base rows. Returned with the factors of this joint.
+    base rows. Returned with the factors of this joint. `rest` is the first row of the joint's ln likelihood.
     """
     members = ints[plan.JOINT_FACTORS] + ints[ints[plan.JOINT_FACTORS_START] + j]
     arity = ints[ints[plan.JOINT_ARITY] + j]
-    product, size, free = _multiply_prefixes(ints, work, members, arity)
-    rest = ints[plan.LIKELIHOOD_ROW] + ints[ints[plan.JOINT_LIKELIHOOD] + j]
+    product, size, free = _multiply_prefixes(ints, work, members, arity, beliefs)
     for i in range(arity - 1, 0, -1):
         f, first = ints[members + i], ints[members]
         start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
-        begin, message = _message_rows(ints, f, informed)
+        begin = (message if (informed >> f) & 1 else base) + start
         for s in range(states):
-            add_row_products(work, message + s, begin + s, rest + s, states, product, 1, size)
+            add_row_products(work, message + start + s, begin + s, rest + s, states, product, 1, size)
         if i > 1:
             for k in range(size):
-                add_row_products(work, free + k, -1, rest + k * states, 1, start, 1, states)
+                add_row_products(work, free + k, -1, rest + k * states, 1, beliefs + start, 1, states)
         else:
-            begin, message = _message_rows(ints, first, informed)
+            head = ints[ints[plan.STATE_START] + first]
+            begin = (message if (informed >> first) & 1 else base) + head
             for k in range(size):
-                add_row_products(work, message + k, begin + k, rest + k * states, 1, start, 1, states)
+                row = message + head + k
+                add_row_products(work, row, begin + k, rest + k * states, 1, beliefs + start, 1, states)
         informed |= np.int64(1) << f
         rest, free = free, free + size
         size //= ints[ints[plan.NUM_STATES] + ints[members + i - 1]]
-        product = product - size if i > 2 else ints[ints[plan.STATE_START] + first]
+        product = product - size if i > 2 else beliefs + ints[ints[plan.STATE_START] + first]
     return informed | (np.int64(1) << ints[members])
 
 
 @inline
-def _message_rows(ints, f, informed):
-    """The row that the sum of a factor's messages has come to, and the row where it is to stand."""
-    start = ints[ints[plan.STATE_START] + f]
-    message = ints[plan.MESSAGE_ROW] + start
-    return message if (informed >> f) & 1 else ints[plan.BASE_ROW] + start, message
-
-
-@inline
-def _multiply_prefixes(ints, work, members, arity):
+def _multiply_prefixes(ints, work, members, arity, beliefs):
     """Multiply the beliefs of the first two factors of a joint, the first three, and so on; the last is left out.
 
     The products stand one after the other in the rows of predictions.
@@ -185,10 +203,11 @@ def _multiply_prefixes(ints, work, members, arity):
         The first row after it that is free.
     """
     f = ints[members]
-    row, size, free = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f], ints[plan.PREDICTION_ROW]
+    row, free = beliefs + ints[ints[plan.STATE_START] + f], ints[plan.PREDICTION_ROW]
+    size = ints[ints[plan.NUM_STATES] + f]
     for i in range(1, arity - 1):
         f = ints[members + i]
-        start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
+        start, states = beliefs + ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
         target = free
         for k in range(row, row + size):
             for s in range(start, start + states):

@@ -47,6 +47,9 @@ VALUE_JOINTLY = 7  # the first row of the joint of all factors
 # Parts of G.
 ALL_PARTS, UTILITY, INFO_GAIN, INDUCTIVE_VALUE = range(4)
 
+# What passes messages between the steps of a window.
+NO_MESSAGES, MMP, VMP = range(3)
+
 # Integers.
 (
     NUM_FACTORS,
@@ -98,7 +101,22 @@ ALL_PARTS, UTILITY, INFO_GAIN, INDUCTIVE_VALUE = range(4)
     ACTION_AT,
     BELIEFS_AT,
     COUNTS_AT,
-) = range(47)
+    # Of agents that keep a window of steps; the bytes are those of an entry of the ring, see layout.
+    WINDOW,  # steps in the longest window; 0 where none is kept
+    MESSAGES,  # NO_MESSAGES, MMP or VMP
+    SMOOTHING_FLOOR,  # whether smoothing has a floor under what is reached, and makes up for it
+    RING_START,
+    ENTRY_BYTES,
+    SPAN_AT,
+    PAST_OBSERVATION_AT,
+    MOVES_AT,
+    PAST_BELIEFS_AT,
+    DISTRIBUTION_AT,
+    FRAME_ROW,  # one frame of rows per step: beliefs, what one-factor modalities say, messages, likelihoods of joints
+    FRAME_ROWS,
+    MASKED_ROWS,  # rows from PREDICTION_ROW on for beliefs in their actions' places
+    LARGEST_JOINT,  # rows of the largest joint that a transition depends on
+) = range(61)
 
 # Integer sections. Per factor:
 (
@@ -160,7 +178,17 @@ ALL_PARTS, UTILITY, INFO_GAIN, INDUCTIVE_VALUE = range(4)
     FIRST_ACTIONS,  # (policy, control)
     MOVE_CONTROLS,  # per factor its controls, as NUM_MOVES counts them: the last one fastest
     GOAL_PATHS,  # per factor with a goal (step, state): whether the goal can be reached in that many steps
-) = range(COUNTS_AT + 1, COUNTS_AT + 55)
+    # Per factor, of a window: which of STEP_ROWS is the first, and its width as A_WIDTH.
+    FORWARD_START,  # per next state: B (VMP: ln B) of (action, state of the joint)
+    FORWARD_WIDTH,
+    LOG_START,  # per next state: ln B of (action, state of the joint)
+    LOG_WIDTH,
+    BACKWARD_START,  # per state of the joint: what goes back from (action, next state)
+    BACKWARD_WIDTH,
+    OWN_LOG_B,  # as OWN_B, its logarithm
+    STEP_ROWS,  # sparse rows
+    STEP_COLUMNS,
+) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 64)
 
 # Real sections; the first three have one entry.
 (
@@ -181,10 +209,11 @@ ALL_PARTS, UTILITY, INFO_GAIN, INDUCTIVE_VALUE = range(4)
     RATES,  # learning rate and what is kept, of pA, pB, pD
     LOG_EPSILON,  # of inductive inference
     LOG_E,
-) = range(GOAL_PATHS + 1, GOAL_PATHS + 18)
+    STEP_VALUES,  # logarithms as what they are above that of zero
+) = range(STEP_COLUMNS + 1, STEP_COLUMNS + 19)
 
 _INT_SECTIONS = range(NUM_STATES, GAMMA)
-_REAL_SECTIONS = range(GAMMA, LOG_E + 1)
+_REAL_SECTIONS = range(GAMMA, STEP_VALUES + 1)
 
 
 def pack(fields: Mapping[int, Any], dtype: str) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
@@ -202,7 +231,7 @@ def pack(fields: Mapping[int, Any], dtype: str) -> tuple[NDArray[np.int64], NDAr
     ints : ndarray of int64, read-only
     reals : ndarray of `dtype`, read-only
     """
-    header = np.zeros(LOG_E + 1, dtype=np.int64)
+    header = np.zeros(STEP_VALUES + 1, dtype=np.int64)
     header[:NUM_STATES] = [fields[name] for name in range(NUM_STATES)]
     int_sections = [np.asarray(fields[name], dtype=np.int64).reshape(-1) for name in _INT_SECTIONS]
     real_sections = [np.asarray(fields[name], dtype=dtype).reshape(-1) for name in _REAL_SECTIONS]

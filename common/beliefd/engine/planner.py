@@ -21,6 +21,7 @@ from beliefd.engine.plan import NODE_INTS, starts
 from beliefd.engine.policytree import PolicyTree, policy_tree
 from beliefd.engine.schedule import Blocks, schedule
 from beliefd.engine.vectormath import FLOOR
+from beliefd.engine.windowplan import WindowPlan
 from beliefd.model import Model
 from beliefd_proto.errors import InvalidModel
 from beliefd_proto.model_info import ModelInfo
@@ -64,6 +65,7 @@ def compile_model(model: Model) -> CompiledModel:
     goals = Goals(model)
     joints = Joints(model, likelihoods.contractions)
     ensemble = Ensemble(model, joints, own=any(name.startswith("pA") for name in own))
+    window = WindowPlan(model, layout.window, joints, transitions)
     fields: dict[int, Any] = {}
     for part in (
         _sizes(model),
@@ -73,9 +75,11 @@ def compile_model(model: Model) -> CompiledModel:
         _transitions(transitions, joints),
         goals.fields(),
         _learning(model, own),
+        window.fields(*_kept([matrix] for matrix in window.matrices)),
     ):
         fields.update(part)
-    scratch_rows = _place_scratch(fields, model, _Predictions(tree, found, joints, likelihoods, goals, own, ensemble))
+    predictions = _Predictions(tree, found, joints, likelihoods, goals, own, ensemble)
+    scratch_rows = _place_scratch(fields, model, predictions, window)
     ints, reals = plan.pack(fields, model.dtype)
     return CompiledModel(ints, reals, model.info, layout, scratch_rows)
 
@@ -88,18 +92,18 @@ def _refuse_gaps(model: Model) -> None:
     InvalidModel
     """
     gaps = (
-        ("inference_algo", model.inference_algo, model.inference_algo in ("mmp", "vmp"), '"fpi", "exact", "ovf"'),
+        (
+            "inference_algo",
+            "mmp",
+            model.inference_algo == "mmp" and model.profile != "pymdp",
+            '"fpi", or profile "pymdp"',
+        ),
+        ("inference_algo", "vmp", model.inference_algo == "vmp" and model.profile != "pymdp", 'profile "pymdp"'),
         ("planner", model.planner, model.planner != "policies", '"policies"'),
         ("planner", model.planner, model.planner != "policies" and model.profile != "pymdp", 'profile "pymdp"'),
         ("use_param_info_gain", True, model.use_param_info_gain, "False"),
         ("learn_C", model.learn_C, bool(model.learn_C), "nothing"),
         ("learn_E", True, model.learn_E, "False"),
-        (
-            "inference_algo",
-            model.inference_algo,
-            bool(model.learn_A or model.learn_B or model.learn_D) and model.inference_algo != "fpi",
-            '"fpi" where something is learned',
-        ),
     )
     for field, value, is_gap, allowed in gaps:
         if is_gap:
@@ -115,8 +119,8 @@ def _sizes(model: Model) -> dict[int, Any]:
         plan.NUM_MODALITIES: len(model.num_obs),
         plan.NUM_CONTROL_FACTORS: len(model.num_controls),
         plan.NUM_POLICIES: len(model.policies),
-        # Without a modality of several factors every sweep gives what the first gave: the exact posterior.
-        plan.NUM_ITER: model.num_iter if coupled else 1,
+        # Without a modality of several factors all sweeps over one step give what the first gave: the exact posterior.
+        plan.NUM_ITER: model.num_iter if coupled or model.inference_algo in ("mmp", "vmp") else 1,
         plan.TOTAL_STATES: sum(model.num_states),
         plan.USE_UTILITY: model.use_utility,
         plan.USE_STATES_INFO_GAIN: model.use_states_info_gain and model.profile == "pymdp",
@@ -356,7 +360,7 @@ class _Predictions:
         return fields, planned.rows
 
 
-def _place_scratch(fields: dict[int, Any], model: Model, predictions: _Predictions) -> int:
+def _place_scratch(fields: dict[int, Any], model: Model, predictions: _Predictions, window: WindowPlan) -> int:
     total_states = sum(model.num_states)
     row = predictions.joints.end
     for name, rows in (
@@ -372,10 +376,13 @@ def _place_scratch(fields: dict[int, Any], model: Model, predictions: _Predictio
     row += rows
     fields.update(predictions.ensemble.fields(row))
     row += predictions.ensemble.rows
+    part, rows = window.row_fields(row)
+    fields.update(part)
+    row += rows
     fields[plan.PREDICTION_ROW] = row
     part, rows = predictions.fields(row)
     fields.update(part)
-    row += max(rows, predictions.joints.inference_rows)
+    row += max(rows, predictions.joints.inference_rows, window.room)
     for name, rows in (
         (plan.NEG_EFE_ROW, model.policy_len + 1),
         (plan.OBSERVATION_ROW, max(*model.num_obs, predictions.ensemble.observation_rows)),

@@ -1,0 +1,406 @@
+"""Message passing over a window of steps: beliefs about all of them, given all observations of the window.
+
+All steps and factors at once, `num_iter` times:
+
+    q_t <- softmax(ln A_t + forward_t + backward_t)
+
+Marginal message passing (Parr, Markovic, Kiebel, Friston (2019), Sci. Rep. 9, 13889): forward_t = L(B q_{t-1}), halved
+except at the last step; backward_t = 1/2 L(B~' q_{t+1}), B~ being B normalised over the state that it starts from.
+Variational message passing: forward_t = E[L(B)], backward_t = L(B)' q_{t+1}. Before the first step stands the prior.
+
+Agents of a tile did different things: see `beliefd.engine.windowplan` for how one matrix moves them all. Steps are
+numbered as in `beliefd.engine.window`.
+"""
+
+# Numba types these functions by their arguments.
+# mypy: disable-error-code="no-untyped-def"
+
+import math
+
+from beliefd.engine import plan
+from beliefd.engine.jit import inline
+from beliefd.engine.perception import observe, pass_messages, set_uniform
+from beliefd.engine.plan import LANES
+from beliefd.engine.rowmath import add_divergence, log_rows, softmax_rows
+from beliefd.engine.rows import add_row_products, multiply_rows
+from beliefd.engine.tile import fill, multiply_joints, weigh_rows
+from beliefd.engine.vectormath import FLOOR
+from beliefd.engine.window import place_distributions
+
+_LOG_ZERO = math.log(FLOOR)
+
+
+@inline
+def observe_window(ints, reals, work, lanes, record, tick, seen, places, earliest, records):
+    """Set what the observations of every step say. `seen` as in `beliefd.engine.window.load_steps`."""
+    modalities, zero = ints[plan.NUM_MODALITIES], work.dtype.type(0)
+    for step in range(earliest, ints[plan.WINDOW]):
+        base, likelihood = base_row(ints, step), likelihood_row(ints, step)
+        for s in range(ints[plan.TOTAL_STATES]):
+            fill(work, base + s, zero)
+        place_distributions(ints, lanes, tick, step, places, records)
+        observed = seen[step * modalities : (step + 1) * modalities]
+        observe(ints, reals, work, observed, records, lanes[record], places, base, likelihood)
+
+
+@inline
+def log_own_transitions(ints, work):
+    """Set the logarithms of the agents' own B."""
+    for f in range(ints[plan.NUM_FACTORS]):
+        target, own = ints[ints[plan.OWN_LOG_B] + f], ints[ints[plan.OWN_B] + f]
+        if target >= 0:
+            size = ints[ints[plan.JOINT_SIZE] + ints[ints[plan.B_JOINT] + f]]
+            count = ints[ints[plan.NUM_MOVES] + f] * ints[ints[plan.NUM_STATES] + f] * size
+            for i in range(count):
+                for lane in range(LANES):
+                    work[target + i, lane] = work[own + i, lane]
+            log_rows(work, target, count)
+
+
+@inline
+def infer_window(ints, reals, work, first, moved, earliest, latest):
+    """Set the beliefs of every step. The base rows hold the ln prior of the first steps.
+
+    Stops after a sweep that changes no bit of the tile: all later sweeps would give the same.
+    """
+    steps, factors = ints[plan.WINDOW], ints[plan.NUM_FACTORS]
+    for step in range(earliest, steps):
+        set_uniform(ints, work, beliefs_row(ints, step))
+    for _ in range(ints[plan.NUM_ITER]):
+        for step in range(earliest, steps):
+            _sum_messages(ints, reals, work, first, moved, step, earliest, latest)
+        changed = False
+        for step in range(earliest, steps):
+            beliefs, message = beliefs_row(ints, step), message_row(ints, step)
+            for f in range(factors):
+                start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
+                changed |= softmax_rows(work, message + start, message + start, beliefs + start, states)
+        if not changed:
+            break
+
+
+@inline
+def window_free_energy(ints, reals, work, first, moved, earliest, latest, target):
+    """Set row `target` to the variational free energy of the window, in nats."""
+    part, expected = ints[plan.SPARE_ROW], outcome_row(ints)
+    fill(work, target, work.dtype.type(0))
+    for step in range(earliest, ints[plan.WINDOW]):
+        beliefs = beliefs_row(ints, step)
+        fill(work, part, work.dtype.type(0))
+        _add_accuracy(ints, work, step, part)
+        for lane in range(LANES):
+            work[part, lane] = -work[part, lane]
+        for f in range(ints[plan.NUM_FACTORS]):
+            start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
+            if step > earliest:
+                log_zero = _expect_transition(ints, reals, work, f, moved, step)
+                for s in range(states):
+                    for lane in range(LANES):
+                        work[expected + s, lane] += work.dtype.type(log_zero)
+            _begin_with_prior(ints, work, first, step, latest, start, states)
+            add_divergence(work, part, beliefs + start, expected, states)
+        for lane in range(LANES):
+            work[target, lane] += work[part, lane] if first[lane] <= step else work.dtype.type(0)
+
+
+@inline
+def take_present(ints, work):
+    """Set the beliefs of now to those of the last step, and their joints."""
+    source = beliefs_row(ints, ints[plan.WINDOW] - 1)
+    for s in range(ints[plan.TOTAL_STATES]):
+        for lane in range(LANES):
+            work[s, lane] = work[source + s, lane]
+    multiply_joints(ints, work, ints[plan.ALL_JOINTS])
+
+
+@inline
+def beliefs_row(ints, step):
+    """The first row of a step's frame: its beliefs."""
+    return ints[plan.FRAME_ROW] + step * ints[plan.FRAME_ROWS]
+
+
+@inline
+def base_row(ints, step):
+    return beliefs_row(ints, step) + ints[plan.TOTAL_STATES]
+
+
+@inline
+def message_row(ints, step):
+    return beliefs_row(ints, step) + 2 * ints[plan.TOTAL_STATES]
+
+
+@inline
+def likelihood_row(ints, step):
+    return beliefs_row(ints, step) + 3 * ints[plan.TOTAL_STATES]
+
+
+@inline
+def joint_row(ints):
+    """Room for a joint that a transition depends on."""
+    return ints[plan.PREDICTION_ROW] + ints[plan.MASKED_ROWS]
+
+
+@inline
+def origin_row(ints):
+    """Room for what comes back to the states of such a joint."""
+    return joint_row(ints) + ints[plan.LARGEST_JOINT]
+
+
+@inline
+def outcome_row(ints):
+    """Room for what comes to the next states of a factor; as much again follows."""
+    return origin_row(ints) + ints[plan.LARGEST_JOINT]
+
+
+@inline
+def weight_row(ints, f):
+    """Room for as many rows as factor f has states, after those of its outcome."""
+    return outcome_row(ints) + ints[ints[plan.NUM_STATES] + f]
+
+
+@inline
+def _sum_messages(ints, reals, work, first, moved, step, earliest, latest):
+    """Set the message rows of a step to the unnormalised logarithm of its next beliefs."""
+    beliefs, base, message = beliefs_row(ints, step), base_row(ints, step), message_row(ints, step)
+    last, marginal = ints[plan.WINDOW] - 1, ints[plan.MESSAGES] == plan.MMP
+    informed = pass_messages(ints, work, beliefs, base, message, likelihood_row(ints, step))
+    share = work.dtype.type(0.5 if marginal and step < last else 1.0)
+    outcome = outcome_row(ints)
+    for f in range(ints[plan.NUM_FACTORS]):
+        start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
+        if step > earliest:
+            if marginal:
+                move_parents(ints, reals, work, f, moved, step)
+                log_rows(work, outcome, states)
+            else:
+                _expect_transition(ints, reals, work, f, moved, step)
+        _begin_with_prior(ints, work, first, step, latest, start, states)
+        source = (message if (informed >> f) & 1 else base) + start
+        for s in range(states):
+            for lane in range(LANES):
+                work[message + start + s, lane] = work[source + s, lane] + share * work[outcome + s, lane]
+    if step < last:
+        for child in range(ints[plan.NUM_FACTORS]):
+            if marginal:
+                _return_marginal(ints, reals, work, child, moved, step)
+            else:
+                _return_variational(ints, reals, work, child, moved, step)
+
+
+@inline
+def _begin_with_prior(ints, work, first, step, latest, start, states):
+    """Replace the outcome rows by the ln prior in the lanes whose first step this is."""
+    outcome, prior = outcome_row(ints), ints[plan.BASE_ROW] + start
+    if step > latest:
+        return
+    for s in range(states):
+        for lane in range(LANES):
+            if first[lane] >= step:
+                work[outcome + s, lane] = work[prior + s, lane]
+
+
+@inline
+def move_parents(ints, reals, work, f, moved, step):
+    """Set the outcome rows to B of factor f times the beliefs about its parents one step before."""
+    parents = join_parents(ints, work, f, step)
+    section, width, own = plan.FORWARD_START, plan.FORWARD_WIDTH, ints[ints[plan.OWN_B] + f]
+    forward(ints, reals, work, f, moved, step, parents, outcome_row(ints), section, width, own)
+
+
+@inline
+def _expect_transition(ints, reals, work, f, moved, step):
+    """Set the outcome rows to the expected ln B of factor f under the beliefs one step before, less what is returned.
+
+    That is ln 0 where the logarithms are those of the model, which keeps what they are above it.
+    """
+    parents, own = join_parents(ints, work, f, step), ints[ints[plan.OWN_LOG_B] + f]
+    forward(ints, reals, work, f, moved, step, parents, outcome_row(ints), plan.LOG_START, plan.LOG_WIDTH, own)
+    return _LOG_ZERO if own < 0 else 0.0
+
+
+@inline
+def join_parents(ints, work, f, step):
+    """The first row of the joint beliefs about the parents of factor f, one step before `step`."""
+    joint, beliefs = ints[ints[plan.B_JOINT] + f], beliefs_row(ints, step - 1)
+    if joint < ints[plan.NUM_FACTORS]:
+        return beliefs + ints[ints[plan.STATE_START] + joint]
+    multiply_without(ints, work, joint, beliefs, -1, joint_row(ints))
+    return joint_row(ints)
+
+
+@inline
+def multiply_without(ints, work, joint, beliefs, left_out, target):
+    """Set rows from `target` on to the product of a joint's beliefs, but for those of its factor number `left_out`."""
+    arity = ints[ints[plan.JOINT_ARITY] + joint]
+    at = ints[plan.JOINT_INDEX] + ints[ints[plan.JOINT_INDEX_START] + joint]
+    for row in range(target, target + ints[ints[plan.JOINT_SIZE] + joint]):
+        fill(work, row, work.dtype.type(1))
+        for i in range(arity):
+            if i != left_out:
+                multiply_rows(work, row, row, beliefs + ints[at + i])
+        at += arity
+
+
+@inline
+def forward(ints, reals, work, f, moved, step, source, target, section, width, own):
+    """Set rows from `target` on to each agent's matrix of factor f times the rows from `source` on.
+
+    `section` and `width` name the plan's sections of the matrix that agents share; `own` is the first row of their own,
+    if they have one.
+    """
+    row, actions = step * ints[plan.NUM_FACTORS] + f, ints[ints[plan.NUM_MOVES] + f]
+    states, size = ints[ints[plan.NUM_STATES] + f], ints[ints[plan.JOINT_SIZE] + ints[ints[plan.B_JOINT] + f]]
+    masked = ints[plan.PREDICTION_ROW]
+    if own < 0:
+        first = source if actions == 1 else _mask(work, masked, source, size, moved, row, actions)
+        pointer = ints[plan.STEP_ROWS] + ints[ints[section] + f]
+        columns, values = ints[plan.STEP_COLUMNS], ints[plan.STEP_VALUES]
+        weigh_rows(ints, reals, work, target, states, first, columns, values, pointer, ints[ints[width] + f])
+        return
+    for s in range(states):
+        fill(work, target + s, work.dtype.type(0))
+    for action in range(actions):
+        if _mask_one(work, masked, source, size, moved, row, action):
+            for s in range(states):
+                at = own + (action * states + s) * size
+                add_row_products(work, target + s, target + s, at, 1, masked, 1, size)
+
+
+@inline
+def backward(ints, reals, work, f, moved, step, source, target, own):
+    """As `forward`, with what goes back from the next states of factor f at a step to the states of its joint."""
+    row, actions = step * ints[plan.NUM_FACTORS] + f, ints[ints[plan.NUM_MOVES] + f]
+    states, size = ints[ints[plan.NUM_STATES] + f], ints[ints[plan.JOINT_SIZE] + ints[ints[plan.B_JOINT] + f]]
+    masked = ints[plan.PREDICTION_ROW]
+    if own < 0:
+        first = source if actions == 1 else _mask(work, masked, source, states, moved, row, actions)
+        pointer, width = ints[plan.STEP_ROWS] + ints[ints[plan.BACKWARD_START] + f], ints[plan.BACKWARD_WIDTH] + f
+        columns, values = ints[plan.STEP_COLUMNS], ints[plan.STEP_VALUES]
+        weigh_rows(ints, reals, work, target, size, first, columns, values, pointer, ints[width])
+        return
+    for k in range(size):
+        fill(work, target + k, work.dtype.type(0))
+    for action in range(actions):
+        if _mask_one(work, masked, source, states, moved, row, action):
+            for k in range(size):
+                at = own + action * states * size + k
+                add_row_products(work, target + k, target + k, at, size, masked, 1, states)
+
+
+@inline
+def _mask(work, target, source, count, moved, row, actions):
+    """Put `count` rows in the place of the action that each agent took, zeros in those of the other actions."""
+    for action in range(actions):
+        _mask_one(work, target + action * count, source, count, moved, row, action)
+    return target
+
+
+@inline
+def _mask_one(work, target, source, count, moved, row, action):
+    """Set `count` rows to those from `source` on where the action was taken, else to zero.
+
+    Returns
+    -------
+    bool
+        Whether any agent took it.
+    """
+    zero = work.dtype.type(0)
+    taken = 0
+    for lane in range(LANES):
+        taken += moved[row, lane] == action
+    for k in range(count):
+        for lane in range(LANES):
+            work[target + k, lane] = work[source + k, lane] if moved[row, lane] == action else zero
+    return taken > 0
+
+
+@inline
+def _return_marginal(ints, reals, work, child, moved, step):
+    """Add to the messages of a step what the next one says of a factor to its parents, by marginal message passing."""
+    following, half = step + 1, work.dtype.type(0.5)
+    joint, own = ints[ints[plan.B_JOINT] + child], ints[ints[plan.OWN_B] + child]
+    arity, members = ints[ints[plan.JOINT_ARITY] + joint], ints[ints[plan.JOINT_FACTORS_START] + joint]
+    now = beliefs_row(ints, following) + ints[ints[plan.STATE_START] + child]
+    others, origin, outcome = joint_row(ints), origin_row(ints), outcome_row(ints)
+    for i in range(arity):
+        parent = ints[ints[plan.JOINT_FACTORS] + members + i]
+        start, states = ints[ints[plan.STATE_START] + parent], ints[ints[plan.NUM_STATES] + parent]
+        message = message_row(ints, step) + start
+        if arity == 1 and own < 0:
+            backward(ints, reals, work, child, moved, following, now, origin, own)
+            log_rows(work, origin, states)
+            _add_share(work, message, origin, states, half)
+            continue
+        multiply_without(ints, work, joint, beliefs_row(ints, step), i, others)
+        forward(
+            ints, reals, work, child, moved, following, others, outcome, plan.FORWARD_START, plan.FORWARD_WIDTH, own
+        )
+        weights = weight_row(ints, child)
+        divide_rows(work, weights, now, outcome, ints[ints[plan.NUM_STATES] + child])
+        backward(ints, reals, work, child, moved, following, weights, origin, own)
+        _sum_out_others(ints, work, joint, i, others, origin, outcome)
+        log_rows(work, outcome, states)
+        _add_share(work, message, outcome, states, half)
+
+
+@inline
+def _return_variational(ints, reals, work, child, moved, step):
+    """As `_return_marginal`, by variational message passing."""
+    following, one = step + 1, work.dtype.type(1)
+    joint, own = ints[ints[plan.B_JOINT] + child], ints[ints[plan.OWN_LOG_B] + child]
+    arity, members = ints[ints[plan.JOINT_ARITY] + joint], ints[ints[plan.JOINT_FACTORS_START] + joint]
+    now = beliefs_row(ints, following) + ints[ints[plan.STATE_START] + child]
+    others, origin, outcome = joint_row(ints), origin_row(ints), outcome_row(ints)
+    backward(ints, reals, work, child, moved, following, now, origin, own)
+    for i in range(arity):
+        parent = ints[ints[plan.JOINT_FACTORS] + members + i]
+        start, states = ints[ints[plan.STATE_START] + parent], ints[ints[plan.NUM_STATES] + parent]
+        message = message_row(ints, step) + start
+        if arity == 1:
+            _add_share(work, message, origin, states, one)
+            continue
+        multiply_without(ints, work, joint, beliefs_row(ints, step), i, others)
+        _sum_out_others(ints, work, joint, i, others, origin, outcome)
+        _add_share(work, message, outcome, states, one)
+
+
+@inline
+def _sum_out_others(ints, work, joint, i, others, origin, target):
+    """Set rows from `target` on, one per state of a joint's factor number i, to the sum of `origin` times `others`."""
+    parent = ints[ints[plan.JOINT_FACTORS] + ints[ints[plan.JOINT_FACTORS_START] + joint] + i]
+    arity, start = ints[ints[plan.JOINT_ARITY] + joint], ints[ints[plan.STATE_START] + parent]
+    at = ints[plan.JOINT_INDEX] + ints[ints[plan.JOINT_INDEX_START] + joint] + i
+    for s in range(ints[ints[plan.NUM_STATES] + parent]):
+        fill(work, target + s, work.dtype.type(0))
+    for k in range(ints[ints[plan.JOINT_SIZE] + joint]):
+        row = target + ints[at + k * arity] - start
+        add_row_products(work, row, row, origin + k, 1, others + k, 1, 1)
+
+
+@inline
+def divide_rows(work, target, above, below, count):
+    """Set `count` rows to those from `above` on, divided by those from `below` on or by the floor."""
+    floor = work.dtype.type(FLOOR)
+    for i in range(count):
+        for lane in range(LANES):
+            work[target + i, lane] = work[above + i, lane] / max(work[below + i, lane], floor)
+
+
+@inline
+def _add_share(work, target, source, count, share):
+    for i in range(count):
+        for lane in range(LANES):
+            work[target + i, lane] += share * work[source + i, lane]
+
+
+@inline
+def _add_accuracy(ints, work, step, target):
+    """Add to row `target` the expected ln likelihood of a step's observations."""
+    beliefs, base, likelihood = beliefs_row(ints, step), base_row(ints, step), likelihood_row(ints, step)
+    add_row_products(work, target, target, beliefs, 1, base, 1, ints[plan.TOTAL_STATES])
+    product = ints[plan.PREDICTION_ROW]
+    for j in range(ints[plan.NUM_FACTORS], ints[plan.NUM_JOINTS]):
+        if ints[ints[plan.JOINT_LIKELIHOOD] + j] >= 0:
+            said = likelihood + ints[ints[plan.JOINT_LIKELIHOOD] + j]
+            multiply_without(ints, work, j, beliefs, -1, product)
+            add_row_products(work, target, target, product, 1, said, 1, ints[ints[plan.JOINT_SIZE] + j])
