@@ -114,6 +114,10 @@ class Call:
     def step(self) -> Step:
         return self._step(self._gathered({}))
 
+    def arrays(self) -> Arrays:
+        """The arrays of all answers, of which none is an error, as one."""
+        return self._gathered({})
+
     def reading(self) -> Reading:
         arrays = self._gathered({})
         return Reading(

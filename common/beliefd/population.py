@@ -13,12 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from beliefd.agents import Rows, agent_rows, compact, executed_array, new_ids, reset_array
 from beliefd.call import Call, Chunk, checked_header, deadline_after, read_call, step_call, want_bits
+from beliefd.learned import LearnedCounts, learned_counts
 from beliefd.model import Model
 from beliefd.observations import canonical, wire_dtype
 from beliefd.session import Pending
 from beliefd.step import Reading, Step
 from beliefd.wire import ids_from, observation_arrays
-from beliefd_proto import Applied, Command, Message, ModelInfo
+from beliefd_proto import Applied, Command, Message, ModelInfo, Want
 from beliefd_proto import messages as m
 from beliefd_proto.errors import BeliefdError, InvalidArgument, UnknownPopulation
 
@@ -195,17 +196,39 @@ class Population:
         return self._read(self._rows(agents)[0], want, deadline_after(timeout_s))
 
     def _read(self, rows: Rows, want: Iterable[str], deadline_s: float) -> Reading:
-        call = read_call(self.uid, self.info, self._client.limits, rows, want_bits(want, read=True))
+        return self._ask(rows, want_bits(want, read=True), deadline_s).reading()
+
+    def _ask(self, rows: Rows, want: int, deadline_s: float) -> Call:
+        """Read agents; returns the call with all its answers."""
+        call = read_call(self.uid, self.info, self._client.limits, rows, want)
         self._send(call, call.chunks, deadline_s)
         self._client.drive(lambda: _answered(call))
         if (error := call.error()) is not None:
             raise error
-        return call.reading()
+        return call
 
-    def parameters(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> dict[str, Any]:
-        """The model's parameters, which all agents share: ``A`` to ``D`` lists of arrays, ``E`` an array."""
-        model = self.model(timeout_s)
-        return {"A": list(model.A), "B": list(model.B), "C": list(model.C), "D": list(model.D), "E": model.E}
+    def parameters(
+        self, agents: ArrayLike | Sequence[str] | None = None, *, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> LearnedCounts:
+        """What agents have learned, as of their last tick. What all agents share is in `model`.
+
+        Parameters
+        ----------
+        agents : array_like of int, or sequence of str, optional
+            By default all of `agents`.
+
+        Returns
+        -------
+        dict
+            The counts that the model learns, named as its arguments are. ``"pA"`` to ``"pD"``: a list with an array
+            per modality or factor, shape (n, ...) as the model has it, None for one that is not learned. ``"pE"``: an
+            array, shape (n, policies).
+        """
+        rows = self._rows(agents)[0]
+        if not self.info.learned:
+            return {}
+        call = self._ask(rows, int(Want.LEARNED), deadline_after(timeout_s))
+        return learned_counts(self.info, call.arrays())
 
     def model(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> Model:
         """The model, as the server holds it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import numpy as np
 
@@ -11,6 +13,8 @@ from beliefd_proto.commands import Want
 _BELIEFS, _Q_PI, _NEG_EFE, _VFE, _OBSERVATION = (
     int(bit) for bit in (Want.BELIEFS, Want.Q_PI, Want.NEG_EFE, Want.VFE, Want.OBSERVATION)
 )
+
+_LEARNED = int(Want.LEARNED)
 
 _INTS = tuple((int(np.iinfo(dtype).max), dtype) for dtype in map(np.dtype, ("i1", "<i2", "<i4")))
 
@@ -75,6 +79,8 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         floats += self.num_policies * (want & _PARTS_OF_EFE).bit_count()
         if want & _VFE:
             floats += 1
+        if want & _LEARNED:
+            floats += sum(math.prod(shape) for shape in self.learned.values())
         ints = len(self.num_controls) + 3
         if want & _OBSERVATION:
             ints += self.num_modalities

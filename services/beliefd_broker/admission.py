@@ -16,7 +16,7 @@ from beliefd_proto.errors import InvalidArgument, MalformedMessage, Quarantined,
 from beliefd_proto.messages import AgentRequest, Limits, Step
 
 _WANT_OF_READ = sum(int(bit) for bit in Want)
-_WANT_OF_STEP = _WANT_OF_READ & ~int(Want.OBSERVATION)
+_WANT_OF_STEP = _WANT_OF_READ & ~int(Want.OBSERVATION | Want.LEARNED)
 # CREATE by the model, in the worker that does it; the others against their population.
 _ARRAYS_CHECKED_LATER = frozenset({Command.CREATE, Command.STEP, Command.READ, Command.REMOVE_AGENTS})
 _READ_ARRAYS = frozenset({"agents"})

@@ -17,7 +17,7 @@ from beliefd_proto.model_info import smallest_int
 from beliefd_worker.shelf import Shelf
 
 _ENTROPY_SAMPLE = 32
-_VFE = int(Want.VFE)
+_VFE, _LEARNED = int(Want.VFE), int(Want.LEARNED)
 _OUTPUTS = tuple(
     (int(bit), name)
     for bit, name in (
@@ -89,9 +89,12 @@ def _step(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
 
 def _read(work: m.Work, arrays: Arrays, population: LoadedPopulation) -> Outcome:
     started_ns = time.perf_counter_ns()
-    outputs = population.read(_rows(work, arrays), work.want)
-    elapsed_ns = time.perf_counter_ns() - started_ns
+    rows = _rows(work, arrays)
+    outputs = population.read(rows, work.want)
     answer: Arrays = {"tick": outputs.ticks, "actions": outputs.actions}
+    if work.want & _LEARNED:
+        answer |= population.learned(rows)
+    elapsed_ns = time.perf_counter_ns() - started_ns
     for name in ("observations", *(name for _, name in _OUTPUTS)):
         found = getattr(outputs, name)
         if found is not None:

@@ -2,6 +2,7 @@
 
 from concurrent.futures import Future
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -129,6 +130,12 @@ def test_what_is_no_error_of_ours_is_raised_as_it_is():
     answer(call, {1: ZeroDivisionError()}.items())
     with pytest.raises(ZeroDivisionError):
         call.error()
+
+
+def test_learned_counts_are_read_in_chunks_that_a_frame_holds():
+    learners = msgspec.structs.replace(INFO, learned={"pB0": (5, 5, 2), "pE": (4,)})
+    call = read_call(UID, learners, m.Limits(frame_bytes=1000), slice(0, 12), Want.LEARNED)
+    assert [c.header.count for c in call.chunks] == [1000 // (54 * 4 + INFO.answer_row_bytes(0))] * 3
 
 
 def test_a_read_is_cut_likewise():

@@ -14,6 +14,7 @@ from beliefd.engine import Engine
 from beliefd.worlds import tmaze
 from beliefd_proto import Applied
 from beliefd_proto.errors import BeliefdError, DeadlineExceeded, StaleTick, TickTaken
+from models import random_model, with_counts
 
 pytestmark = pytest.mark.system
 WANT = ("beliefs", "vfe")
@@ -22,9 +23,9 @@ WANT = ("beliefs", "vfe")
 class Run:
     """A simulator beside an engine that does the same undisturbed; `step` compares every action and belief."""
 
-    def __init__(self, client, name, agents=3000, seed=0):
+    def __init__(self, client, name, agents=3000, seed=0, model=None):
         self.rng = np.random.default_rng(seed)
-        self.model = tmaze()
+        self.model = model or tmaze()
         self.agents = agents
         self.mice = client.create_population(name, self.model, agents=agents, seed=seed)
         self.local = Engine(self.model, agents=agents, seed=seed)
@@ -32,10 +33,12 @@ class Run:
     def observations(self):
         return np.stack([self.rng.integers(0, n, self.agents) for n in self.model.num_obs], axis=1)
 
-    def step(self, timeout_s=60.0):
+    def step(self, timeout_s=60.0, want=WANT):
         observations = self.observations()
-        served = self.mice.step(observations, want=WANT, timeout_s=timeout_s)
-        self.compare(served, self.local.step(observations, want=WANT))
+        served = self.mice.step(observations, want=want, timeout_s=timeout_s)
+        expected = self.local.step(observations, want=want)
+        self.compare(served, expected)
+        return served, expected
 
     def compare(self, served, expected):
         np.testing.assert_array_equal(served.actions, expected.actions)
@@ -95,6 +98,34 @@ def test_a_worker_killed_in_the_middle_of_steps(stack, run):
             stack.wait_ready(2)
 
     while_stepping(run, kill)
+
+
+def test_agents_that_learn_when_workers_die(stack, client, name):
+    """What they learned, and how they judge their policies by it, is that of agents that nothing happened to."""
+    stack.wait_ready(2)
+    rng = np.random.default_rng(1)
+    model = with_counts(rng, random_model(rng, dtype="float32", inference_algo="fpi"), learn_E=False)
+    run = Run(client, name, agents=2000, model=model)
+    want = (*WANT, "q_pi", "neg_efe")
+
+    def same():
+        served, expected = run.step(want=want)
+        told, read = run.mice.parameters(timeout_s=60), run.mice.read(want=want, timeout_s=60)
+        for found in (served, read):
+            np.testing.assert_array_equal(found.q_pi, expected.q_pi)
+            np.testing.assert_array_equal(found.neg_efe, expected.neg_efe)
+        for name, arrays in run.local.parameters().items():
+            for one, other in zip(told[name], arrays, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+    same()
+    for worker in (0, 1, 0):
+        observations = run.observations()
+        future = run.mice.submit(observations, want=want, timeout_s=60)
+        stack.kill_worker(f"worker_0{worker}")
+        run.compare(future.result(60), run.local.step(observations, want=want))
+        same()
+    stack.wait_ready(2)
 
 
 def test_a_stub_killed_in_the_middle_of_steps(stack, run):

@@ -22,6 +22,16 @@ def assert_same(served, local):
         np.testing.assert_array_equal(getattr(served, name), getattr(local, name))
 
 
+def assert_same_counts(served, local):
+    assert served.keys() == local.keys()
+    for name in served:
+        for one, other in zip(served[name], local[name], strict=True):
+            assert (one is None) == (other is None)
+            if one is not None:
+                assert one.dtype == other.dtype
+                np.testing.assert_array_equal(one, other)
+
+
 def batch(rng, model, agents, categorical):
     """Observations of a call: random indices, some missing; a modality in two as distributions."""
     columns = []
@@ -64,6 +74,10 @@ def test_agents_that_learn_and_have_goals(client, name, case, dtype):
         observations = batch(rng, model, agents, categorical=tick % 2 == 1)
         arguments = {"reset": rng.random(agents) < 0.2, "want": WANT}
         assert_same(mice.step(observations, **arguments), local.step(observations, **arguments))
+    some = rng.permutation(agents)[:77]
+    for chosen in (None, some):
+        assert_same_counts(mice.parameters(chosen), local.parameters(chosen))
+        assert_same(mice.read(chosen, want=WANT), local.read(chosen, want=WANT))
     mice.drop()
 
 
@@ -82,6 +96,11 @@ def test_agents_that_look_back(client, name, algo):
         arguments = {"reset": rng.random(agents) < 0.2, "executed_actions": executed, "want": WANT}
         assert_same(mice.step(observations, **arguments), local.step(observations, **arguments))
     mice.drop()
+
+
+def test_agents_that_learn_nothing_have_no_counts(client, name):
+    idle = client.create_population(name, tmaze(), agents=2)
+    assert idle.parameters() == {}
 
 
 def test_stochastic_marginal_actions(client, name):

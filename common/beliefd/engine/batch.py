@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beliefd.engine import jit, kernels
+from beliefd.engine.own import counts_of
 from beliefd.engine.plan import LANES
 from beliefd.engine.planner import CompiledModel
 from beliefd.engine.store import Store
@@ -236,6 +237,10 @@ class LoadedPopulation:
         results = self._results(n, want)
         self._report(rows, np.arange(n), ticks, actions, observations, results)
         return ReadOutputs(ticks, actions, observations, *self._wanted(results, want))
+
+    def learned(self, rows: NDArray[np.int64]) -> dict[str, Reals]:
+        """What agents have learned, as of their last tick: arrays (n, ...) by the names of `ModelInfo.learned`."""
+        return counts_of(self.compiled, self.store, rows)
 
     def _report(
         self,

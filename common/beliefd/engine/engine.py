@@ -24,10 +24,10 @@ from beliefd.engine.jit import fingerprint
 from beliefd.engine.layout import RecordLayout
 from beliefd.engine.manifest import Manifest, read_facts, write_manifest
 from beliefd.engine.members import Members
-from beliefd.engine.own import learned_parameters
 from beliefd.engine.planfile import load_plan
 from beliefd.engine.planner import CompiledModel, compile_model
 from beliefd.engine.store import Store, storage_errors, sync_folder
+from beliefd.learned import LearnedCounts, learned_counts
 from beliefd.model import Model
 from beliefd.observations import canonical
 from beliefd.step import Reading, Step
@@ -191,7 +191,7 @@ class Engine:
             **self._results(outputs),
         )
 
-    def parameters(self, agents: Any = None) -> dict[str, list[NDArray[np.floating] | None]]:
+    def parameters(self, agents: Any = None) -> LearnedCounts:
         """What agents have learned, as of their last tick.
 
         Parameters
@@ -202,8 +202,9 @@ class Engine:
         Returns
         -------
         dict
-            ``"pA"``, ``"pB"`` and ``"pD"``, as far as the model learns them: a list with an array per modality or
-            factor, shape (n, ...) as the model has it; None for one that is not learned.
+            The counts that the model learns, named as its arguments are. ``"pA"`` to ``"pD"``: a list with an array
+            per modality or factor, shape (n, ...) as the model has it, None for one that is not learned. ``"pE"``: an
+            array, shape (n, policies).
 
         Raises
         ------
@@ -212,7 +213,7 @@ class Engine:
         rows = agent_rows(agents, self.agents, None)
         with self._busy:
             self._open_store()
-            return learned_parameters(self.model, self._parts[0].compiled, self._parts[0].store, rows)
+            return learned_counts(self.model.info, self._parts[0].learned(rows))
 
     def close(self) -> None:
         """End the threads, and give the store and the folder free. Harmless when it has been done."""

@@ -23,7 +23,7 @@ from beliefd.engine.action import (
 )
 from beliefd.engine.jit import inline, kernel
 from beliefd.engine.jointly import infer_until_settled, joint_free_energy, observe_jointly
-from beliefd.engine.layout import FLAG_EXECUTED, FLAG_MOVED, FLAG_RESET
+from beliefd.engine.layout import FLAG_EXECUTED, FLAG_MOVED, FLAG_MOVED_BEFORE, FLAG_RESET
 from beliefd.engine.learning import learn, load_own
 from beliefd.engine.perception import free_energy, infer_states, observe, predict_prior
 from beliefd.engine.plan import ALL_PARTS, LANES
@@ -184,7 +184,7 @@ def advance(
         _place_agents(ints, lanes, picked, start, used, rows, ticks)
         _gather(ints, work, lanes, marks, int32s, records, indices, reset, executed)
         if ints[plan.NUM_COUNTS] > 0:
-            load_own(ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, int32s, records)
+            load_own(ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, FLAG_MOVED, int32s, records)
         if ints[plan.WINDOW] > 0:
             keep_step(
                 ints,
@@ -225,8 +225,6 @@ def advance(
                 reals,
                 work,
                 lanes,
-                _READ_SLOT,
-                _WRITE_SLOT,
                 _RECORD,
                 _TICK,
                 marks[_FRESH],
@@ -245,7 +243,6 @@ def advance(
                 work,
                 lanes,
                 _READ_SLOT,
-                _WRITE_SLOT,
                 _RECORD,
                 _TICK,
                 marks[_FRESH],
@@ -397,7 +394,9 @@ def _write_slots(ints, lanes, marks, used, int32s, int64s, request_ids, chosen, 
         if _was_told(ints, executed, item):
             flags |= FLAG_EXECUTED
         before = int32s[record, (lanes[_READ_SLOT, lane] + ints[plan.FLAGS_AT]) // _INT32_BYTES]
-        if marks[_FRESH, lane] == 0 or (lanes[_TICK, lane] > 1 and (before & FLAG_MOVED) != 0):
+        if lanes[_TICK, lane] > 1 and (before & FLAG_MOVED) != 0:
+            flags |= FLAG_MOVED | FLAG_MOVED_BEFORE
+        elif marks[_FRESH, lane] == 0:
             flags |= FLAG_MOVED
         int32s[record, (slot + ints[plan.FLAGS_AT]) // _INT32_BYTES] = flags
         observation_at = (slot + ints[plan.OBSERVATION_AT]) // _INT32_BYTES
@@ -472,8 +471,7 @@ def report(
                 # Policies were judged by the counts before the step; an agent that never stepped is before its first.
                 for lane in range(LANES):
                     lanes[_TICK, lane] = max(lanes[_TICK, lane], 1)
-                    lanes[_READ_SLOT, lane] = _slot(ints, lanes[_TICK, lane] - 1)
-                load_own(ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, int32s, records)
+                load_own(ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, FLAG_MOVED_BEFORE, int32s, records)
             multiply_joints(ints, work, ints[plan.ALL_JOINTS])
             _write_parts(ints, reals, work, lanes, used, parts)
             evaluate_policies(ints, reals, work, ALL_PARTS)

@@ -1,13 +1,15 @@
 """Where everything stands in an agent's record.
 
-A record is a commit word and two slots. The commit word is the last committed tick, and that tick's slot is number
-``tick & 1``; the other slot is idle. A step writes the idle slot, and only then the commit word.
+A record is a commit word, two slots, and what the agent learned. The commit word is the last committed tick, and that
+tick's slot is number ``tick & 1``; the other slot is idle. A step writes the idle slot, and only then the commit word.
 
 ==================  ==============  =====================================================================
 field               type            content
 ==================  ==============  =====================================================================
 commit word         int64           last committed tick; 0 for an agent that never stepped
 slot 0, slot 1      a slot each     at a multiple of 8 bytes
+counts 0, 1, 2      dtype[...]      three copies of what the agent has learned, if it learns: the arrays of
+                                    `ModelInfo.learned`, each as `beliefd.engine.own` says
 ==================  ==============  =====================================================================
 
 ==================  ==============  =====================================================================
@@ -16,18 +18,20 @@ field of a slot     type            content
 tick                int64           the tick that this slot holds
 request id          uint64[2]       of the request that wrote it; the same in every retry
 flags               int32           bit 0: the step was a reset; bit 1: the executed action of a control was given;
-                                    bit 2: this or an earlier step was not a first one, so that B may have been learned
+                                    bit 2: this or an earlier step was not a first one, so that B may have been
+                                    learned; bit 3: the same of the step before
 vfe                 dtype           variational free energy after inference, nats
 observation         int32[M]        index per modality; -1 missing, -2 given as a distribution (not kept)
 action              int32[U]        the action selected, per control
 beliefs             dtype[sum S]    posterior over hidden states, factor after factor
-counts              dtype[...]      what the agent has learned, if it learns: the arrays of `ModelInfo.learned`, each as
-                                    `beliefd.engine.own` says
 ==================  ==============  =====================================================================
 
-Agents that infer or learn from a window of steps have their last steps in a ring after the slots. It has one entry more
-than the window has steps, and tick t writes entry ``t mod (window + 1)``: the one that the committed state does not
-need. So a step is written once and never copied, and death before the commit word leaves the window as it was.
+The counts after tick t are copy t mod 3. A step judges policies by the counts before it, so those of the last two ticks
+stay whole while a step writes the third copy: whoever reads the agent finds them, even where that step died halfway.
+
+Agents that infer or learn from a window of steps have their last steps in a ring at the end of the record. It has one
+entry more than the window has steps, and tick t writes entry ``t mod (window + 1)``: the one that the committed state
+does not need. So a step is written once and never copied, and death before the commit word leaves the window as it was.
 
 ==================  ==============  =====================================================================
 field of an entry   type            content
@@ -40,8 +44,8 @@ beliefs             dtype[sum S]    posterior over hidden states: of this step, 
 distribution        dtype[sum O]    observations given as distributions, modality after modality; else of no meaning
 ==================  ==============  =====================================================================
 
-Each field is aligned to its item size, slots, entries and records to 8 bytes. A record of zeros is an agent that never
-stepped: its prior is D.
+Each field is aligned to its item size; slots, copies, entries and records to 8 bytes. A record of zeros is an agent
+that never stepped: its prior is D.
 """
 
 from __future__ import annotations
@@ -58,6 +62,8 @@ FORMAT_VERSION = 1
 FLAG_RESET = 1
 FLAG_EXECUTED = 2
 FLAG_MOVED = 4
+FLAG_MOVED_BEFORE = 8
+COUNT_COPIES = 3
 _ALIGNMENT = 8
 
 
@@ -120,8 +126,10 @@ class RecordLayout:
         Size of a record and of a slot, multiples of 8.
     slot_start : int
         Offset of slot 0 in the record.
-    tick, request_id, flags, vfe, observation, action, beliefs, counts : int
+    tick, request_id, flags, vfe, observation, action, beliefs : int
         Offsets in a slot.
+    counts, counts_bytes : int
+        Offset of the first copy of the counts in the record, and the size of a copy.
     window : WindowLayout or None
     """
 
@@ -140,6 +148,7 @@ class RecordLayout:
     action: int
     beliefs: int
     counts: int
+    counts_bytes: int
     window: WindowLayout | None = None
 
     @classmethod
@@ -156,11 +165,12 @@ class RecordLayout:
             ("observation", 4, info.num_modalities),
             ("action", 4, len(info.num_controls)),
             ("beliefs", real_bytes, total_states),
-            ("counts", real_bytes, num_counts),
         )
         slot_start = 8
-        slots_end = slot_start + 2 * slot_bytes
-        window = WindowLayout.of(info, slots_end)
+        counts = slot_start + 2 * slot_bytes
+        counts_bytes = _round_up(num_counts * real_bytes, _ALIGNMENT)
+        end = counts + COUNT_COPIES * counts_bytes
+        window = WindowLayout.of(info, end)
         return cls(
             dtype=info.dtype,
             num_modalities=info.num_modalities,
@@ -168,8 +178,10 @@ class RecordLayout:
             total_states=total_states,
             slot_start=slot_start,
             slot_bytes=slot_bytes,
-            record_bytes=slots_end if window is None else window.end,
+            record_bytes=end if window is None else window.end,
             window=window,
+            counts=counts,
+            counts_bytes=counts_bytes,
             **offsets,
         )
 

@@ -7,7 +7,7 @@ After a step with observation o, beliefs q and, before it, beliefs q' and action
 the last only at the first step after a reset, the second only at the others. The probabilities are counts divided by
 the sum of their column. Friston et al. (2016), Active inference and learning, Neurosci. Biobehav. Rev. 68.
 
-The counts of an agent stand in its slots. In scratch they are rows like all others, one per count, as its own A, B and
+The counts of an agent stand in its record. In scratch they are rows like all others, one per count, as its own A, B and
 D: what is summed over rows of the model for agents that share it is summed over these here.
 """
 
@@ -16,7 +16,7 @@ D: what is summed over rows of the model for agents that share it is summed over
 
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
-from beliefd.engine.layout import FLAG_MOVED
+from beliefd.engine.layout import COUNT_COPIES
 from beliefd.engine.plan import INFO_GAIN, LANES, UTILITY
 from beliefd.engine.rowmath import add_negentropy, add_weighed_logs
 from beliefd.engine.rows import normalise_rows, weigh_steps
@@ -28,18 +28,24 @@ _BLOCK = 16
 
 
 @inline
-def load_own(ints, reals, work, lanes, read_slot, record, tick, int32s, records):
-    """Bring the counts of every lane into rows, and make them A, B and D. Until they are learned these are the model's.
+def counts_place(ints, tick, itemsize):
+    """Where the counts after a tick begin in the record, in numbers."""
+    return (ints[plan.COUNTS_AT] + tick % COUNT_COPIES * ints[plan.COUNTS_BYTES]) // itemsize
 
-    `read_slot`, `record` and `tick` name rows of `lanes`.
+
+@inline
+def load_own(ints, reals, work, lanes, slot, record, tick, flag, int32s, records):
+    """Bring the counts before a tick into rows, for every lane, and make them A, B and D.
+
+    Until they are learned these are the model's. `slot`, `record` and `tick` name rows of `lanes`; `flag` is the one in
+    the flags of that slot that says whether B may have been learned.
     """
-    counts_at = ints[plan.COUNTS_AT] // work.itemsize
     for first in range(0, ints[plan.NUM_COUNTS], _BLOCK):
         end = min(first + _BLOCK, ints[plan.NUM_COUNTS])
         for lane in range(LANES):
             row = lanes[record, lane]
-            at = lanes[read_slot, lane] // work.itemsize + counts_at
-            moved = int32s[row, (lanes[read_slot, lane] + ints[plan.FLAGS_AT]) // _INT32_BYTES] & FLAG_MOVED
+            at = counts_place(ints, lanes[tick, lane] - 1, work.itemsize)
+            moved = int32s[row, (lanes[slot, lane] + ints[plan.FLAGS_AT]) // _INT32_BYTES] & flag
             for i in range(first, end):
                 target = ints[ints[plan.COUNT_ROWS] + i]
                 initial = lanes[tick, lane] == 1
@@ -119,7 +125,6 @@ def learn(
     work,
     lanes,
     read_slot,
-    write_slot,
     record,
     tick,
     fresh,
@@ -131,15 +136,14 @@ def learn(
     used,
     records,
 ):
-    """Write the counts after this step into the slots that are written.
+    """Write the counts after this step.
 
     `fresh` int32 (LANES,) and `previous` int32 (factors, LANES) as in `beliefd.engine.perception.predict_prior`.
     """
-    counts_at = ints[plan.COUNTS_AT] // work.itemsize
     for lane in range(used):
         row = lanes[record, lane]
-        old = lanes[read_slot, lane] // work.itemsize + counts_at
-        new = lanes[write_slot, lane] // work.itemsize + counts_at
+        old = counts_place(ints, lanes[tick, lane] - 1, work.itemsize)
+        new = counts_place(ints, lanes[tick, lane], work.itemsize)
         for i in range(ints[plan.NUM_COUNTS]):
             before = reals[ints[plan.INITIAL_COUNTS] + i] if lanes[tick, lane] == 1 else records[row, old + i]
             records[row, new + i] = before
@@ -147,12 +151,12 @@ def learn(
         if ints[ints[plan.OWN_A] + m] >= 0:
             hold_observation(ints, work, observed, distributions, items, places, m)
             for lane in range(used):
-                new = lanes[write_slot, lane] // work.itemsize + counts_at
+                new = counts_place(ints, lanes[tick, lane], work.itemsize)
                 _learn_likelihood(ints, reals, work, m, lane, lanes[record, lane], new, records)
     for f in range(ints[plan.NUM_FACTORS]):
         for lane in range(used):
             row = lanes[record, lane]
-            new = lanes[write_slot, lane] // work.itemsize + counts_at
+            new = counts_place(ints, lanes[tick, lane], work.itemsize)
             if ints[ints[plan.OWN_B] + f] >= 0:
                 beliefs = (lanes[read_slot, lane] + ints[plan.BELIEFS_AT]) // work.itemsize
                 moved = fresh[lane] == 0

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from beliefd.engine import plan
+from beliefd.engine.layout import COUNT_COPIES
 from beliefd.engine.store import Store
 from beliefd.model import Model
 
@@ -45,10 +47,11 @@ class Learned:
         """An array of the model as it is kept, flat."""
         return array.transpose(self.axes).reshape(-1)
 
-    def given(self, counts: NDArray[Any]) -> NDArray[Any]:
-        """Kept counts of n agents, shape (n, size), as arrays of the model, shape (n, ...)."""
-        back = (0, *(1 + int(axis) for axis in np.argsort(self.axes)))
-        return counts.reshape(len(counts), *self.shape).transpose(back)
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """Per entry of the model's array, flat: which of the agent's counts."""
+        kept = np.arange(self.start, self.start + self.size).reshape(self.shape)
+        return kept.transpose(np.argsort(self.axes)).reshape(-1)
 
 
 def learned_arrays(model: Model) -> dict[str, Learned]:
@@ -62,23 +65,19 @@ def learned_arrays(model: Model) -> dict[str, Learned]:
     return found
 
 
-def learned_parameters(
-    model: Model, compiled: CompiledModel, store: Store, rows: NDArray[np.int64]
-) -> dict[str, list[NDArray[np.floating] | None]]:
-    """What agents have learned, as `Engine.parameters` returns it."""
-    layout = compiled.layout
+def counts_of(compiled: CompiledModel, store: Store, rows: NDArray[np.int64]) -> dict[str, NDArray[np.floating]]:
+    """What agents have learned as of their last tick: arrays (n, ...) by the names of `ModelInfo.learned`."""
+    layout, ints = compiled.layout, compiled.ints
     ticks = store.int64[rows, 0]
-    itemsize = np.dtype(layout.dtype).itemsize
-    first = (layout.slot_start + (ticks & 1) * layout.slot_bytes + layout.counts) // itemsize
-    tensors = model.tensors()
-    found: dict[str, list[NDArray[np.floating] | None]] = {}
-    for name, array in learned_arrays(model).items():
-        places = np.add.outer(first + array.start, np.arange(array.size))
-        counts = store.real[rows[:, np.newaxis], places]
-        counts[ticks == 0] = array.kept(tensors[name])
-        letter, index = name[:2], int(name[2:])
-        entries = found.setdefault(letter, [None] * (len(model.num_obs) if letter == "pA" else len(model.num_states)))
-        entries[index] = array.given(counts)
+    first = (layout.counts + ticks % COUNT_COPIES * layout.counts_bytes) // np.dtype(layout.dtype).itemsize
+    found: dict[str, NDArray[np.floating]] = {}
+    start = int(ints[plan.COUNT_ORDER])
+    for name, shape in compiled.info.learned.items():
+        order = ints[start : start + math.prod(shape)]
+        counts = store.real[rows[:, np.newaxis], np.add.outer(first, order)]
+        counts[ticks == 0] = compiled.reals[ints[plan.INITIAL_COUNTS] + order]
+        found[name] = counts.reshape(len(rows), *shape)
+        start += len(order)
     return found
 
 

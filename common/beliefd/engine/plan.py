@@ -101,6 +101,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     ACTION_AT,
     BELIEFS_AT,
     COUNTS_AT,
+    COUNTS_BYTES,
     # Of agents that keep a window of steps; the bytes are those of an entry of the ring, see layout.
     WINDOW,  # steps in the longest window; 0 where none is kept
     MESSAGES,  # NO_MESSAGES, MMP or VMP
@@ -116,7 +117,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     FRAME_ROWS,
     MASKED_ROWS,  # rows from PREDICTION_ROW on for beliefs in their actions' places
     LARGEST_JOINT,  # rows of the largest joint that a transition depends on
-) = range(61)
+) = range(62)
 
 # Integer sections. Per factor:
 (
@@ -172,6 +173,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     COMBINED_ROWS,  # of the joint A
     COMBINED_COLUMNS,
     COUNT_ROWS,  # per count: the scratch row that takes it
+    COUNT_ORDER,  # per count as the model's arrays have them: which count, as they are kept
     OPERATIONS,
     NODES,  # (node, NODE_INTS)
     LEAF_POLICIES,
@@ -188,7 +190,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     OWN_LOG_B,  # as OWN_B, its logarithm
     STEP_ROWS,  # sparse rows
     STEP_COLUMNS,
-) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 64)
+) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 65)
 
 # Real sections; the first three have one entry.
 (

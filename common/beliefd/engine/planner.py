@@ -158,6 +158,7 @@ def _record(layout: RecordLayout) -> dict[int, Any]:
         plan.ACTION_AT: layout.action,
         plan.BELIEFS_AT: layout.beliefs,
         plan.COUNTS_AT: layout.counts,
+        plan.COUNTS_BYTES: layout.counts_bytes,
     }
 
 
@@ -274,6 +275,7 @@ def _learning(model: Model, own: dict[str, Learned]) -> dict[int, Any]:
         plan.B_COUNTS_START: b_start,
         plan.B_COUNTS_END: b_start + sum(array.size for array in b_arrays),
         plan.INITIAL_TENSORS: np.concatenate([zeros, *(array.kept(tensors[name[1:]]) for name, array in own.items())]),
+        plan.COUNT_ORDER: np.concatenate([np.zeros(0, dtype=np.int64), *(array.order for array in own.values())]),
         plan.NUM_COUNTS: sum(array.size for array in own.values()),
         plan.INITIAL_COUNTS: np.concatenate([zeros, *(array.kept(tensors[name]) for name, array in own.items())]),
         plan.OWN_A_COUNTS: counts_from("pA", len(model.num_obs)),

@@ -17,7 +17,7 @@ B q_t = 0, adds nothing. "exact" has a floor under B q_t, and makes up for what 
 
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
-from beliefd.engine.learning import hold_observation, learn_start
+from beliefd.engine.learning import counts_place, hold_observation, learn_start
 from beliefd.engine.plan import LANES
 from beliefd.engine.rows import multiply_rows
 from beliefd.engine.sequence import (
@@ -45,8 +45,6 @@ def learn_window(
     reals,
     work,
     lanes,
-    read_slot,
-    write_slot,
     record,
     tick,
     fresh,
@@ -58,34 +56,31 @@ def learn_window(
     used,
     records,
 ):
-    """Write the counts after this step into the slots that are written.
+    """Write the counts after this step.
 
     `first`, `seen` and `moved` as in `beliefd.engine.window.load_steps`; `places` is room for one row of `lanes`.
     """
     if ints[plan.MESSAGES] == plan.NO_MESSAGES:
         _smooth(ints, reals, work, lanes, record, tick, first, moved, earliest, records)
-    counts_at = ints[plan.COUNTS_AT] // work.itemsize
     for lane in range(used):
         row = lanes[record, lane]
-        old = lanes[read_slot, lane] // work.itemsize + counts_at
-        new = lanes[write_slot, lane] // work.itemsize + counts_at
+        old = counts_place(ints, lanes[tick, lane] - 1, work.itemsize)
+        new = counts_place(ints, lanes[tick, lane], work.itemsize)
         for i in range(ints[plan.NUM_COUNTS]):
             before = reals[ints[plan.INITIAL_COUNTS] + i] if lanes[tick, lane] == 1 else records[row, old + i]
             records[row, new + i] = before
         _forget(ints, reals, fresh[lane] != 0, row, new, records)
     for m in range(ints[plan.NUM_MODALITIES]):
         if ints[ints[plan.OWN_A] + m] >= 0:
-            _learn_likelihood(
-                ints, reals, work, lanes, write_slot, record, tick, m, first, seen, places, earliest, used, records
-            )
+            _learn_likelihood(ints, reals, work, lanes, record, tick, m, first, seen, places, earliest, used, records)
     for f in range(ints[plan.NUM_FACTORS]):
         if ints[ints[plan.OWN_B] + f] >= 0:
             for step in range(earliest + 1, ints[plan.WINDOW]):
-                _learn_transition(ints, reals, work, lanes, write_slot, record, f, first, moved, step, used, records)
+                _learn_transition(ints, reals, work, lanes, record, tick, f, first, moved, step, used, records)
         if ints[ints[plan.OWN_D] + f] >= 0:
             for lane in range(used):
                 if fresh[lane] != 0:
-                    new = lanes[write_slot, lane] // work.itemsize + counts_at
+                    new = counts_place(ints, lanes[tick, lane], work.itemsize)
                     learn_start(ints, reals, work, f, lane, lanes[record, lane], new, records)
 
 
@@ -159,12 +154,10 @@ def _forget(ints, reals, is_first, row, new, records):
 
 
 @inline
-def _learn_likelihood(
-    ints, reals, work, lanes, write_slot, record, tick, m, first, seen, places, earliest, used, records
-):
+def _learn_likelihood(ints, reals, work, lanes, record, tick, m, first, seen, places, earliest, used, records):
     joint, modalities = ints[ints[plan.A_JOINT] + m], ints[plan.NUM_MODALITIES]
     size, rate = ints[ints[plan.JOINT_SIZE] + joint], reals[ints[plan.RATES]]
-    at = ints[plan.COUNTS_AT] // work.itemsize + ints[ints[plan.OWN_A_COUNTS] + m]
+    at = ints[ints[plan.OWN_A_COUNTS] + m]
     for step in range(earliest, ints[plan.WINDOW]):
         place_distributions(ints, lanes, tick, step, places, records)
         observed = seen[step * modalities : (step + 1) * modalities]
@@ -177,7 +170,7 @@ def _learn_likelihood(
             source = ints[plan.PREDICTION_ROW]
         for lane in range(used):
             if first[lane] <= step:
-                new = lanes[write_slot, lane] // work.itemsize + at
+                new = counts_place(ints, lanes[tick, lane], work.itemsize) + at
                 for o in range(ints[ints[plan.NUM_OBS] + m]):
                     weight = rate * work[ints[plan.OBSERVATION_ROW] + o, lane]
                     if weight != 0:
@@ -185,7 +178,7 @@ def _learn_likelihood(
 
 
 @inline
-def _learn_transition(ints, reals, work, lanes, write_slot, record, f, first, moved, step, used, records):
+def _learn_transition(ints, reals, work, lanes, record, tick, f, first, moved, step, used, records):
     states, size = ints[ints[plan.NUM_STATES] + f], ints[ints[plan.JOINT_SIZE] + ints[ints[plan.B_JOINT] + f]]
     start, rate = ints[ints[plan.STATE_START] + f], reals[ints[plan.RATES] + 2]
     smoothed = ints[plan.MESSAGES] == plan.NO_MESSAGES
@@ -194,12 +187,12 @@ def _learn_transition(ints, reals, work, lanes, write_slot, record, f, first, mo
     else:
         before, now = join_parents(ints, work, f, step), beliefs_row(ints, step) + start
     product = ints[plan.PREDICTION_ROW]
-    at = ints[plan.COUNTS_AT] // work.itemsize + ints[ints[plan.OWN_B_COUNTS] + f]
+    at = ints[ints[plan.OWN_B_COUNTS] + f]
     for lane in range(used):
         if first[lane] >= step:
             continue
         action = moved[step * ints[plan.NUM_FACTORS] + f, lane]
-        new = lanes[write_slot, lane] // work.itemsize + at + action * states * size
+        new = counts_place(ints, lanes[tick, lane], work.itemsize) + at + action * states * size
         own = ints[ints[plan.OWN_B] + f] + action * states * size
         for s in range(states):
             source = before
