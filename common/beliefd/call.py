@@ -27,6 +27,7 @@ _WANT = {
     "utility": int(Want.UTILITY),
     "info_gain": int(Want.INFO_GAIN),
     "inductive": int(Want.INDUCTIVE),
+    "novelty": int(Want.NOVELTY),
 }
 _NAMES = "1..128 letters, digits, dots, underscores and hyphens, the first a letter or digit"
 _WANT_READ = {**_WANT, "observations": int(Want.OBSERVATION)}
@@ -145,6 +146,7 @@ class Call:
             "utility": arrays.get("utility"),
             "info_gain": arrays.get("info_gain"),
             "inductive": arrays.get("inductive"),
+            "novelty": arrays.get("novelty"),
             "vfe": arrays.get("vfe"),
         }
 

@@ -31,9 +31,9 @@ class Step:
         Negative expected free energy of each policy, in nats.
     vfe : ndarray, shape (n,), or None
         Variational free energy of the beliefs, in nats.
-    utility, info_gain, inductive : ndarray, shape (n, policies), or None
-        What `neg_efe` is the sum of, in nats: expected preference, expected information about states, and how far from
-        the path to a goal.
+    utility, info_gain, inductive, novelty : ndarray, shape (n, policies), or None
+        What `neg_efe` is the sum of, in nats: expected preference, expected information about states, how far from the
+        path to a goal, and expected information about A and B.
     """
 
     actions: NDArray[np.int32]
@@ -46,6 +46,7 @@ class Step:
     utility: NDArray[np.floating] | None = None
     info_gain: NDArray[np.floating] | None = None
     inductive: NDArray[np.floating] | None = None
+    novelty: NDArray[np.floating] | None = None
 
     @cached_property
     def control(self) -> NDArray[np.int32]:
@@ -75,7 +76,7 @@ class Reading:
         The last committed tick; 0 for an agent that never stepped.
     actions : ndarray of int32, shape (n, factors)
         The action of that tick; -1 at tick 0.
-    beliefs, q_pi, neg_efe, vfe, utility, info_gain, inductive
+    beliefs, q_pi, neg_efe, vfe, utility, info_gain, inductive, novelty
         As in `Step`. At tick 0 the beliefs are D and vfe is 0.
     observations : ndarray of int32, shape (n, modalities), or None
         The observation of that tick; -1 where it was missing, -2 where it was given as a distribution.
@@ -90,4 +91,5 @@ class Reading:
     utility: NDArray[np.floating] | None = None
     info_gain: NDArray[np.floating] | None = None
     inductive: NDArray[np.floating] | None = None
+    novelty: NDArray[np.floating] | None = None
     observations: NDArray[np.int32] | None = None

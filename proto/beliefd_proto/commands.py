@@ -58,6 +58,7 @@ class Want(enum.IntFlag):
     UTILITY = 32
     INFO_GAIN = 64
     INDUCTIVE = 128
+    NOVELTY = 256
     LEARNED = 512
 
 

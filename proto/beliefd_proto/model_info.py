@@ -18,7 +18,7 @@ _LEARNED = int(Want.LEARNED)
 
 _INTS = tuple((int(np.iinfo(dtype).max), dtype) for dtype in map(np.dtype, ("i1", "<i2", "<i4")))
 
-_PARTS_OF_EFE = int(Want.UTILITY | Want.INFO_GAIN | Want.INDUCTIVE)
+_PARTS_OF_EFE = int(Want.UTILITY | Want.INFO_GAIN | Want.INDUCTIVE | Want.NOVELTY)
 
 
 class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

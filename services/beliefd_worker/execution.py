@@ -28,6 +28,7 @@ _OUTPUTS = tuple(
         (Want.UTILITY, "utility"),
         (Want.INFO_GAIN, "info_gain"),
         (Want.INDUCTIVE, "inductive"),
+        (Want.NOVELTY, "novelty"),
     )
 )
 

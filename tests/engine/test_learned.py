@@ -16,7 +16,7 @@ from beliefd_proto.commands import Want
 from models import random_model, with_counts
 
 AGENTS = 70
-ALL = Want.BELIEFS | Want.Q_PI | Want.NEG_EFE | Want.VFE | Want.UTILITY | Want.INFO_GAIN
+ALL = Want.BELIEFS | Want.Q_PI | Want.NEG_EFE | Want.VFE | Want.UTILITY | Want.INFO_GAIN | Want.NOVELTY
 
 
 def _learners(seed: int) -> tuple[np.random.Generator, Model]:
@@ -31,7 +31,7 @@ def _learners(seed: int) -> tuple[np.random.Generator, Model]:
         inference_horizon=2,
     )
     forgetting = {"fr_pA": 0.9, "fr_pB": 0.9} if seed % 3 == 1 else {}
-    return rng, with_counts(rng, model, learn_E=False, **forgetting)
+    return rng, with_counts(rng, model, learn_E=False, use_param_info_gain=seed > 3, **forgetting)
 
 
 def _population(model: Model) -> LoadedPopulation:
@@ -57,7 +57,7 @@ def _call(model: Model, tick: int, rng: np.random.Generator) -> StepInputs:
 def _state(agents: LoadedPopulation) -> dict[str, bytes]:
     rows = np.arange(AGENTS)
     found = agents.read(rows, ALL)
-    names = ("vfe", "beliefs", "q_pi", "neg_efe", "utility", "info_gain")
+    names = ("vfe", "beliefs", "q_pi", "neg_efe", "utility", "info_gain", "novelty")
     told = {name: getattr(found, name).tobytes() for name in names}
     return told | {name: array.tobytes() for name, array in agents.learned(rows).items()}
 

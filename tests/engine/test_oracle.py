@@ -14,7 +14,7 @@ from naive import NaiveAgent, NaiveStep
 
 AGENTS = 3
 TICKS = 4
-PARTS = ("utility", "info_gain", "inductive")
+PARTS = ("utility", "info_gain", "inductive", "novelty")
 WANT = ("beliefs", "q_pi", "neg_efe", "vfe", *PARTS)
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
@@ -123,6 +123,21 @@ def test_learning(seed: int) -> None:
     learned = {f"learn_{letter}": bool(rng.random() < 0.7) for letter in "ABD"}
     kept = {f"fr_p{letter}": float(rng.choice([1.0, 0.9])) for letter in "ABD"}
     model = with_counts(rng, model, **learned, **kept, learn_E=False, keep_zeros=bool(rng.random() < 0.5))
+    _compare(model, seed, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("profile", ["pymdp", "legacy", "spm"])
+@pytest.mark.parametrize("seed", range(16))
+def test_novelty(seed: int, profile: str) -> None:
+    rng = np.random.default_rng([6000, seed, len(profile)])
+    dtype, sharp = ("float64", "float32")[seed % 2], seed // 2 % 2 == 1
+    coupled = True if seed % 5 == 0 else None
+    model = random_model(rng, dtype=dtype, sharp=sharp, coupled=coupled, inference_algo="fpi", profile=profile)
+    learned = {f"learn_{letter}": bool(rng.random() < 0.5) for letter in "ABD"}
+    model = with_counts(rng, model, **learned, learn_E=False, use_param_info_gain=True)
+    if seed % 4 == 3:
+        missing = "AB"[seed // 4 % 2]
+        model = changed(model, **{f"p{missing}": None, f"learn_{missing}": False})
     _compare(model, seed, TOLERANCE[dtype])
 
 

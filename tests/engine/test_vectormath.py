@@ -7,13 +7,20 @@ import pytest
 
 from beliefd.engine.jit import inline
 from beliefd.engine.plan import LANES
-from beliefd.engine.rowmath import exp_rows, log_rows
-from beliefd.engine.vectormath import FLOOR
+from beliefd.engine.rowmath import exp_rows, inform_rows, log_rows
+from beliefd.engine.vectormath import FLOOR, digamma_gap
+from naive_maths import digamma
 
 
 @inline
 def _log_rows(work):
     log_rows(work, 0, len(work))
+
+
+@inline
+def _inform_rows(work):
+    for first in range(0, len(work), 2):
+        inform_rows(work, first, 1, 2)
 
 
 @inline
@@ -70,3 +77,21 @@ def test_exp_is_zero_far_below_and_one_at_zero(dtype: str) -> None:
     x = np.array([-1e4, -1e30, 0.0], dtype=dtype)
     found = exp(x)
     assert found.tolist() == [0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(("dtype", "allowed"), [("float32", 1e-6), ("float64", 2e-14)])
+def test_information_of_counts_of_any_size(dtype: str, allowed: float) -> None:
+    rng = np.random.default_rng(1)
+    counts = np.exp(rng.uniform(np.log(1e-15), np.log(1e12), (4_000, LANES))).astype(dtype)
+    counts[rng.random(counts.shape) < 0.05] = 0.0
+    found = counts.copy()
+    _inform_rows(found)
+    columns = counts.astype(np.float64).reshape(-1, 2, LANES)
+    psi = np.vectorize(digamma)
+    above = np.maximum(columns, FLOOR)
+    total = above.sum(axis=1, keepdims=True)
+    gap = psi(above + 1) - np.log(above)
+    expected = np.where(columns > 0.0, gap - psi(total + 1) + np.log(total), 0.0)
+    error = np.abs(found.reshape(columns.shape) - expected) / np.maximum(1.0, gap)
+    assert error.max() <= allowed
+    assert (np.abs(digamma_gap(above) - gap) / np.maximum(1.0, gap)).max() <= 1e-14

@@ -29,6 +29,7 @@ _BELIEFS, _Q_PI, _NEG_EFE, _VFE, _OBSERVATION, *_PARTS = (
         Want.UTILITY,
         Want.INFO_GAIN,
         Want.INDUCTIVE,
+        Want.NOVELTY,
     )
 )
 
@@ -77,7 +78,7 @@ class StepOutputs:
     vfe : ndarray, shape (n,), or None
     beliefs : ndarray, shape (n, sum of num_states), or None
         Factor after factor.
-    q_pi, neg_efe, utility, info_gain, inductive : ndarray, shape (n, policies), or None
+    q_pi, neg_efe, utility, info_gain, inductive, novelty : ndarray, shape (n, policies), or None
     """
 
     status: NDArray[np.uint8]
@@ -89,6 +90,7 @@ class StepOutputs:
     utility: Reals | None
     info_gain: Reals | None
     inductive: Reals | None
+    novelty: Reals | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +124,7 @@ class ReadOutputs:
     ticks : ndarray of int64, shape (n,)
     actions : ndarray of int32, shape (n, controls)
     observations : ndarray of int32, shape (n, modalities), or None
-    vfe, beliefs, q_pi, neg_efe, utility, info_gain, inductive
+    vfe, beliefs, q_pi, neg_efe, utility, info_gain, inductive, novelty
         As in `StepOutputs`.
     """
 
@@ -136,6 +138,7 @@ class ReadOutputs:
     utility: Reals | None
     info_gain: Reals | None
     inductive: Reals | None
+    novelty: Reals | None
 
 
 class LoadedPopulation:

@@ -25,6 +25,7 @@ from beliefd.engine.jit import inline, kernel
 from beliefd.engine.jointly import infer_until_settled, joint_free_energy, observe_jointly
 from beliefd.engine.layout import FLAG_EXECUTED, FLAG_MOVED, FLAG_MOVED_BEFORE, FLAG_RESET
 from beliefd.engine.learning import learn, load_own
+from beliefd.engine.novelty import load_novelty
 from beliefd.engine.perception import free_energy, infer_states, observe, predict_prior
 from beliefd.engine.plan import ALL_PARTS, LANES
 from beliefd.engine.policy import evaluate_policies
@@ -185,6 +186,7 @@ def advance(
         _gather(ints, work, lanes, marks, int32s, records, indices, reset, executed)
         if ints[plan.NUM_COUNTS] > 0:
             load_own(ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, FLAG_MOVED, int32s, records)
+            load_novelty(ints, reals, work, lanes, _RECORD, _TICK, records)
         if ints[plan.WINDOW] > 0:
             keep_step(
                 ints,
@@ -472,6 +474,7 @@ def report(
                 for lane in range(LANES):
                     lanes[_TICK, lane] = max(lanes[_TICK, lane], 1)
                 load_own(ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, FLAG_MOVED_BEFORE, int32s, records)
+                load_novelty(ints, reals, work, lanes, _RECORD, _TICK, records)
             multiply_joints(ints, work, ints[plan.ALL_JOINTS])
             _write_parts(ints, reals, work, lanes, used, parts)
             evaluate_policies(ints, reals, work, ALL_PARTS)

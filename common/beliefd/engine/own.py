@@ -59,7 +59,7 @@ def learned_arrays(model: Model) -> dict[str, Learned]:
     found: dict[str, Learned] = {}
     start = 0
     for name, shape in model.info.learned.items():
-        axes = _axes(model, name, len(shape))
+        axes = kept_axes(model, name, len(shape))
         found[name] = Learned(name, axes, tuple(shape[axis] for axis in axes), start)
         start += found[name].size
     return found
@@ -81,7 +81,8 @@ def counts_of(compiled: CompiledModel, store: Store, rows: NDArray[np.int64]) ->
     return found
 
 
-def _axes(model: Model, name: str, rank: int) -> tuple[int, ...]:
+def kept_axes(model: Model, name: str, rank: int) -> tuple[int, ...]:
+    """What brings an array of the model into the order in which its counts are kept."""
     if name.startswith("pA"):
         return (0, *(1 + int(place) for place in np.argsort(model.A_dependencies[int(name[2:])])))
     if name.startswith("pB"):

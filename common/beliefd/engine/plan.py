@@ -15,7 +15,7 @@ joint
     is that factor's beliefs; a joint of several is their product, its states flattened with the last factor fastest.
     Joint f is factor f alone; in a mask of joints, bit i is joint NUM_FACTORS + i.
 operation
-    A step of prediction, `JOIN` to `VALUE_JOINTLY`: first its name, then the row of its target, then what it needs.
+    A step of prediction, `JOIN` to `VALUE_TRANSITION`: first its name, then the row of its target, then what it needs.
 node
     An action in the tree of policies: policies with the same first actions share them. Depth-first order.
 """
@@ -43,9 +43,11 @@ CONTRACT = 4  # the first row of the joint that is summed out of A, the modality
 VALUE_GIVEN = 5  # the first row of the beliefs of the factor that is kept, the modality, the time, the first row of A'
 VALUE_GOAL = 6  # the first row of a factor's beliefs, the factor
 VALUE_JOINTLY = 7  # the first row of the joint of all factors
+VALUE_LIKELIHOOD = 8  # the first row of the modality's joint, the modality
+VALUE_TRANSITION = 9  # the first row of the parents' joint, the factor, the action, the first row of its beliefs then
 
 # Parts of G.
-ALL_PARTS, UTILITY, INFO_GAIN, INDUCTIVE_VALUE = range(4)
+ALL_PARTS, UTILITY, INFO_GAIN, INDUCTIVE_VALUE, NOVELTY = range(5)
 
 # What passes messages between the steps of a window.
 NO_MESSAGES, MMP, VMP = range(3)
@@ -174,6 +176,13 @@ NO_MESSAGES, MMP, VMP = range(3)
     COMBINED_COLUMNS,
     COUNT_ROWS,  # per count: the scratch row that takes it
     COUNT_ORDER,  # per count as the model's arrays have them: which count, as they are kept
+    # Of novelty, per modality and per factor; rows are those of B as OWN_B and B_START have them.
+    OWN_NOVELTY_A,  # the first scratch row of the information of the agent's own pA; -1 for the model's
+    NOVELTY_A,  # which of NOVELTY_ROWS is that of observation 0
+    OWN_NOVELTY_B,
+    NOVELTY_B,
+    NOVELTY_ROWS,  # sparse rows
+    NOVELTY_COLUMNS,
     OPERATIONS,
     NODES,  # (node, NODE_INTS)
     LEAF_POLICIES,
@@ -190,7 +199,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     OWN_LOG_B,  # as OWN_B, its logarithm
     STEP_ROWS,  # sparse rows
     STEP_COLUMNS,
-) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 65)
+) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 71)
 
 # Real sections; the first three have one entry.
 (
@@ -204,6 +213,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     GIVEN_VALUES,
     LINEAR,  # per modality (part, time, state of its joint): what is linear in beliefs; of all, of utility, of gain
     COMBINED_VALUES,
+    NOVELTY_VALUES,
     CERTAINTY,  # per state of all factors: the sum of p ln p over the combinations of observations
     PREFERENCES,  # per modality (time, observation)
     INITIAL_COUNTS,
@@ -212,7 +222,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     LOG_EPSILON,  # of inductive inference
     LOG_E,
     STEP_VALUES,  # logarithms as what they are above that of zero
-) = range(STEP_COLUMNS + 1, STEP_COLUMNS + 19)
+) = range(STEP_COLUMNS + 1, STEP_COLUMNS + 20)
 
 _INT_SECTIONS = range(NUM_STATES, GAMMA)
 _REAL_SECTIONS = range(GAMMA, STEP_VALUES + 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from beliefd.engine.forecast import Forecast, forecast
 from beliefd.engine.goals import Goals
 from beliefd.engine.joints import Joints
 from beliefd.engine.layout import RecordLayout
+from beliefd.engine.noveltyplan import NoveltyPlan
 from beliefd.engine.own import Learned, learned_arrays
 from beliefd.engine.plan import NODE_INTS, starts
 from beliefd.engine.policytree import PolicyTree, policy_tree
@@ -61,7 +62,8 @@ def compile_model(model: Model) -> CompiledModel:
     known = [_unknown(matrix) if f in model.learn_B else matrix for f, matrix in enumerate(transitions)]
     found = forecast(tree, known, [tuple(sorted(factors)) for factors in model.B_dependencies])
     own = learned_arrays(model)
-    likelihoods = _Likelihoods(model, found)
+    novelty = NoveltyPlan(model, own)
+    likelihoods = _Likelihoods(model, found, {*model.learn_A, *novelty.modalities})
     goals = Goals(model)
     joints = Joints(model, likelihoods.contractions)
     ensemble = Ensemble(model, joints, own=any(name.startswith("pA") for name in own))
@@ -78,7 +80,7 @@ def compile_model(model: Model) -> CompiledModel:
         window.fields(*_kept([matrix] for matrix in window.matrices)),
     ):
         fields.update(part)
-    predictions = _Predictions(tree, found, joints, likelihoods, goals, own, ensemble)
+    predictions = _Predictions(tree, found, joints, likelihoods, goals, own, ensemble, novelty)
     scratch_rows = _place_scratch(fields, model, predictions, window)
     ints, reals = plan.pack(fields, model.dtype)
     return CompiledModel(ints, reals, model.info, layout, scratch_rows)
@@ -101,7 +103,6 @@ def _refuse_gaps(model: Model) -> None:
         ("inference_algo", "vmp", model.inference_algo == "vmp" and model.profile != "pymdp", 'profile "pymdp"'),
         ("planner", model.planner, model.planner != "policies", '"policies"'),
         ("planner", model.planner, model.planner != "policies" and model.profile != "pymdp", 'profile "pymdp"'),
-        ("use_param_info_gain", True, model.use_param_info_gain, "False"),
         ("learn_C", model.learn_C, bool(model.learn_C), "nothing"),
         ("learn_E", True, model.learn_E, "False"),
     )
@@ -163,9 +164,12 @@ def _record(layout: RecordLayout) -> dict[int, Any]:
 
 
 class _Likelihoods:
-    """A per modality, its axes in the order of the factors, and what of G is linear in their joint."""
+    """A per modality, its axes in the order of the factors, and what of G is linear in their joint.
 
-    def __init__(self, model: Model, found: Forecast) -> None:
+    No factor is summed out of the modalities in `whole`.
+    """
+
+    def __init__(self, model: Model, found: Forecast, whole: Collection[int]) -> None:
         self._tensors = []
         self._linear = []
         self.contractions: list[Contraction | None] = []
@@ -180,8 +184,8 @@ class _Likelihoods:
             linear = np.stack([utility + certainty, utility, np.broadcast_to(certainty, utility.shape)])
             self._tensors.append(A)
             self._linear.append(linear)
-            own = len(self.contractions) in model.learn_A
-            self.contractions.append(None if own else contract(A, linear, tuple(sorted(factors)), found))
+            keep = len(self.contractions) in whole
+            self.contractions.append(None if keep else contract(A, linear, tuple(sorted(factors)), found))
         self._own = model.learn_A
         self._profile = model.profile
 
@@ -297,6 +301,7 @@ class _Predictions:
         goals: Goals,
         own: dict[str, Learned],
         ensemble: Ensemble,
+        novelty: NoveltyPlan,
     ) -> None:
         self.joints = joints
         self._tree = tree
@@ -305,6 +310,7 @@ class _Predictions:
         self._goals = goals
         self.own = own
         self.ensemble = ensemble
+        self.novelty = novelty
 
     def own_fields(self, first_row: int) -> tuple[dict[int, Any], int]:
         """Where the agents' own A, B and D stand in scratch from `first_row` on, and how many rows they take."""
@@ -344,6 +350,7 @@ class _Predictions:
             contractions=self._likelihoods.contractions,
             times=self._likelihoods.times,
             goals=self._goals.factors,
+            novelty=(self.novelty.modalities, self.novelty.factors),
             jointly=self.ensemble.gains,
             first_row=first_row,
         )
@@ -378,6 +385,8 @@ def _place_scratch(fields: dict[int, Any], model: Model, predictions: _Predictio
     row += rows
     fields.update(predictions.ensemble.fields(row))
     row += predictions.ensemble.rows
+    fields.update(predictions.novelty.fields(row))
+    row += predictions.novelty.rows
     part, rows = window.row_fields(row)
     fields.update(part)
     row += rows
@@ -387,7 +396,7 @@ def _place_scratch(fields: dict[int, Any], model: Model, predictions: _Predictio
     row += max(rows, predictions.joints.inference_rows, window.room)
     for name, rows in (
         (plan.NEG_EFE_ROW, model.policy_len + 1),
-        (plan.OBSERVATION_ROW, max(*model.num_obs, predictions.ensemble.observation_rows)),
+        (plan.OBSERVATION_ROW, max(*model.num_obs, predictions.ensemble.observation_rows, predictions.novelty.room)),
         (plan.SPARE_ROW, 3),
         (plan.MARGINAL_ROW, max(model.num_controls)),
         (plan.SCORE_ROW, len(model.policies)),

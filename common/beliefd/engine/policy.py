@@ -12,6 +12,7 @@ from beliefd.engine import plan
 from beliefd.engine.jit import inline
 from beliefd.engine.jointly import prepare_combined, value_jointly
 from beliefd.engine.learning import prepare_own
+from beliefd.engine.novelty import value_novelty_of_likelihood, value_novelty_of_transition
 from beliefd.engine.plan import (
     ALL_PARTS,
     CONTRACT,
@@ -27,6 +28,8 @@ from beliefd.engine.plan import (
     VALUE_GIVEN,
     VALUE_GOAL,
     VALUE_JOINTLY,
+    VALUE_LIKELIHOOD,
+    VALUE_TRANSITION,
 )
 from beliefd.engine.rowmath import add_entropy
 from beliefd.engine.rows import add_row_products, add_rows, multiply_rows, weigh_row, weigh_rows_by_rows
@@ -77,6 +80,13 @@ def _predict(ints, reals, work, part):
         elif operation == VALUE_JOINTLY:
             value_jointly(ints, reals, work, ints[at + 2], part, target)
             at += 3
+        elif operation == VALUE_LIKELIHOOD:
+            value_novelty_of_likelihood(ints, reals, work, ints[at + 2], ints[at + 3], part, target)
+            at += 4
+        elif operation == VALUE_TRANSITION:
+            first, f, action, after = ints[at + 2], ints[at + 3], ints[at + 4], ints[at + 5]
+            value_novelty_of_transition(ints, reals, work, first, f, action, after, part, target)
+            at += 6
         elif operation == SUM:
             _add_rows(ints, work, target, at + 3, ints[at + 2])
             at += 3 + ints[at + 2]

@@ -6,6 +6,7 @@ See `beliefd.engine.rows` for what a row is and for the names in the signatures.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -13,6 +14,7 @@ from numba import types
 
 from beliefd.engine.jit import intrinsic
 from beliefd.engine.vectorcode import Rows
+from beliefd.engine.vectormath import FLOOR
 
 RAISE = 1e-16
 """What the profiles "legacy" and "spm" add to the argument of a logarithm, in place of a floor."""
@@ -204,6 +206,55 @@ def add_negentropy(typing_context: Any, work: Any, target: Any, first: Any, step
             return scratch.add_products(sums, row, [scratch.math.log_floor(p) for p in row])
 
         scratch.store(target, scratch.fold(count, scratch.load(target), add))
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def inform_rows(typing_context: Any, work: Any, first: Any, step: Any, count: Any) -> Any:
+    """Replace the counts row[first + i step], i < count, by their information; see `beliefd.engine.novelty`."""
+    return _inform(work, lambda rows, x: rows.math.maximum(x, rows.math.constant(FLOOR)), _gap)
+
+
+@intrinsic
+def inform_rows_raised(typing_context: Any, work: Any, first: Any, step: Any, count: Any) -> Any:
+    """As `inform_rows`, for the profiles "legacy" and "spm"."""
+    return _inform(work, lambda rows, x: rows.builder.fadd(x, rows.math.constant(RAISE)), _inverse)
+
+
+def _gap(rows: Rows, x: Any) -> Any:
+    return rows.math.digamma_gap(x)
+
+
+def _inverse(rows: Rows, x: Any) -> Any:
+    return rows.builder.fdiv(rows.math.constant(1.0), x)
+
+
+def _inform(work: Any, above_zero: Callable[[Rows, Any], Any], value: Callable[[Rows, Any], Any]) -> Any:
+    signature = types.void(work, _i64, _i64, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, first, step, count = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+
+        def add(i: Any, sums: list[Any]) -> list[Any]:
+            row = scratch.load(builder.add(first, builder.mul(i, step)))
+            return [builder.fadd(a, above_zero(scratch, x)) for a, x in zip(sums, row, strict=True)]
+
+        totals = [value(scratch, total) for total in scratch.fold(count, scratch.zeros(), add)]
+
+        def write(i: Any, _: list[Any]) -> list[Any]:
+            place = builder.add(first, builder.mul(i, step))
+            told = []
+            for x, total in zip(scratch.load(place), totals, strict=True):
+                information = builder.fsub(value(scratch, above_zero(scratch, x)), total)
+                counts = builder.fcmp_ordered(">", x, scratch.math.constant(0.0))
+                told.append(builder.select(counts, information, scratch.math.constant(0.0)))
+            scratch.store(place, told)
+            return []
+
+        scratch.fold(count, [], write)
         return context.get_dummy_value()
 
     return signature, emit

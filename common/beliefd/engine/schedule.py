@@ -11,7 +11,18 @@ from numpy.typing import NDArray
 
 from beliefd.engine.contraction import Contraction
 from beliefd.engine.forecast import Forecast, Recipe
-from beliefd.engine.plan import CONTRACT, JOIN, MOVE, SUM, VALUE, VALUE_GIVEN, VALUE_GOAL, VALUE_JOINTLY
+from beliefd.engine.plan import (
+    CONTRACT,
+    JOIN,
+    MOVE,
+    SUM,
+    VALUE,
+    VALUE_GIVEN,
+    VALUE_GOAL,
+    VALUE_JOINTLY,
+    VALUE_LIKELIHOOD,
+    VALUE_TRANSITION,
+)
 from beliefd.engine.policytree import PolicyTree
 
 Key = tuple[str, tuple[int, ...]]
@@ -63,6 +74,8 @@ class Blocks:
         Per modality, how many steps of a policy have preferences of their own.
     goals : list of int
         Factors with a goal.
+    novelty : tuple of list of int
+        Modalities whose A, and factors whose B, can be told about.
     jointly : bool
         Whether all modalities together tell about the states.
     first_row : int
@@ -78,6 +91,7 @@ class Blocks:
     contractions: Sequence[Contraction | None]
     times: Sequence[int]
     goals: Sequence[int]
+    novelty: tuple[Sequence[int], Sequence[int]]
     jointly: bool
     first_row: int
 
@@ -94,9 +108,7 @@ class _Operation:
 def schedule(tree: PolicyTree, found: Forecast, blocks: Blocks) -> Schedule:
     """Order the predictions of a tree, so that few blocks of rows are in use at once."""
     writer = _Writer(found, blocks)
-    totals = {
-        node: writer.total(tuple(found.beliefs[node].tolist()), int(tree.depths[node])) for node in _order(tree, found)
-    }
+    totals = {node: writer.total(*_path(tree, found, node)) for node in _order(tree, found)}
     operations = writer.operations
     place, rows = _place(operations, blocks, set(totals.values()))
     written: list[int] = []
@@ -104,6 +116,13 @@ def schedule(tree: PolicyTree, found: Forecast, blocks: Blocks) -> Schedule:
         written += _written(operation, place, blocks)
     nodes = [place[totals[node]] for node in range(len(tree.depths))]
     return Schedule(written, len(operations), rows, np.array(nodes, dtype=np.int64))
+
+
+def _path(tree: PolicyTree, found: Forecast, node: int) -> tuple[tuple[int, ...], int, tuple[int, ...], list[int]]:
+    """The beliefs that a node leads to, its depth, the beliefs before it, and its action."""
+    parent = int(tree.parents[node])
+    before = tuple(found.beliefs[parent].tolist()) if parent >= 0 else tuple(range(found.beliefs.shape[1]))
+    return tuple(found.beliefs[node].tolist()), int(tree.depths[node]), before, tree.actions[node].tolist()
 
 
 def _order(tree: PolicyTree, found: Forecast) -> list[int]:
@@ -131,13 +150,15 @@ class _Writer:
         self._blocks = blocks
         self._done: set[Key] = set(blocks.now)
 
-    def total(self, beliefs: tuple[int, ...], depth: int) -> Key:
-        """What a node with these beliefs, one per factor, adds to G."""
+    def total(self, beliefs: tuple[int, ...], depth: int, before: tuple[int, ...], actions: Sequence[int]) -> Key:
+        """What a node with these beliefs, one per factor, adds to G, where these actions led from those before."""
         seen = [self._value(m, depth, tuple(beliefs[f] for f in p)) for m, p in enumerate(self._blocks.A_parents)]
         values = (*seen, *(self._goal(f, beliefs[f]) for f in self._blocks.goals))
         if self._blocks.jointly:
             source = self._joint(tuple(range(len(beliefs))), beliefs)
             values += (self._write(_Operation(VALUE_JOINTLY, ("gain", beliefs), 1, (source,), ())),)
+        values += tuple(self._novelty_of_likelihood(m, beliefs) for m in self._blocks.novelty[0])
+        values += tuple(self._novelty_of_transition(f, beliefs, before, actions[f]) for f in self._blocks.novelty[1])
         if len(values) == 1:
             return values[0]
         return self._write(_Operation(SUM, ("total", tuple(i for _, value in values for i in value)), 1, values, ()))
@@ -164,6 +185,21 @@ class _Writer:
     def _goal(self, factor: int, belief: int) -> Key:
         source = self._belief(belief)
         return self._write(_Operation(VALUE_GOAL, ("goal", (belief,)), 1, (source,), (factor,)))
+
+    def _novelty_of_likelihood(self, modality: int, beliefs: tuple[int, ...]) -> Key:
+        factors = self._blocks.A_parents[modality]
+        given = tuple(beliefs[f] for f in factors)
+        source = self._joint(factors, given)
+        return self._write(_Operation(VALUE_LIKELIHOOD, ("of A", (modality, *given)), 1, (source,), (modality,)))
+
+    def _novelty_of_transition(
+        self, factor: int, beliefs: tuple[int, ...], before: tuple[int, ...], action: int
+    ) -> Key:
+        factors = self._blocks.B_parents[factor]
+        given = tuple(before[f] for f in factors)
+        sources = (self._joint(factors, given), self._belief(beliefs[factor]))
+        key: Key = ("of B", (factor, action, *given))
+        return self._write(_Operation(VALUE_TRANSITION, key, 1, sources, (factor, action)))
 
     def _joint(self, factors: tuple[int, ...], beliefs: tuple[int, ...]) -> Key:
         members = tuple(self._belief(belief) for belief in beliefs)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from numpy.typing import NDArray
 
 FLOOR = 2.220446049250313e-16
 """The smallest argument of `log_floor`: the machine epsilon of float64, also for float32 models."""
@@ -101,6 +102,27 @@ _FORMATS = {
 }
 
 
+_GAP = {
+    32: (5, (-1 / 252, 1 / 120, -1 / 12)),
+    64: (9, (691 / 32760, -1 / 132, 1 / 240, -1 / 252, 1 / 120, -1 / 12)),
+}
+"""Of `digamma_gap`, by bits: how many steps up before the series, an odd number, and the series in 1/y^2."""
+
+
+def digamma_gap(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Psi(x + 1) - ln x, for x above 0; psi is the digamma function.
+
+    With psi(y) = psi(y - 1) + 1 / (y - 1), from an y = x + 1 + n at which ln y - 1/2y - sum_k B_2k / (2k y^2k) is exact
+    enough (Abramowitz, Stegun, Handbook of Mathematical Functions, 6.3.5 and 6.3.18). In terms of one logarithm, that
+    of y / x, so that nothing is lost where x is large.
+    """
+    steps, series = _GAP[64]
+    y = x + 1.0 + steps
+    square = 1.0 / (y * y)
+    tail = np.polyval(series, square) * square - 0.5 / y
+    return np.log(y / x) + tail - sum(1.0 / (x + i) for i in range(1, steps + 1))
+
+
 class VectorMath:
     """Emits arithmetic on vectors of one floating-point type.
 
@@ -175,6 +197,21 @@ class VectorMath:
             )
             sum_ = self.fma(s, self.constant(2.0), tail)
         return self.fma(e, self.constant(form.ln2_high), sum_)
+
+    def digamma_gap(self, x: Any) -> Any:
+        """Psi(x + 1) - ln x, for x of at least `FLOOR`; see the function of this name."""
+        builder, steps, series = self._builder, *_GAP[self._format.bits]
+        middle = builder.fadd(x, self.constant(float(1 + steps // 2)))
+        square, twice = builder.fmul(middle, middle), builder.fadd(middle, middle)
+        one = self.constant(1.0)
+        sum_ = builder.fdiv(one, middle)
+        for i in range(1, steps // 2 + 1):
+            sum_ = builder.fadd(sum_, builder.fdiv(twice, builder.fsub(square, self.constant(float(i * i)))))
+        shifted = builder.fadd(x, self.constant(float(1 + steps)))
+        inverse = builder.fdiv(one, shifted)
+        square = builder.fmul(inverse, inverse)
+        tail = self.fma(square, self._polynomial(square, series), builder.fmul(inverse, self.constant(-0.5)))
+        return builder.fadd(self.log(builder.fdiv(shifted, x)), builder.fsub(tail, sum_))
 
     def _polynomial(self, x: Any, coefficients: Sequence[float]) -> Any:
         value = self.constant(coefficients[0])
