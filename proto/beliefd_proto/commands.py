@@ -33,6 +33,7 @@ class Command(enum.IntEnum):
     FORGET = 0x24
     LEAVING = 0x25
     LEFT = 0x26
+    RETIRE = 0x27
 
     WELCOME = 0x81
     PONG = 0x82

@@ -275,7 +275,10 @@ class Error(Header, frozen=True, kw_only=True):
 
 
 class WorkerHello(Header, frozen=True, kw_only=True):
-    """Sent by a worker at its start, every 100 ms while it is idle, and when the broker asks."""
+    """Sent by a worker at its start, every 100 ms while it is idle, and when the broker asks.
+
+    `worn` says, as in `Result`, that it is over its limits and that another should take its place.
+    """
 
     worker: Name
     pid: int
@@ -286,6 +289,7 @@ class WorkerHello(Header, frozen=True, kw_only=True):
     fingerprint: str
     cpu_s: float = 0.0
     rss_bytes: int = 0
+    worn: bool = False
 
 
 class WorkerWelcome(Header, frozen=True, kw_only=True):
@@ -346,6 +350,7 @@ class Result(Header, frozen=True, kw_only=True):
     telemetry: Telemetry | None = None
     cpu_s: float = 0.0
     rss_bytes: int = 0
+    worn: bool = False
 
 
 class Forget(Header, frozen=True, kw_only=True):
@@ -358,6 +363,10 @@ class Leaving(Header, frozen=True, kw_only=True):
     """A worker that was asked to end: send it nothing more."""
 
     worker: Name
+
+
+class Retire(Header, frozen=True, kw_only=True):
+    """The broker's answer to `worn`, in its own time: the worker leaves, and supervisord starts another."""
 
 
 class Left(Header, frozen=True, kw_only=True):
@@ -390,6 +399,7 @@ HEADERS: dict[Command, type[Header]] = {
     Command.FORGET: Forget,
     Command.LEAVING: Leaving,
     Command.LEFT: Left,
+    Command.RETIRE: Retire,
     Command.WELCOME: Welcome,
     Command.PONG: Pong,
     Command.POPULATION: Population,

@@ -6,6 +6,7 @@ anything of it was begun.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -22,6 +23,9 @@ from beliefd_proto.errors import BeliefdError, Busy, HelloRequired, VersionMisma
 
 CREDITS = 64
 SESSION_IDLE_S = 300.0
+MOST_REFUSALS = 256
+"""Who sends so many requests beyond its credits between two looks does not heed what it is told."""
+CUT_OFF_S = 10.0
 
 
 class Desk:
@@ -33,6 +37,8 @@ class Desk:
         self._limits = limits
         self._sessions: dict[bytes, Session] = {}
         self._requests: dict[bytes, Request] = {}
+        self._refusals: Counter[bytes] = Counter()
+        self._cut_off: dict[bytes, float] = {}
         self.counters = dict.fromkeys(("requests", "answers", "errors", "busy"), 0)
 
     @property
@@ -43,6 +49,11 @@ class Desk:
     def open(self) -> int:
         """How many requests have no answer yet."""
         return len(self._requests)
+
+    def client(self, route: bytes) -> str:
+        """What the client at `route` calls itself."""
+        session = self._sessions.get(route)
+        return session.client if session is not None else ""
 
     def hello(self, route: bytes, header: m.Hello, workers: int, now_s: float) -> None:
         """Open a session, or move it to where its client is now.
@@ -118,6 +129,7 @@ class Desk:
         """
         if session.outstanding >= session.credits:
             self.counters["busy"] += 1
+            self._refusals[session.route] += 1
             raise Busy("more requests than credits", field="credits", value=session.credits, retry_after_s=0.05)
 
     def accept(self, request: Chunk | Job) -> None:
@@ -170,6 +182,29 @@ class Desk:
     def of(self, population: Population) -> list[Request]:
         """The open requests of a population."""
         return [request for request in self._requests.values() if request.population is population]
+
+    def shuts_out(self, route: bytes) -> bool:
+        """Whether what comes from this connection is not even read."""
+        return route in self._cut_off
+
+    def cut_off(self, now_s: float) -> list[bytes]:
+        """Shut out for a while whoever goes on beyond its credits, so that the refusals cost the others nothing.
+
+        Returns the connections. To be called twice a second.
+        """
+        self._cut_off = {route: until_s for route, until_s in self._cut_off.items() if until_s > now_s}
+        rogues = [route for route, refusals in self._refusals.items() if refusals >= MOST_REFUSALS]
+        self._refusals.clear()
+        for route in rogues:
+            self._cut_off[route] = now_s + CUT_OFF_S
+            error = Busy(
+                f"{MOST_REFUSALS} requests beyond the credits: nothing is read from this connection for now",
+                field="credits",
+                value=CREDITS,
+                retry_after_s=CUT_OFF_S,
+            )
+            self.refuse(route, error, bytes(16))
+        return rogues
 
     def close_idle(self, now_s: float) -> None:
         """Forget sessions that nobody has used for minutes, as where a client left; their clients say HELLO again."""

@@ -32,6 +32,7 @@ _DRAIN_MESSAGES = 512
 _TICK_MS = 20
 _HELD_POLL_MS = 5
 _GC_OBJECTS = 50_000
+_DRAIN_S = 5.0
 
 
 class Broker:
@@ -80,20 +81,35 @@ class Broker:
         gc.set_threshold(_GC_OBJECTS)
         serving = False
         while not self._stop.requested:
-            ready = self._wait()
-            if self._workers in ready:
-                self._drain_workers()
-            if self._clients in ready:
-                self._drain_clients()
-            for source in ready:
-                if source in self._deaths:
-                    self._deaths[source]()
-            self._tick()
+            self._turn()
             if not serving and self._core.workforce.settled:
                 self._begin_serving()
                 serving = True
-            self._core.dispatch(time.monotonic())
-            self._flush()
+        if serving:
+            self._finish()
+
+    def _turn(self) -> None:
+        """Take what is there, decide, and send."""
+        ready = self._wait()
+        if self._workers in ready:
+            self._drain_workers()
+        if self._clients in ready:
+            self._drain_clients()
+        for source in ready:
+            if source in self._deaths:
+                self._deaths[source]()
+        self._tick()
+        self._core.dispatch(time.monotonic())
+        self._flush()
+
+    def _finish(self) -> None:
+        """End what was begun, and answer it; what clients sent and nobody has begun they send to the next broker."""
+        self._logger.info("leaving")
+        self._poller.unregister(self._clients)
+        self._core.drain()
+        leave_by_s = time.monotonic() + _DRAIN_S
+        while not (self._core.drained and not self._client_outbox) and time.monotonic() < leave_by_s:
+            self._turn()
 
     def _begin_serving(self) -> None:
         """Read what the data folder holds, and listen to clients.

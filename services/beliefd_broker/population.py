@@ -53,6 +53,7 @@ class Population:
         self.job_waiting = False
         self._ns_per_agent: dict[int, float] = {}
         self._measured_agents: dict[int, int] = {}
+        self._has_run: set[int] = set()
         self._guess_ns = guess_ns(info.model)
         self.opening_ns = opening_ns(info.model)
         self._telemetry = _Sums()
@@ -92,6 +93,10 @@ class Population:
         tiles = -(-agents // TILE_AGENTS)
         return self._ns_per_agent.get(cost_key, self._guess_ns) * tiles * TILE_AGENTS
 
+    def has_run(self, cost_key: int) -> bool:
+        """Whether a batch that asked alike has been done."""
+        return cost_key in self._has_run
+
     def batch_agents(self, cost_key: int, batch_ns: float) -> int:
         """How many agents a batch of `batch_ns` holds; one tile as long as nobody knows what an agent takes."""
         known_ns = self._ns_per_agent.get(cost_key)
@@ -99,6 +104,7 @@ class Population:
 
     def record(self, cost_key: int, agents: int, elapsed_ns: int) -> None:
         """Learn from a finished batch what an agent takes."""
+        self._has_run.add(cost_key)
         # A batch of a few agents measures the fixed cost of a call, which would make whole calls look slow.
         if agents >= LEAST_MEASURED_AGENTS:
             measured = elapsed_ns / agents

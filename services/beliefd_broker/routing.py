@@ -94,6 +94,8 @@ class Core:
 
     def client_message(self, route: bytes, frames: Sequence[Any], now_s: float) -> None:
         """Take one message of a client; whatever is wrong with it is answered, and changes nothing."""
+        if self._desk.shuts_out(route):
+            return
         try:
             message = decode(frames)
         except BeliefdError as error:
@@ -244,6 +246,15 @@ class Core:
             frames = pieces_message(batch.pieces, self.epoch, batch.number)
         self._actions.append(SendWorker(worker.incarnation, frames))
 
+    def drain(self) -> None:
+        """Begin nothing more. What is not begun has no answer: its client asks the next broker."""
+        self._scheduler.admit_no_more()
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing that was begun is open."""
+        return not (self.workforce.busy or self._retries or self._scheduler.open)
+
     # What arrives from workers.
 
     def worker_message(self, route: bytes, frames: Sequence[Any], now_s: float, wall_s: float) -> None:
@@ -321,7 +332,7 @@ class Core:
 
     def _result(self, worker: Worker, batch: Batch, header: m.Result, arrays: Arrays, wall_s: float) -> None:
         worker.batches_done += 1
-        worker.cpu_s, worker.rss_bytes = header.cpu_s, header.rss_bytes
+        worker.cpu_s, worker.rss_bytes, worker.worn = header.cpu_s, header.rss_bytes, header.worn
         if batch.job is not None:
             self._job_result(batch.job, header, arrays, wall_s)
             return
@@ -435,11 +446,15 @@ class Core:
         for request in self._desk.overdue(now_s):
             self._expire(request)
         self._actions.extend(self.workforce.overdue(now_s))
+        self._actions.extend(self.workforce.retire(now_s))
         interval_s = now_s - self._telemetry_s
         if interval_s >= TELEMETRY_S:
             self._telemetry_s = now_s
             self._report(wall_s, interval_s)
             self._desk.close_idle(now_s)
+            for route in self._desk.cut_off(now_s):
+                self._actions.append(Log("warning", "client_cut_off", {"client": self._desk.client(route)}))
+                self.client_gone(route)
 
     def _expire(self, request: Request) -> None:
         waiting = "no worker is ready" if not self.workforce.ready else "the workers had no room in time"

@@ -29,6 +29,7 @@ class Scheduler:
         self._turns: deque[Session] = deque()
         self._open: dict[bytes, deque[Chunk]] = {}
         self._creating: set[str] = set()
+        self._admitting = True
 
     def push(self, request: Chunk | Job) -> None:
         """Accept a request."""
@@ -41,6 +42,15 @@ class Scheduler:
     def __bool__(self) -> bool:
         """Whether anybody waits for a turn."""
         return bool(self._turns)
+
+    def admit_no_more(self) -> None:
+        """From now on only what has been admitted goes on."""
+        self._admitting = False
+
+    @property
+    def open(self) -> bool:
+        """Whether a chunk has been admitted and not all of it handed out."""
+        return bool(self._open)
 
     def next(self, free_workers: int) -> list[Piece] | Job | None:
         """What to run next: the pieces of one batch, or one job; None where nothing can run now."""
@@ -101,6 +111,8 @@ class Scheduler:
         """The session's next request that can run: one that is partly handed out, or the first that can be admitted."""
         if chunks := self._open.get(session.id):
             return chunks[0]
+        if not self._admitting:
+            return None
         blocked: set[int] = set()
         for place, request in enumerate(session.waiting):
             population = request.population

@@ -43,6 +43,18 @@ class Batch:
         return self.job.population if self.job is not None else self.pieces[0].chunk.population
 
     @property
+    def is_usual(self) -> bool:
+        """Whether a batch of its kind has been done before, so that it is known to take no longer than predicted."""
+        return (
+            self.population is not None and self.job is None and self.population.has_run(self.pieces[0].chunk.cost_key)
+        )
+
+    @property
+    def deaths(self) -> int:
+        """How many workers died over it."""
+        return self.job.deaths if self.job is not None else max([piece.deaths for piece in self.pieces])
+
+    @property
     def agents(self) -> int:
         return sum([piece.count for piece in self.pieces])
 
@@ -66,6 +78,7 @@ class Worker:
     agent_steps: int = 0
     cpu_s: float = 0.0
     rss_bytes: int = 0
+    worn: bool = False
 
     @classmethod
     def from_hello(cls, hello: WorkerHello) -> Worker:

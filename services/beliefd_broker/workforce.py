@@ -12,13 +12,18 @@ from collections.abc import Iterable, Iterator
 from beliefd_broker.actions import Action, KillWorker, Log, SendWorker, WatchWorker
 from beliefd_broker.worker import LONG_NS, Batch, Worker
 from beliefd_proto import Command, encode
-from beliefd_proto.messages import WorkerHello, WorkerStatus, WorkerWelcome
+from beliefd_proto.messages import Retire, WorkerHello, WorkerStatus, WorkerWelcome
 from beliefd_service.process import ProcessIdentity
 
 SETTLE_S = 1.5
 """How long a worker that outlived the last broker may take to register before it is killed."""
-HANG_FLOOR_S = 30.0
+HANG_FLOOR_S = 5.0
+"""No batch counts as hung earlier: the machine may be busy with something else."""
+FIRST_FLOOR_S = 30.0
+"""Nor the first of its kind, for which a worker may have to load what it has not needed before."""
 HANG_FACTOR = 50.0
+RETIRE_EVERY_S = 2.0
+"""A worker that is to be replaced waits for the one before it to be back."""
 LATE_FACTOR = 2.0
 SILENT_S = 1.0
 """An idle worker that has not said hello for so long, ten times in a row, gets no work until it does."""
@@ -33,6 +38,7 @@ class Workforce:
         self._settle_by_s = now_s + SETTLE_S
         self._workers: dict[bytes, Worker] = {}
         self._registrations: dict[str, int] = {}
+        self._retire_s = now_s
 
     @property
     def settled(self) -> bool:
@@ -52,7 +58,7 @@ class Workforce:
                 return  # its predecessor's death is not known yet; the newcomer says hello again in 100 ms
             worker = self._workers[hello.incarnation] = Worker.from_hello(hello)
             yield WatchWorker(worker.incarnation, worker.identity)
-        worker.cpu_s, worker.rss_bytes, worker.heard_s = hello.cpu_s, hello.rss_bytes, now_s
+        worker.cpu_s, worker.rss_bytes, worker.worn, worker.heard_s = hello.cpu_s, hello.rss_bytes, hello.worn, now_s
         if worker.state == "silent":
             worker.state = "ready"
         if hello.epoch != self._epoch:
@@ -84,6 +90,11 @@ class Workforce:
     def all(self) -> Iterable[Worker]:
         return self._workers.values()
 
+    @property
+    def busy(self) -> bool:
+        """Whether work is in anybody's hands."""
+        return any(worker.batches for worker in self._workers.values())
+
     def get(self, incarnation: bytes) -> Worker | None:
         return self._workers.get(incarnation)
 
@@ -98,7 +109,9 @@ class Workforce:
         ahead_ns = worker.ahead_ns + batch.predicted_ns
         batch.late_s = now_s + (LATE_FACTOR * ahead_ns + LONG_NS) / 1e9
         worker.batches[batch.number] = batch
-        batch.due_s = now_s + HANG_FLOOR_S + HANG_FACTOR * (ahead_ns + worker.opening_ns) / 1e9
+        # Later with every death: it may be the machine that is slow, and the third death is a quarantine.
+        floor_s = (HANG_FLOOR_S if batch.is_usual else FIRST_FLOOR_S) * 2**batch.deaths
+        batch.due_s = now_s + floor_s + HANG_FACTOR * (ahead_ns + worker.opening_ns) / 1e9
 
     def overdue(self, now_s: float) -> Iterator[Action]:
         """Kill what hangs: batches long past their time, and survivors that do not register; note who is silent."""
@@ -113,6 +126,17 @@ class Workforce:
             self._settle_by_s = now_s + SETTLE_S
             for identity in self._unsettled:
                 yield KillWorker(survivor_key(identity), "it outlived the last broker and did not register")
+
+    def retire(self, now_s: float) -> Iterator[Action]:
+        """Have one worker that is over its limits make way for another: the others serve meanwhile."""
+        if now_s < self._retire_s or any(worker.state == "leaving" for worker in self._workers.values()):
+            return
+        for worker in self._workers.values():
+            if worker.worn and worker.state == "ready":
+                self._retire_s = now_s + RETIRE_EVERY_S
+                yield SendWorker(worker.incarnation, encode(Command.RETIRE, Retire()))
+                yield Log("info", "retire", {"worker": worker.name, "batches": worker.batches_done})
+                return
 
     def report(self) -> tuple[WorkerStatus, ...]:
         found = (worker.status(self._registrations.get(worker.name, 0)) for worker in self._workers.values())

@@ -6,6 +6,7 @@ import functools
 import os
 import signal
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -66,9 +67,18 @@ def kill_process(pidfd: int) -> None:
         return
 
 
-def usage() -> tuple[float, int]:
-    """CPU time of this process in seconds, and its resident memory in bytes."""
+class Usage(NamedTuple):
+    """What a process has used: CPU time in seconds, resident memory in bytes, and how much of that maps no file."""
+
+    cpu_s: float
+    rss_bytes: int
+    private_bytes: int
+
+
+def usage() -> Usage:
+    """What this process has used so far."""
     times = os.times()
     with open("/proc/self/statm", "rb") as statm:
-        resident_pages = int(statm.read().split()[1])
-    return times.user + times.system, resident_pages * os.sysconf("SC_PAGE_SIZE")
+        _, resident, shared, *_ = map(int, statm.read().split())
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    return Usage(times.user + times.system, resident * page_bytes, (resident - shared) * page_bytes)

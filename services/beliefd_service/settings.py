@@ -9,6 +9,8 @@ BELIEFD_ENDPOINT         tcp://127.0.0.1:5757         where simulators connect; 
 BELIEFD_HTTP             127.0.0.1:8757               where the gateway listens
 BELIEFD_DATABASE         SQLite in the data folder    SQLAlchemy URL of the gateway's database
 BELIEFD_GATEWAY_THREADS  20                           threads of the gateway for blocking work
+BELIEFD_WORKER_MEMORY    2048                         MiB of its own after which a worker is replaced
+BELIEFD_WORKER_BATCHES   0                            batches after which a worker is replaced; 0: never
 BELIEFD_LOG_LEVEL        info                         debug, info, warning or error
 BELIEFD_CACHE            beliefd in the user's cache  compiled kernels; read by `beliefd.engine.jit`
 BELIEFD_PYTHON           python3                      the Python of the environment; read by ``scripts/setup``
@@ -41,6 +43,8 @@ class Settings:
     http_port: int
     database: str
     gateway_threads: int
+    worker_memory_bytes: int
+    worker_batches: int
     log_level: str
 
     @classmethod
@@ -63,6 +67,9 @@ class Settings:
             gateway_threads=_count(
                 "BELIEFD_GATEWAY_THREADS", environment.get("BELIEFD_GATEWAY_THREADS") or "20", 1, 256
             ),
+            worker_memory_bytes=2**20
+            * _count("BELIEFD_WORKER_MEMORY", environment.get("BELIEFD_WORKER_MEMORY") or "2048", 1, 2**24),
+            worker_batches=_count("BELIEFD_WORKER_BATCHES", environment.get("BELIEFD_WORKER_BATCHES") or "0", 0, 2**62),
             log_level=_choice("BELIEFD_LOG_LEVEL", environment.get("BELIEFD_LOG_LEVEL") or "info", LOG_LEVELS),
         )
         for path in (settings.client_socket, settings.worker_socket):

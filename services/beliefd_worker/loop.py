@@ -23,7 +23,7 @@ from beliefd_proto.error_message import to_header
 from beliefd_proto.errors import BeliefdError
 from beliefd_service.lifecycle import StopSignal
 from beliefd_service.logging import Logger
-from beliefd_service.process import ProcessIdentity, usage
+from beliefd_service.process import ProcessIdentity, Usage, usage
 from beliefd_service.settings import Settings
 from beliefd_worker.execution import Outcome, execute
 from beliefd_worker.shelf import Shelf
@@ -40,12 +40,14 @@ class Worker:
         self._name = name
         self._logger = logger
         self._stop = stop
+        self._settings = settings
         self._shelf = Shelf(settings)
         self._identity = ProcessIdentity.own()
         # Its first byte is not zero: zmq keeps such routing ids for itself.
         self._incarnation = b"\x01" + secrets.token_bytes(15)
         self._epoch = 0
-        self._usage_s, self._used = float("-inf"), (0.0, 0)
+        self._usage_s, self._used = float("-inf"), Usage(0.0, 0, 0)
+        self._batches = 0
         self._leave_by_s: float | None = None
         self._left = False
         self._context = zmq.Context()
@@ -82,7 +84,7 @@ class Worker:
 
     def _hello(self) -> None:
         """Say who we are and that we are idle; a broker that does not know us welcomes us with its epoch."""
-        cpu_s, rss_bytes = self._usage()
+        used = self._usage()
         hello = m.WorkerHello(
             worker=self._name,
             pid=self._identity.pid,
@@ -91,8 +93,9 @@ class Worker:
             incarnation=self._incarnation,
             epoch=self._epoch,
             fingerprint=fingerprint(),
-            cpu_s=cpu_s,
-            rss_bytes=rss_bytes,
+            cpu_s=used.cpu_s,
+            rss_bytes=used.rss_bytes,
+            worn=self._worn(used),
         )
         self._send(encode(Command.WORKER_HELLO, hello))
 
@@ -126,6 +129,8 @@ class Worker:
                 self._send(self._run(header, message))
             case m.Forget():
                 self._shelf.forget(header.population)
+            case m.Retire() if self._leave_by_s is None:
+                self._leave()
             case m.Left():
                 self._left = True
             case _:
@@ -142,7 +147,8 @@ class Worker:
             else:
                 log.exception("batch_failed", kind=work.kind.name)
             outcome = Outcome(error=to_header(error, work.parts[0].id))
-        cpu_s, rss_bytes = self._usage()
+        self._batches += 1
+        used = self._usage()
         result = m.Result(
             epoch=work.epoch,
             batch=work.batch,
@@ -153,12 +159,18 @@ class Worker:
             count=outcome.count,
             spec=outcome.spec,
             telemetry=outcome.telemetry,
-            cpu_s=cpu_s,
-            rss_bytes=rss_bytes,
+            cpu_s=used.cpu_s,
+            rss_bytes=used.rss_bytes,
+            worn=self._worn(used),
         )
         return encode(Command.RESULT, result, outcome.arrays)
 
-    def _usage(self) -> tuple[float, int]:
+    def _worn(self, used: Usage) -> bool:
+        """Whether it is time for another worker to take our place. The broker says when: never two at a time."""
+        limit = self._settings.worker_batches
+        return 0 < limit <= self._batches or used.private_bytes > self._settings.worker_memory_bytes
+
+    def _usage(self) -> Usage:
         """CPU time and memory of this process, as they were at most 100 ms ago."""
         now_s = time.monotonic()
         if now_s - self._usage_s > HELLO_MS / 1000:

@@ -27,9 +27,17 @@ INFO = ModelInfo(
 )
 
 
-def population(uid="0" * 16, name="mice", rows=100, model=INFO):
+def population(uid="0" * 16, name="mice", rows=100, model=INFO, quarantined=False):
     info = m.PopulationInfo(
-        uid=uid, name=name, model=model, seed=0, durability="process", rows=rows, live=rows, record_bytes=168
+        uid=uid,
+        name=name,
+        model=model,
+        seed=0,
+        durability="process",
+        rows=rows,
+        live=rows,
+        record_bytes=168,
+        quarantined=quarantined,
     )
     return Population(info, np.array([[0, rows]]), {})
 
@@ -52,6 +60,7 @@ class FakeWorker:
         self.identity = ProcessIdentity(next(world.pids), 1, "boot")
         self.inbox = deque()
         self.epoch = 0
+        self.worn = self.retired = False
 
     def hello(self):
         header = m.WorkerHello(
@@ -62,10 +71,9 @@ class FakeWorker:
             incarnation=self.incarnation,
             epoch=self.epoch,
             fingerprint="f",
+            worn=self.worn,
         )
-        self.world.core.worker_message(
-            self.incarnation, encode(Command.WORKER_HELLO, header), self.world.now_s, self.world.now_s
-        )
+        self.world.from_worker(self, encode(Command.WORKER_HELLO, header))
 
     def run_one(self, answer=True):
         """Do the oldest batch in the inbox; without `answer` the worker dies before it can tell."""
@@ -96,9 +104,7 @@ class FakeWorker:
         result = m.Result(
             epoch=work.epoch, batch=work.batch, elapsed_ns=1000 * len(rows), telemetry=m.Telemetry(agents=len(rows))
         )
-        self.world.core.worker_message(
-            self.incarnation, encode(Command.RESULT, result, out), self.world.now_s, self.world.now_s
-        )
+        self.world.from_worker(self, encode(Command.RESULT, result, out))
 
 
 class World:
@@ -160,6 +166,10 @@ class World:
     def send(self, route, command, header, arrays=None):
         self.core.client_message(route, encode(command, header, arrays), self.now_s)
 
+    def from_worker(self, worker, frames):
+        """Carry a message to the core; a world with a worse network does so later."""
+        self.core.worker_message(worker.incarnation, frames, self.now_s, self.now_s)
+
     def pump(self):
         """Dispatch, and carry out the core's actions, without letting workers work."""
         self.core.dispatch(self.now_s)
@@ -186,6 +196,8 @@ class World:
         if isinstance(message.header, m.WorkerWelcome):
             worker.epoch = message.header.epoch
             worker.hello()
+        elif isinstance(message.header, m.Retire):
+            worker.retired = True
         elif isinstance(message.header, m.Work):
             agents = {(message.header.population, int(row)) for row in rows_of(message.header, message.arrays)}
             assert not agents & self.in_hands, "an agent in two batches"

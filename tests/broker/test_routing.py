@@ -10,9 +10,10 @@ from broker_world import INFO, World, population
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beliefd_broker.desk import CREDITS, SESSION_IDLE_S
+from beliefd_broker.desk import CREDITS, CUT_OFF_S, MOST_REFUSALS, SESSION_IDLE_S
 from beliefd_broker.population import Damaged
-from beliefd_proto import Applied, Command
+from beliefd_broker.workforce import RETIRE_EVERY_S
+from beliefd_proto import Applied, Command, encode
 from beliefd_proto import messages as m
 from beliefd_proto.errors import CorruptStore
 from beliefd_service import events
@@ -184,6 +185,70 @@ def test_a_batch_counts_as_hung_later_where_a_worker_may_have_to_compile_a_large
         world.core.tick(world.now_s + at_s, 0.0)
         world.pump()
         assert len(world.killed) == killed
+
+
+def test_a_batch_of_a_kind_that_has_run_counts_as_hung_after_seconds_and_later_with_every_death():
+    world = World(workers=1)
+    client = world.client()
+
+    def counts_as_hung_between(low_s, high_s):
+        world.pump()
+        for at_s, killed in ((low_s, 0), (high_s, 1)):
+            world.core.tick(world.now_s + at_s, 0.0)
+            world.pump()
+            assert len(world.killed) == killed
+        world.killed.clear()
+        world.kill(next(iter(world.workers.values())))
+        world.add_worker("again")
+
+    world.step(client)
+    counts_as_hung_between(29, 31)
+    counts_as_hung_between(59, 61)
+    world.settle()
+    world.step(client, tick=2)
+    counts_as_hung_between(4.5, 5.5)
+    counts_as_hung_between(9.5, 10.5)
+    world.settle()
+    assert [tick for _, _, tick, _ in world.applied] == [1, 2]
+
+
+def test_a_slow_model_is_not_hung_for_being_slow():
+    world = World([population(rows=5000)], workers=1)
+    mice = world.core._populations["0" * 16]
+    mice.record(Command.STEP << 8, 64, int(64 * 0.5e9))
+    world.step(world.client())
+    world.pump()
+    for at_s, killed in ((1000, 0), (2000, 1)):  # a tile takes 32 s
+        world.core.tick(world.now_s + at_s, 0.0)
+        world.pump()
+        assert len(world.killed) == killed
+
+
+def test_workers_over_their_limits_make_way_one_after_the_other():
+    world = World(workers=3)
+    for worker in world.workers.values():
+        worker.worn = True
+        worker.hello()
+    retired = []
+    for agent in range(10):
+        world.now_s += RETIRE_EVERY_S + 0.1
+        for worker in list(world.workers.values()):
+            worker.hello()
+        world.core.tick(world.now_s, 0.0)
+        request = world.step(world.client(), first=agent)
+        world.settle()
+        assert world.answer(request).command is Command.STEPPED
+        leaving = [worker for worker in world.workers.values() if worker.retired]
+        assert len(leaving) <= 1
+        for worker in leaving:
+            retired.append(worker.name)
+            world.core.worker_message(worker.incarnation, encode(Command.LEAVING, m.Leaving(worker=worker.name)), 0, 0)
+            world.core.tick(world.now_s + RETIRE_EVERY_S + 0.1, 0.0)
+            world.pump()
+            assert sum(other.retired for other in world.workers.values()) == 1
+            world.kill(worker)
+            world.add_worker(worker.name)
+    assert sorted(retired) == ["worker_00", "worker_01", "worker_02"]
 
 
 def test_three_deaths_over_a_create_are_told_without_a_population_and_logged_with_the_job():
@@ -401,6 +466,66 @@ def test_more_than_the_credits_is_told_busy():
     assert all(world.answer(request).command is Command.STEPPED for request in requests[:-1])
 
 
+def test_who_goes_on_beyond_its_credits_is_cut_off_for_a_while_and_the_others_are_served():
+    world = World([population(rows=1000)], workers=0)
+    rogue, other = world.client(), world.client()
+    for i in range(CREDITS):
+        world.step(rogue, first=i)
+    for _ in range(MOST_REFUSALS):
+        world.step(rogue, first=500)
+    world.core.tick(world.now_s + 1, 0.0)
+    world.pump()
+    told = error(world.answers[-1][1])
+    assert (told.code, told.retry_after_ms) == ("busy", 10_000)
+    told_so_far = len(world.answers)
+    for _ in range(1000):
+        world.step(rogue, first=500)
+    served = world.step(other, first=900)
+    world.add_worker("worker_00")
+    world.settle()
+    assert world.answer(served).command is Command.STEPPED
+    assert len(world.answers) == told_so_far + 1
+    assert [log.event for log in world.logs if log.level == "warning"] == ["client_cut_off"]
+    world.now_s += CUT_OFF_S + 2
+    world.core.tick(world.now_s, 0.0)
+    refused = world.step(rogue, first=500)
+    world.settle()
+    assert error(world.answer(refused)).code == "hello_required"
+
+
+def test_who_is_refused_now_and_then_is_not_cut_off():
+    world = World([population(rows=1000)], workers=0)
+    client = world.client()
+    for i in range(CREDITS):
+        world.step(client, first=i)
+    for _ in range(10):
+        for _ in range(MOST_REFUSALS - 1):
+            world.step(client, first=500)
+        world.now_s += 0.6
+        world.core.tick(world.now_s, 0.0)
+    world.pump()
+    assert not world.logs or {log.event for log in world.logs} == {"worker_registered"}
+
+
+def test_a_broker_that_leaves_ends_what_it_began_and_begins_nothing_more():
+    world = World([population(rows=50_000), population(uid="1" * 16, name="rats")], workers=1)
+    client = world.client()
+    begun = world.step(client, count=50_000)
+    world.pump()
+    waiting = world.step(world.client(), uid="1" * 16)
+    world.core.drain()
+    assert not world.core.drained
+    world.pump()
+    victim = next(iter(world.workers.values()))
+    world.kill(victim)
+    assert not world.core.drained
+    world.add_worker("worker_01")
+    world.settle()
+    assert world.answer(begun).command is Command.STEPPED
+    assert world.core.drained
+    assert not [a for _, a in world.answers if getattr(a.header, "id", None) == waiting]
+
+
 def test_a_stranger_is_asked_for_its_name():
     world = World()
     request = world.step(b"stranger")
@@ -467,8 +592,6 @@ def test_a_job_waits_for_busy_agents_and_holds_up_new_ones():
 
 
 def _result(work):
-    from beliefd_proto import encode
-
     return encode(Command.RESULT, m.Result(epoch=work.epoch, batch=work.batch))
 
 

@@ -69,6 +69,7 @@ def test_a_name_with_brackets_and_spaces_does_not_shift_the_start_time(child, mo
 
 
 def test_usage_is_of_this_process():
-    cpu_s, rss_bytes = usage()
+    cpu_s, rss_bytes, private_bytes = usage()
+    assert 2**20 < private_bytes < rss_bytes
     assert 0 < cpu_s < 10_000
     assert 2**20 < rss_bytes < 2**36

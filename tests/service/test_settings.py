@@ -27,7 +27,7 @@ def test_nothing_set_is_a_stack_in_var(monkeypatch, tmp_path):
 
 
 def test_an_empty_variable_is_one_that_is_not_set():
-    names = ("DATA", "ENDPOINT", "HTTP", "DATABASE", "GATEWAY_THREADS", "LOG_LEVEL")
+    names = ("DATA", "ENDPOINT", "HTTP", "DATABASE", "GATEWAY_THREADS", "WORKER_MEMORY", "WORKER_BATCHES", "LOG_LEVEL")
     assert Settings.from_environment({f"BELIEFD_{name}": "" for name in names}) == Settings.from_environment({})
 
 
@@ -39,9 +39,12 @@ def test_what_is_set_is_taken():
             "BELIEFD_HTTP": "[::1]:0",
             "BELIEFD_DATABASE": "sqlite+aiosqlite:////d/x.db",
             "BELIEFD_GATEWAY_THREADS": "256",
+            "BELIEFD_WORKER_MEMORY": "64",
+            "BELIEFD_WORKER_BATCHES": "1000",
             "BELIEFD_LOG_LEVEL": "debug",
         }
     )
+    assert (settings.worker_memory_bytes, settings.worker_batches) == (64 * 2**20, 1000)
     assert settings.data == Path("/d")
     assert settings.endpoint == "tcp://localhost:1"
     assert (settings.http_host, settings.http_port) == ("::1", 0)

@@ -1,19 +1,25 @@
 """What dies, comes back, and nobody notices: every result equals that of an engine that nothing happened to."""
 
+import contextlib
 import os
+import re
 import signal
+import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
+import poisoned_worker
 import pytest
 
 import beliefd
 from beliefd.engine import Engine
 from beliefd.worlds import tmaze
 from beliefd_proto import Applied
-from beliefd_proto.errors import BeliefdError, DeadlineExceeded, StaleTick, TickTaken
+from beliefd_proto.errors import BeliefdError, DeadlineExceeded, Quarantined, StaleTick, TickTaken, WorkerCrashed
+from beliefd_service.stack import Stack
 from models import random_model, with_counts
 
 pytestmark = pytest.mark.system
@@ -167,6 +173,81 @@ def test_a_stopped_worker_that_outlives_its_broker_writes_nothing_more(stack, ru
     until(lambda: ended(victim))
     for _ in range(5):
         run.step()
+
+
+def test_a_worker_that_goes_on_after_its_broker_died_writes_nothing_of_the_old_batch(stack, run):
+    """It is woken while the new broker waits for it: what it had in its hands is done once, by whomever."""
+    for _ in range(3):
+        run.step()
+        stack.wait_ready(2)
+        victim = stack.kill_worker("worker_00", signal.SIGSTOP)
+        pidfd = os.pidfd_open(victim)
+        observations = run.observations()
+        future = run.mice.submit(observations, want=WANT, timeout_s=60.0)
+        broker = stack.kill("broker")
+        until(lambda broker=broker: stack.pid("broker") not in (None, broker))
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+        os.close(pidfd)
+        run.compare(future.result(60), run.local.step(observations, want=WANT))
+        run.step()
+
+
+def test_a_batch_that_kills_every_worker_is_quarantined_and_the_neighbours_go_on():
+    with tempfile.TemporaryDirectory(prefix="bd-") as folder:
+        own_stack = Stack(Path(folder), workers=2)
+        workers = own_stack.data / "supervisor" / "workers.conf"
+        command = f"{sys.executable} {Path(poisoned_worker.__file__).resolve()} %(program_name)s_%(process_num)02d"
+        workers.write_text(re.sub("(?m)^command = .*$", f"command = {command}", workers.read_text()))
+        with (
+            own_stack,
+            beliefd.connect(own_stack.endpoint) as client,
+            beliefd.connect(own_stack.endpoint) as other,
+        ):
+            run = Run(other, "mice")
+            rats = client.create_population(poisoned_worker.POISONED, tmaze(), agents=60)
+            observations = np.zeros((60, 3), int)
+
+            def poison():
+                with pytest.raises(WorkerCrashed) as caught:
+                    rats.step(observations, timeout_s=60.0)
+                assert Applied.YES not in caught.value.applied
+                with pytest.raises(Quarantined):
+                    rats.step(observations)
+
+            while_stepping(run, poison)
+            status = client.status()
+            assert [info.name for info in status.populations if info.quarantined] == [poisoned_worker.POISONED]
+            assert status.counters["retried_batches"] >= 3
+            assert (own_stack.data / "log" / "broker.log").read_text().count("worker_lost") == 3
+
+
+def test_supervisorctl_restart_of_the_broker_loses_nothing_that_was_begun(stack, run):
+    def restart():
+        for _ in range(2):
+            assert "broker: started" in stack.ctl("restart", "broker")
+            stack.wait_ready(2)
+
+    while_stepping(run, restart)
+    log = (stack.data / "log" / "broker.log").read_text()
+    assert log.count('"event": "leaving"') >= 2
+
+
+@pytest.mark.parametrize("limit", [{"BELIEFD_WORKER_BATCHES": "50"}, {"BELIEFD_WORKER_MEMORY": "1"}])
+def test_workers_over_their_limits_are_replaced_and_nobody_notices(limit):
+    with (
+        tempfile.TemporaryDirectory(prefix="bd-") as folder,
+        Stack(Path(folder), workers=2, environment=limit) as own_stack,
+        beliefd.connect(own_stack.endpoint) as client,
+    ):
+        run = Run(client, "mice")
+
+        def all_replaced():
+            until(lambda: all(worker.registrations > 1 for worker in client.status().workers))
+
+        while_stepping(run, all_replaced)
+        log = (own_stack.data / "log" / "broker.log").read_text()
+        assert "worker_lost" not in log
 
 
 def test_a_lost_answer_is_asked_for_again_and_not_applied_twice(stack, run):
