@@ -7,6 +7,7 @@ another type is refused by the decoder, so code behind it never checks a header'
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -168,6 +169,71 @@ class Release(Request, frozen=True, kw_only=True):
     population: Uid
 
 
+class Rebuilt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the state of a population came to be, where it was not stepped there: what was found, and what was not.
+
+    Attributes
+    ----------
+    why : str
+        ``"restarted"`` after the machine was started again without a clean stop, ``"forked"`` or ``"restored"``.
+    time_s : float
+        When, in Unix time.
+    checkpoint : int
+        The checkpoint that it began from; 0 where it began from agents that never stepped.
+    checkpoint_time_s : float
+        When that was made; 0 without.
+    journalled : bool
+        Whether there was a journal of what came after the checkpoint. Without, all of that is lost.
+    entries, steps : int
+        Entries of the journal, and agent-steps that were applied from them.
+    steps_lost : int
+        Agent-steps whose entries are there, but not those of the steps before them.
+    torn_bytes : int
+        At the ends of segments: of what was being written at the end, and was not acknowledged.
+    damaged_bytes : int
+        Of what had been written whole.
+    lowest_tick, highest_tick : int
+        Of the live agents.
+    same_kernels : bool
+        Whether the state was computed by the kernels that go on with it. Otherwise it is within the tolerance of its
+        type, and `differing_actions` agents would have chosen otherwise; what they had chosen stands.
+    """
+
+    why: str
+    time_s: float
+    checkpoint: int = 0
+    checkpoint_time_s: float = 0.0
+    journalled: bool = True
+    entries: int = 0
+    steps: int = 0
+    steps_lost: int = 0
+    torn_bytes: int = 0
+    damaged_bytes: int = 0
+    lowest_tick: int = 0
+    highest_tick: int = 0
+    same_kernels: bool = True
+    differing_actions: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing that was acknowledged is known to be lost."""
+        return self.journalled and not self.steps_lost and not self.damaged_bytes
+
+    @property
+    def lost(self) -> str:
+        """What is known to be lost, in words; empty where nothing is."""
+        if self.whole:
+            return ""
+        if self.journalled:
+            return (
+                f"{self.damaged_bytes} bytes were damaged, and {self.steps_lost} agent-steps behind them have no basis"
+            )
+        if not self.checkpoint:
+            return "all that was stepped, since there was no checkpoint"
+        made = datetime.fromtimestamp(self.checkpoint_time_s, UTC).isoformat(timespec="seconds")
+        return f"what was stepped after the checkpoint of {made}"
+
+
 class PopulationInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A population as clients see it."""
 
@@ -180,6 +246,7 @@ class PopulationInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     live: int
     record_bytes: int
     quarantined: bool = False
+    rebuilt: Rebuilt | None = None
 
 
 class Population(Header, frozen=True, kw_only=True):

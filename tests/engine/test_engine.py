@@ -96,7 +96,7 @@ def test_another_population_in_the_folder_is_refused(tmp_path: Path, change: dic
 
 def test_other_kernels_go_on_with_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("beliefd.engine.engine.fingerprint", lambda: "0" * 16)
+        patch.setattr("beliefd.engine.enginefolder.fingerprint", lambda: "0" * 16)
         Engine(tmaze(), 3, data=tmp_path).close()
     with pytest.warns(UserWarning, match="not bit for bit"):
         Engine(tmaze(), 3, data=tmp_path).close()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,19 +17,19 @@ from numpy.typing import NDArray
 from beliefd.agents import agent_rows, executed_array, reset_array
 from beliefd.call import want_bits
 from beliefd.engine.batch import LoadedPopulation, ReadOutputs, StepInputs, StepOutputs
+from beliefd.engine.boot import mark_clean
+from beliefd.engine.checkpoint import trim, write_checkpoint
+from beliefd.engine.enginefolder import UID, check_durability, open_folder
+from beliefd.engine.enginejournal import EngineJournal
 from beliefd.engine.folderlock import FolderLock, refuse_workers
-from beliefd.engine.jit import fingerprint
-from beliefd.engine.layout import RecordLayout
-from beliefd.engine.manifest import Manifest, read_facts, write_manifest
-from beliefd.engine.members import Members
-from beliefd.engine.planfile import load_plan
-from beliefd.engine.planner import CompiledModel, compile_model
-from beliefd.engine.store import Store, storage_errors, sync_folder
+from beliefd.engine.planner import compile_model
+from beliefd.engine.store import Store
 from beliefd.learned import LearnedCounts, learned_counts
 from beliefd.model import Model
 from beliefd.observations import canonical
 from beliefd.step import Reading, Step
-from beliefd_proto.errors import InvalidArgument, PopulationExists
+from beliefd_proto.errors import InvalidArgument
+from beliefd_proto.messages import Rebuilt
 
 _SMALLEST_PIECE = 256
 """Agents per thread under which a call is not split further: a few tiles, which take longer than a thread's start."""
@@ -41,9 +39,6 @@ _LARGEST_PIECE = 16_384
 
 _NAMES = ("q_pi", "neg_efe", "vfe", "utility", "info_gain", "inductive", "novelty")
 """Outputs that a step and a reading have as they are."""
-
-_UID = "e" * 16
-"""Of the one population that an engine keeps in its data folder."""
 
 Out = TypeVar("Out")
 
@@ -63,6 +58,16 @@ class Engine:
         the last one stopped. None: they live in memory.
     threads : int
         How many threads share a call. The results do not depend on it.
+    durability : str
+        ``"process"``: what a step returned survives the death of this process. ``"disk"``: it survives a power loss
+        too, since it is written to a journal in `data` and synced before `step` returns.
+
+    Attributes
+    ----------
+    rebuilt : Rebuilt or None
+        What was found where the agents had to be rebuilt from their last checkpoint and journal, because the machine
+        was started again since they were last open and they had not been closed. Of agents that are not journalled,
+        what came after the last `checkpoint` is lost then, and a warning says so.
 
     Raises
     ------
@@ -75,7 +80,13 @@ class Engine:
     """
 
     def __init__(
-        self, model: Model, agents: int, seed: int = 0, data: str | os.PathLike[str] | None = None, threads: int = 1
+        self,
+        model: Model,
+        agents: int,
+        seed: int = 0,
+        data: str | os.PathLike[str] | None = None,
+        threads: int = 1,
+        durability: str = "process",
     ) -> None:
         agents = _whole(agents, "agents", 1, 2**31 - 1)
         seed = _whole(seed, "seed", 0, 2**63 - 1)
@@ -84,20 +95,26 @@ class Engine:
         self.seed = seed
         self.agents: NDArray[np.int64] = np.arange(agents)
         self.agents.flags.writeable = False
+        self.rebuilt: Rebuilt | None = None
+        check_durability(durability, data)
         self._lock = None if data is None else FolderLock(Path(data))
+        self._folder = None if data is None else Path(data) / "populations" / UID
         try:
             if data is None:
                 compiled = compile_model(model)
                 store = Store.in_memory(compiled.layout, agents)
             else:
                 refuse_workers(Path(data))
-                compiled, store = _open(Path(data), model, agents, seed)
+                compiled, store, self.rebuilt = open_folder(Path(data), model, agents, seed, durability)
             self._parts = [LoadedPopulation(compiled, store, seed) for _ in range(threads)]
         except BaseException:
             if self._lock is not None:
                 self._lock.release()
             raise
         self._store: Store | None = store
+        self._journal: EngineJournal | None = None
+        if self._folder is not None and durability == "disk":
+            self._journal = EngineJournal(self._folder, UID, self._parts[0])
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="beliefd") if threads > 1 else None
         # Guards the scratch of the parts and the ticks between their reading and their commit.
         self._busy = threading.Lock()
@@ -157,7 +174,14 @@ class Engine:
                     bits,
                 )
 
-            outputs = self._share(n, lambda part, piece: part.step(inputs(piece)))
+            if self._journal is None:
+                outputs = self._share(n, lambda part, piece: part.step(inputs(piece)))
+            else:
+                begun = self._share(n, lambda part, piece: part.begin(inputs(piece)))
+                self._journal.append(begun)
+                outputs = [self._parts[0].commit(part) for part in begun]
+                if self._journal.due:
+                    self._checkpoint()
         return Step(
             actions=_joined(outputs, "actions"),
             tick=ticks,
@@ -215,14 +239,42 @@ class Engine:
             self._open_store()
             return learned_counts(self.model.info, self._parts[0].learned(rows))
 
+    def checkpoint(self) -> None:
+        """Copy the agents to a file of their own, from which they are rebuilt after a power loss.
+
+        Agents that are journalled are copied now and then by themselves.
+
+        Raises
+        ------
+        InvalidArgument
+            The agents live in memory.
+        DiskFull, FolderNotUsable
+        """
+        with self._busy:
+            self._open_store()
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        if self._folder is None:
+            raise InvalidArgument("agents in memory have no checkpoints; pass data", field="data")
+        facts = write_checkpoint(self._folder, self._open_store(), len(self.agents), self.agents, os.urandom(16).hex())
+        trim(self._folder, 0)
+        if self._journal is not None:
+            self._journal.begin_generation(facts.number)
+
     def close(self) -> None:
-        """End the threads, and give the store and the folder free. Harmless when it has been done."""
+        """End the threads, sync the store and give it and the folder free. Harmless when it has been done."""
         with self._busy:
             if self._pool is not None:
                 self._pool.shutdown()
+            if self._journal is not None:
+                self._journal.close()
+                self._journal = None
             if self._store is not None:
                 self._store.close()
                 self._store = None
+                if self._folder is not None:
+                    mark_clean(self._folder.parents[1])
             if self._lock is not None:
                 self._lock.release()
 
@@ -270,63 +322,3 @@ def _whole(value: Any, field: str, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
         raise InvalidArgument("not a whole number in range", field=field, value=value, allowed=f"{low}..{high}")
     return int(value)
-
-
-def _open(data: Path, model: Model, agents: int, seed: int) -> tuple[CompiledModel, Store]:
-    """Open the engine's population in a data folder, or make it."""
-    model_folder = data / "models" / model.hash
-    folder = data / "populations" / _UID
-    with storage_errors(data):
-        model_folder.parent.mkdir(exist_ok=True)
-        folder.parent.mkdir(exist_ok=True)
-    model.save(model_folder)
-    compiled = load_plan(model_folder, model.info)
-    if not folder.exists():
-        _create(folder, model, agents, seed)
-    manifest = read_facts(folder)
-    for field, found, asked in (
-        ("model", manifest.model.hash, model.hash),
-        ("agents", manifest.rows, agents),
-        ("seed", manifest.seed, seed),
-    ):
-        if found != asked:
-            raise PopulationExists(
-                f"{data} holds other agents; open it with theirs, or choose another folder",
-                field=field,
-                value=asked,
-                allowed=str(found),
-            )
-    if manifest.fingerprint != fingerprint():
-        warnings.warn(
-            f"{data} was written by other kernels or on another CPU: the agents go on within the tolerance of "
-            f"{model.dtype}, not bit for bit",
-            stacklevel=3,
-        )
-    store = Store.open(folder / "agents.bin", compiled.layout)
-    store.ensure(agents)
-    return compiled, store
-
-
-def _create(folder: Path, model: Model, agents: int, seed: int) -> None:
-    """Make the population's folder in one rename, so that a crash leaves all of it or nothing."""
-    draft = folder.with_name(f".new-{folder.name}")
-    shutil.rmtree(draft, ignore_errors=True)
-    manifest = Manifest(
-        uid=_UID,
-        name="engine",
-        seed=seed,
-        durability="process",
-        model=model.info,
-        rows=agents,
-        created_by="0" * 32,
-        fingerprint=fingerprint(),
-    )
-    try:
-        with storage_errors(folder):
-            draft.mkdir(mode=0o700)
-            Store.create(draft / "agents.bin", RecordLayout.of(model.info), agents).close()
-            write_manifest(draft, manifest, Members.of(agents))
-            draft.rename(folder)
-            sync_folder(folder.parent)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)

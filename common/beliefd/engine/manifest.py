@@ -23,6 +23,7 @@ import numpy as np
 from beliefd.engine.members import Members
 from beliefd.engine.store import storage_errors, sync_folder
 from beliefd_proto.errors import CorruptStore
+from beliefd_proto.messages import Rebuilt
 from beliefd_proto.model_info import ModelInfo
 
 FORMAT_VERSION = 1
@@ -41,6 +42,7 @@ _UNREADABLE = (
 )
 MANIFEST_NAME = "population.json"
 _NAME = "name"
+_REBUILT = "rebuilt.json"
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -163,6 +165,27 @@ def read_name(folder: Path) -> str | None:
         return (folder / _NAME).read_text()
     except (OSError, ValueError):
         return None
+
+
+def read_rebuilt(folder: Path) -> Rebuilt | None:
+    """How a population's live file was last made anew; None where it never was, or that cannot be read."""
+    try:
+        return msgspec.json.decode((folder / _REBUILT).read_bytes(), type=Rebuilt)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def write_rebuilt(folder: Path, rebuilt: Rebuilt) -> None:
+    """Keep how a population's live file was made.
+
+    Raises
+    ------
+    DiskFull, FolderNotUsable
+    """
+    with storage_errors(folder):
+        draft = folder / f"{_REBUILT}.new"
+        draft.write_bytes(msgspec.json.format(msgspec.json.encode(rebuilt), indent=2))
+        os.replace(draft, folder / _REBUILT)
 
 
 def write_manifest(folder: Path, manifest: Manifest, members: Members) -> None:

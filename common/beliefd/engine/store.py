@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from beliefd_proto.errors import CorruptStore, DiskFull, FolderNotUsable, Storag
 
 HEADER_BYTES = 4096
 _MAGIC = b"beliefd agents\n"
+_BLOCK_BYTES = 2**20
 
 
 class Store:
@@ -73,8 +75,8 @@ class Store:
         return cls.open(path, layout)
 
     @classmethod
-    def open(cls, path: Path, layout: RecordLayout) -> Self:
-        """Map an existing file.
+    def open(cls, path: Path, layout: RecordLayout, *, writable: bool = True) -> Self:
+        """Map an existing file; what is not writable may stand in a folder that is not.
 
         Raises
         ------
@@ -82,7 +84,7 @@ class Store:
             The file is missing, is no store, or belongs to another layout.
         FolderNotUsable
         """
-        return cls(layout, _mapped(path, layout), path)
+        return cls(layout, _mapped(path, layout, writable), path)
 
     def ensure(self, rows: int) -> None:
         """Map at least `rows` records: what another process may have added by `grow`.
@@ -124,6 +126,65 @@ class Store:
             os.fsync(file.fileno())
         self.ensure(rows)
 
+    def request_ids(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """The request that each agent was last stepped by, (n, 2); zeros for one that never stepped."""
+        ticks = self.int64[rows, 0]
+        at = (self.layout.slot_start + (ticks & 1) * self.layout.slot_bytes + self.layout.request_id) // 8
+        ids = np.stack([self.int64[rows, at], self.int64[rows, at + 1]], axis=1)
+        ids[ticks == 0] = 0
+        return ids.view(np.uint64)
+
+    def step_back(self, rows: NDArray[np.int64]) -> None:
+        """Undo the last step of agents, where the state before it still stands in their other slot."""
+        before = self.int64[rows, 0] - 1
+        at = (self.layout.slot_start + (before & 1) * self.layout.slot_bytes + self.layout.tick) // 8
+        there = (before == 0) | ((before > 0) & (self.int64[rows, at] == before))
+        self.int64[rows[there], 0] -= 1
+
+    def set_actions(self, rows: NDArray[np.int64], ticks: NDArray[np.int64], actions: NDArray[np.int32]) -> None:
+        """Overwrite the actions in the slots of these ticks."""
+        at = (self.layout.slot_start + (ticks & 1) * self.layout.slot_bytes + self.layout.action) // 4
+        for control in range(actions.shape[1]):
+            self.int32[rows, at + control] = actions[:, control]
+
+    def copy_to(self, path: Path, rows: int) -> int:
+        """Write the first `rows` records to a file that `open` opens, synced; returns the CRC-32 of the records.
+
+        Raises
+        ------
+        DiskFull, FolderNotUsable
+        """
+        checksum = 0
+        with storage_errors(path), open(path, "wb", buffering=0) as file:
+            file.write(_header(self.layout))
+            for block in self._blocks(rows):
+                write_all(file.fileno(), block.data)
+                checksum = zlib.crc32(block.data, checksum)
+            os.fsync(file.fileno())
+        return checksum
+
+    def copy_from(self, other: Store) -> int:
+        """Take over all records of another store, which has no more of them; returns their CRC-32."""
+        checksum = 0
+        at = 0
+        for block in other._blocks(other.rows):
+            self.bytes[at : at + len(block)] = block
+            at += len(block)
+            checksum = zlib.crc32(block.data, checksum)
+        return checksum
+
+    def sync(self) -> None:
+        """Have on disk what was written through any mapping of the file."""
+        if self.path is not None:
+            with storage_errors(self.path), open(self.path, "rb") as file:
+                os.fsync(file.fileno())
+
+    def _blocks(self, rows: int) -> Iterator[NDArray[np.uint8]]:
+        """The records in parts that a cache holds."""
+        step = max(1, _BLOCK_BYTES // self.layout.record_bytes)
+        for start in range(0, rows, step):
+            yield self.bytes[start : min(start + step, rows)]
+
     def close(self) -> None:
         """Let go of the mapping; it ends when the last view of it is gone."""
         self._map(_anonymous(self.layout, 0))
@@ -148,6 +209,13 @@ class Store:
         self.int32: NDArray[np.int32] = view("int32")
         self.int64: NDArray[np.int64] = view("int64")
         self.real: NDArray[np.floating] = view(self.layout.dtype)
+
+
+def write_all(fd: int, data: Any) -> None:
+    """Write all bytes of a buffer, whatever part of them a call takes."""
+    view = memoryview(data).cast("B")
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def sync_folder(folder: Path) -> None:
@@ -186,9 +254,9 @@ def _header(layout: RecordLayout) -> bytes:
     return (_MAGIC + text.encode()).ljust(HEADER_BYTES, b"\0")
 
 
-def _mapped(path: Path, layout: RecordLayout) -> mmap.mmap:
+def _mapped(path: Path, layout: RecordLayout, writable: bool = True) -> mmap.mmap:
     try:
-        with open(path, "r+b", buffering=0) as file:
+        with open(path, "r+b" if writable else "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             if size < HEADER_BYTES or os.pread(file.fileno(), HEADER_BYTES, 0) != _header(layout):
                 raise CorruptStore(
@@ -197,7 +265,7 @@ def _mapped(path: Path, layout: RecordLayout) -> mmap.mmap:
                     value=size,
                     allowed=f"a header of {HEADER_BYTES} bytes for layout {layout.hash}",
                 )
-            return mmap.mmap(file.fileno(), size)
+            return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
     except FileNotFoundError as error:
         raise CorruptStore(f"{path} is missing; restore the folder from a copy, or remove it") from error
     except OSError as error:

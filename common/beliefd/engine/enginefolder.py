@@ -1,0 +1,111 @@
+"""The one population that an engine keeps in a data folder: found there, made, or rebuilt."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from beliefd.engine.boot import is_stale, stamp, take_clean
+from beliefd.engine.checkpoint import make_generation
+from beliefd.engine.jit import fingerprint
+from beliefd.engine.layout import RecordLayout
+from beliefd.engine.manifest import Manifest, read_facts, write_manifest
+from beliefd.engine.members import Members
+from beliefd.engine.planfile import load_plan
+from beliefd.engine.planner import CompiledModel
+from beliefd.engine.recovery import Source, recover
+from beliefd.engine.store import Store, storage_errors, sync_folder
+from beliefd.model import Model
+from beliefd_proto.errors import InvalidArgument, PopulationExists
+from beliefd_proto.messages import Rebuilt
+
+UID = "e" * 16
+"""Of that population."""
+
+
+def check_durability(durability: str, data: object) -> None:
+    """Refuse a durability that is not known, or that agents in memory cannot have.
+
+    Raises
+    ------
+    InvalidArgument
+    """
+    allowed = ("process",) if data is None else ("process", "disk")
+    if durability not in allowed:
+        why = "agents in memory are lost with it; pass data" if durability == "disk" else "this durability is not known"
+        raise InvalidArgument(why, field="durability", value=durability, allowed=", ".join(allowed))
+
+
+def open_folder(
+    data: Path, model: Model, agents: int, seed: int, durability: str
+) -> tuple[CompiledModel, Store, Rebuilt | None]:
+    """Open the engine's population in a data folder, or make it; tells what was found where it had to be rebuilt."""
+    model_folder = data / "models" / model.hash
+    folder = data / "populations" / UID
+    with storage_errors(data):
+        model_folder.parent.mkdir(exist_ok=True)
+        folder.parent.mkdir(exist_ok=True)
+    model.save(model_folder)
+    compiled = load_plan(model_folder, model.info)
+    if not folder.exists():
+        _create(folder, model, agents, seed, durability)
+    manifest = read_facts(folder)
+    for field, found, asked in (
+        ("model", manifest.model.hash, model.hash),
+        ("agents", manifest.rows, agents),
+        ("seed", manifest.seed, seed),
+        ("durability", manifest.durability, durability),
+    ):
+        if found != asked:
+            raise PopulationExists(
+                f"{data} holds other agents; open it with theirs, or choose another folder",
+                field=field,
+                value=asked,
+                allowed=str(found),
+            )
+    take_clean(data)
+    rebuilt = None
+    if is_stale(folder):
+        source = Source(folder, seed, agents, np.arange(agents), durability == "disk")
+        rebuilt = recover(source, compiled)
+        if not rebuilt.whole:
+            warnings.warn(f"{data} lost steps when the machine went down: {rebuilt.lost}", stacklevel=3)
+    if manifest.fingerprint != fingerprint():
+        warnings.warn(
+            f"{data} was written by other kernels or on another CPU: the agents go on within the tolerance of "
+            f"{model.dtype}, not bit for bit",
+            stacklevel=3,
+        )
+    store = Store.open(folder / "agents.bin", compiled.layout)
+    store.ensure(agents)
+    return compiled, store, rebuilt
+
+
+def _create(folder: Path, model: Model, agents: int, seed: int, durability: str) -> None:
+    """Make the population's folder in one rename, so that a crash leaves all of it or nothing."""
+    draft = folder.with_name(f".new-{folder.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    manifest = Manifest(
+        uid=UID,
+        name="engine",
+        seed=seed,
+        durability=durability,
+        model=model.info,
+        rows=agents,
+        created_by="0" * 32,
+        fingerprint=fingerprint(),
+    )
+    try:
+        with storage_errors(folder):
+            draft.mkdir(mode=0o700)
+            Store.create(draft / "agents.bin", RecordLayout.of(model.info), agents).close()
+            write_manifest(draft, manifest, Members.of(agents))
+            make_generation(draft, 0)
+            stamp(draft)
+            draft.rename(folder)
+            sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
