@@ -7,6 +7,7 @@ import math
 import os
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -134,7 +135,9 @@ class Client:
             Attach to a population of this name, model and seed if there is one, with the agents that it has: `agents`
             and `agent_ids` are those of a new one.
         durability : str
-            ``"process"``: what was acknowledged survives the death of any process.
+            ``"process"``: what was acknowledged survives the death of any process; a power loss takes what came after
+            the last checkpoint. ``"disk"``: it survives a power loss too: a step is acknowledged after a journal of it
+            was synced.
         agent_ids : sequence of str, optional
             The caller's own names of the agents, each once.
 
@@ -164,6 +167,37 @@ class Client:
         )
         answer = self.request(Command.CREATE, header, {**model.tensors(), **ids}, timeout_s)
         return Population(self, answer)
+
+    def restore_population(self, snapshot: str, name: str, timeout_s: float = 60.0) -> Population:
+        """Make a population from a snapshot, which `Population.snapshot` made or which was put into var/snapshots.
+
+        A snapshot of other kernels, or of another kind of CPU, goes on within the tolerance of its type, and a warning
+        says so.
+
+        Parameters
+        ----------
+        snapshot : str
+        name : str
+            Of the new population, as in `create_population`.
+
+        Raises
+        ------
+        PopulationExists
+        InvalidArgument
+            There is no such snapshot.
+        CorruptStore
+            The snapshot is not what was written.
+        DiskFull
+        """
+        header = checked_header(m.Restore, snapshot=snapshot, name=name)
+        restored = Population(self, self.request(Command.RESTORE, header, {}, timeout_s))
+        if restored.rebuilt is not None and not restored.rebuilt.same_kernels:
+            warnings.warn(
+                f"{snapshot} was made by other kernels or on another CPU: the agents go on within the tolerance of "
+                f"{restored.info.dtype}, not bit for bit",
+                stacklevel=2,
+            )
+        return restored
 
     def population(self, name: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> Population:
         """Find a population by its name.

@@ -41,6 +41,10 @@ class Population:
     info : ModelInfo
         Sizes of the model.
     seed : int
+    durability : str
+    rebuilt : Rebuilt or None
+        Where the state did not come from steps alone: what was found when it was rebuilt after a power loss, restored
+        or forked, and what was lost. See `beliefd_proto.messages.Rebuilt`; `refresh` reads it anew.
     agents : ndarray of int64, shape (n,)
         The numbers of the live agents, ascending. Arrays over the whole population follow this order.
     agent_ids : tuple of str, or None
@@ -265,6 +269,46 @@ class Population:
                 ids = tuple(name for name, stays in zip(ids, kept, strict=True) if stays)
             self._set_members(self.agents[kept], ids, len(self._ticks))
 
+    def checkpoint(self, timeout_s: float = 60.0) -> None:
+        """Copy the agents' state to a file, synced. A power loss takes nothing that came before this returns."""
+        self._request(Command.CHECKPOINT, m.Checkpoint, timeout_s)
+
+    def snapshot(self, name: str, timeout_s: float = 60.0) -> None:
+        """Copy the population as it stands, with its model, to var/snapshots under this name.
+
+        The folder is complete in itself: it can be copied to another machine. Steps wait while it is made.
+
+        Raises
+        ------
+        InvalidArgument
+            There is a snapshot of this name.
+        DiskFull
+        """
+        self._request(Command.SNAPSHOT, m.Snapshot, timeout_s, name=name)
+
+    def fork(self, name: str, *, at_tick: int | None = None, timeout_s: float = 60.0) -> Population:
+        """Make a population of its own whose agents stand where these do, and go on from there: what if?
+
+        The same seed, so with the same inputs the same happens, bit for bit.
+
+        Parameters
+        ----------
+        name : str
+            As in `create_population`.
+        at_tick : int, optional
+            Each agent as its tick `at_tick` left it, or as it stands if it has not come so far. Who lives is as now.
+            Only for durability "disk", and as far back as the server keeps history.
+
+        Raises
+        ------
+        PopulationExists
+        InvalidArgument
+            What is kept does not reach back so far, or the population is not journalled.
+        DiskFull
+        """
+        header = checked_header(m.Fork, population=self.uid, name=name, at_tick=at_tick)
+        return Population(self._client, self._client.request(Command.FORK, header, {}, timeout_s))
+
     def drop(self, timeout_s: float = 60.0) -> None:
         """End the population and delete its files."""
         self._request(Command.DROP, m.Drop, timeout_s)
@@ -301,6 +345,7 @@ class Population:
             self.info: ModelInfo = header.info.model
             self.seed = header.info.seed
             self.durability = header.info.durability
+            self.rebuilt = header.info.rebuilt
             self._set_members(agents, ids, header.info.rows)
 
     def _set_members(self, agents: NDArray[np.int64], agent_ids: tuple[str, ...] | None, rows: int) -> None:

@@ -25,6 +25,10 @@ class Command(enum.IntEnum):
     PARAMETERS = 0x0B
     STATUS = 0x0C
     RELEASE = 0x0D
+    CHECKPOINT = 0x10
+    SNAPSHOT = 0x11
+    RESTORE = 0x12
+    FORK = 0x13
 
     WORKER_HELLO = 0x20
     WORKER_WELCOME = 0x21
@@ -34,6 +38,7 @@ class Command(enum.IntEnum):
     LEAVING = 0x25
     LEFT = 0x26
     RETIRE = 0x27
+    RECOVER = 0x28
 
     WELCOME = 0x81
     PONG = 0x82

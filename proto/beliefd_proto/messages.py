@@ -169,6 +169,40 @@ class Release(Request, frozen=True, kw_only=True):
     population: Uid
 
 
+class Checkpoint(Request, frozen=True, kw_only=True):
+    """Copies the records of a population to a file that it can be rebuilt from."""
+
+    population: Uid
+
+
+class Snapshot(Request, frozen=True, kw_only=True):
+    """Copies a population, with its model, to a folder of this name that can be restored anywhere."""
+
+    population: Uid
+    name: Name
+
+
+class Restore(Request, frozen=True, kw_only=True):
+    """Makes a population of this name from a snapshot."""
+
+    snapshot: Name
+    name: Name
+
+
+class Fork(Request, frozen=True, kw_only=True):
+    """Makes a population of this name whose agents stand where those of `population` do, or did after a tick."""
+
+    population: Uid
+    name: Name
+    at_tick: Tick | None = None
+
+
+class Recover(Request, frozen=True, kw_only=True):
+    """The broker's own: rebuilds a population after the machine was started again."""
+
+    population: Uid
+
+
 class Rebuilt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How the state of a population came to be, where it was not stepped there: what was found, and what was not.
 
@@ -373,7 +407,8 @@ class Part(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
 class Work(Header, frozen=True, kw_only=True):
     """One batch for a worker: agents of one population, of one request or of several that ask alike.
 
-    `rows` is the number of agents that the population ever had: a worker that maps fewer maps anew.
+    `rows` is the number of agents that the population ever had: a worker that maps fewer maps anew. `generation` is
+    where the steps of a population that is journalled are written.
     A request that is not about agents travels whole as `request`, the MessagePack header that the client sent.
     """
 
@@ -387,6 +422,7 @@ class Work(Header, frozen=True, kw_only=True):
     tick: int | None = None
     want: int = 0
     request: bytes = b""
+    generation: int = 0
 
 
 class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -415,6 +451,7 @@ class Result(Header, frozen=True, kw_only=True):
     count: int = 0
     spec: bytes = b""
     telemetry: Telemetry | None = None
+    journal_bytes: int = 0
     cpu_s: float = 0.0
     rss_bytes: int = 0
     worn: bool = False
@@ -459,6 +496,11 @@ HEADERS: dict[Command, type[Header]] = {
     Command.PARAMETERS: Parameters,
     Command.STATUS: Status,
     Command.RELEASE: Release,
+    Command.CHECKPOINT: Checkpoint,
+    Command.SNAPSHOT: Snapshot,
+    Command.RESTORE: Restore,
+    Command.FORK: Fork,
+    Command.RECOVER: Recover,
     Command.WORKER_HELLO: WorkerHello,
     Command.WORKER_WELCOME: WorkerWelcome,
     Command.WORK: Work,

@@ -58,6 +58,7 @@ def pieces_message(pieces: list[Piece], epoch: int, number: int) -> list[Any]:
         first=first,
         tick=tick,
         want=chunk.header.want,
+        generation=chunk.population.generation,
     )
     return encode(Command.WORK, work, arrays)
 

@@ -145,7 +145,8 @@ class Desk:
         self.counters["errors" if command is Command.ERROR else "answers"] += 1
         if isinstance(header, m.Error):
             header = msgspec.structs.replace(header, attempt=request.attempt)
-        self.send(request.reply_to.route, command, header, arrays)
+        if request.reply_to.route:  # the broker's own jobs are answered to nobody
+            self.send(request.reply_to.route, command, header, arrays)
 
     def end_unbegun(self, request: Request, error: BeliefdError) -> None:
         """Tell a request's client that it ended in an error before anything of it was begun."""

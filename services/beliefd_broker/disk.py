@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from beliefd.engine.manifest import read_manifest, read_name
+from beliefd.engine.boot import is_stale
+from beliefd.engine.generations import generation_folder, last_generation, size_bytes
+from beliefd.engine.manifest import read_manifest, read_name, read_rebuilt
 from beliefd.engine.store import storage_errors
 from beliefd.wire import id_arrays
 from beliefd_broker.population import Damaged, Population
@@ -65,8 +67,18 @@ def load_populations(settings: Settings, logger: Logger) -> Iterator[Population 
             logger.exception("population_not_readable", folder=folder.name)
             yield Damaged(folder.name, read_name(folder), CorruptStore("cannot be read; the log says why"))
             continue
-        info = population_info(manifest, members, quarantined=(folder / _QUARANTINE).exists())
-        yield Population(info, members.ranges, {} if members.ids is None else id_arrays(members.ids))
+        info = population_info(
+            manifest, members, quarantined=(folder / _QUARANTINE).exists(), rebuilt=read_rebuilt(folder)
+        )
+        generation = last_generation(folder)
+        yield Population(
+            info,
+            members.ranges,
+            {} if members.ids is None else id_arrays(members.ids),
+            generation,
+            size_bytes(generation_folder(folder, generation)),
+            is_stale(folder),
+        )
 
 
 def clear_leftovers(settings: Settings) -> None:

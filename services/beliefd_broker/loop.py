@@ -10,6 +10,7 @@ from typing import Any
 
 import zmq
 
+from beliefd.engine.boot import mark_clean, take_clean
 from beliefd.transport import receive
 from beliefd_broker.actions import Action, Emit, KillWorker, Log, MarkQuarantine, SendClient, SendWorker, WatchWorker
 from beliefd_broker.desk import CREDITS
@@ -18,8 +19,9 @@ from beliefd_broker.gate import Gate
 from beliefd_broker.outbox import Outbox
 from beliefd_broker.population import Damaged, Population
 from beliefd_broker.routing import Core
+from beliefd_broker.upkeep import Upkeep
 from beliefd_broker.workforce import survivor_key
-from beliefd_proto.errors import EndpointNotUsable
+from beliefd_proto.errors import EndpointNotUsable, StorageError
 from beliefd_proto.messages import Limits
 from beliefd_service.leases import held_leases
 from beliefd_service.lifecycle import StopSignal
@@ -57,7 +59,8 @@ class Broker:
         self._pidfds: dict[bytes, int] = {}
         epoch = next_epoch(settings.run)
         survivors = _survivors(settings)
-        self._core = Core(epoch, (), survivors, time.monotonic(), time.time(), self._limits)
+        upkeep = Upkeep(epoch, settings.journal_bytes, settings.checkpoint_s)
+        self._core = Core(epoch, (), survivors, time.monotonic(), time.time(), self._limits, upkeep)
         for identity in survivors:
             self._watch(survivor_key(identity), identity, self._survivor_died(identity))
         self._ticked_s = 0.0
@@ -110,6 +113,11 @@ class Broker:
         leave_by_s = time.monotonic() + _DRAIN_S
         while not (self._core.drained and not self._client_outbox) and time.monotonic() < leave_by_s:
             self._turn()
+        if self._core.drained:
+            try:
+                mark_clean(self._settings.data)
+            except StorageError as error:  # then populations are rebuilt if the machine is started again
+                self._logger.error("not_marked_clean", code=error.code, reason=str(error))
 
     def _begin_serving(self) -> None:
         """Read what the data folder holds, and listen to clients.
@@ -117,9 +125,11 @@ class Broker:
         Not before every worker that outlived the last broker is idle or dead: it may be changing a population still.
         """
         clear_leftovers(self._settings)
+        take_clean(self._settings.data)
         found = list(load_populations(self._settings, self._logger))
         populations = [population for population in found if isinstance(population, Population)]
-        self._core.adopt(populations, [damaged for damaged in found if isinstance(damaged, Damaged)])
+        damaged = [damaged for damaged in found if isinstance(damaged, Damaged)]
+        self._core.adopt(populations, damaged)
         self._poller.register(self._clients, zmq.POLLIN)
         self._logger.info("serving", populations=len(populations))
 

@@ -43,14 +43,39 @@ class Population:
         A job over the whole population waits for the busy agents: nothing new is admitted before it.
     step_arrays : frozenset of str
         The names that arrays of a step may have.
+    generation : int
+        The last checkpoint, after which steps are journalled now.
+    journal_bytes, unsaved_steps : int
+        What was journalled, and how many agents were stepped, since then.
+    checkpointing : bool
+        A checkpoint is being made.
+    checkpoint_after_s, retry_after_s : float
+        When the next may be made, as `Upkeep` says.
+    stale : bool
+        The live file is of another boot of the machine: nothing is begun before it is rebuilt.
     """
 
-    def __init__(self, info: PopulationInfo, live_ranges: NDArray[np.int64], id_arrays: Arrays) -> None:
+    def __init__(
+        self,
+        info: PopulationInfo,
+        live_ranges: NDArray[np.int64],
+        id_arrays: Arrays,
+        generation: int = 0,
+        journal_bytes: int = 0,
+        stale: bool = False,
+    ) -> None:
         self.info = info
         self.busy = np.zeros(info.rows, np.bool_)
         self.busy_agents = 0
         self.exclusive = False
         self.job_waiting = False
+        self.generation = generation
+        self.journal_bytes = journal_bytes
+        self.unsaved_steps = 0
+        self.checkpointing = False
+        self.checkpoint_after_s: float | None = None
+        self.retry_after_s = 0.0
+        self.stale = stale
         self._ns_per_agent: dict[int, float] = {}
         self._measured_agents: dict[int, int] = {}
         self._has_run: set[int] = set()
@@ -74,6 +99,11 @@ class Population:
         grown = np.zeros(info.rows, np.bool_)
         grown[: len(self.busy)] = self.busy
         self.busy = grown
+
+    def checkpointed(self, generation: int) -> None:
+        """A checkpoint of this number was made."""
+        self.generation = generation
+        self.journal_bytes = self.unsaved_steps = 0
 
     def set_quarantined(self, quarantined: bool) -> None:
         self.info = msgspec.structs.replace(self.info, quarantined=quarantined)

@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 from beliefd_broker.population import PLAN_NS, Population
 from beliefd_broker.session import Session
 from beliefd_proto import Applied, Arrays, Command
+from beliefd_proto import messages as m
 from beliefd_proto.errors import BeliefdError
 from beliefd_proto.messages import AgentRequest, Step
 from beliefd_proto.messages import Request as RequestHeader
 
 JOB_NS = 1e9
 JOB_AGENT_NS = 1000.0
+JOB_JOURNAL_BYTE_NS = 500.0
+MAKING = (m.Create, m.Restore, m.Fork)
+"""Requests that make a population, of the name that they say."""
 _OF_THE_BROKER = frozenset({"agents", "ticks"})
 
 
@@ -50,8 +54,12 @@ class Job(Request):
     def predicted_ns(self) -> float:
         """How long a worker may take: for what it writes per agent, and for the plan of a model that comes with it."""
         agents = getattr(self.header, "agents", 0) or getattr(self.header, "count", 0)
+        journal_bytes = 0
+        if self.population is not None:  # a job may copy all of it, or step its journal again
+            agents += self.population.info.rows
+            journal_bytes = self.population.journal_bytes
         entries = sum(array.size for array in self.arrays.values())
-        return JOB_NS + JOB_AGENT_NS * agents + PLAN_NS * entries
+        return JOB_NS + JOB_AGENT_NS * agents + JOB_JOURNAL_BYTE_NS * journal_bytes + PLAN_NS * entries
 
 
 class Chunk(Request):

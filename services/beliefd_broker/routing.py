@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,9 +21,10 @@ from beliefd_broker.admission import check_arrays, check_chunk, check_removed, q
 from beliefd_broker.batching import job_message, pieces_message, shares
 from beliefd_broker.desk import CREDITS, Desk
 from beliefd_broker.population import Damaged, Population
-from beliefd_broker.request import Chunk, Job, Piece, Request
+from beliefd_broker.request import MAKING, Chunk, Job, Piece, Request
 from beliefd_broker.scheduling import Scheduler
 from beliefd_broker.session import Session
+from beliefd_broker.upkeep import Upkeep
 from beliefd_broker.worker import Batch, Worker
 from beliefd_broker.workforce import Workforce
 from beliefd_proto import Applied, Arrays, Command, decode, encode
@@ -30,10 +32,12 @@ from beliefd_proto import messages as m
 from beliefd_proto.error_message import from_header, to_header
 from beliefd_proto.errors import (
     BeliefdError,
+    CorruptStore,
     DeadlineExceeded,
     InvalidArgument,
     MalformedMessage,
     PopulationExists,
+    StorageError,
     TooLarge,
     UnknownPopulation,
     WorkerCrashed,
@@ -44,7 +48,20 @@ from beliefd_service.process import ProcessIdentity
 
 DEATHS_TO_QUARANTINE = 3
 TELEMETRY_S = 0.5
-_JOBS = frozenset({Command.CREATE, Command.DROP, Command.ADD_AGENTS, Command.REMOVE_AGENTS, Command.PARAMETERS})
+_DURABILITIES = ("process", "disk")
+_JOBS = frozenset(
+    {
+        Command.CREATE,
+        Command.DROP,
+        Command.ADD_AGENTS,
+        Command.REMOVE_AGENTS,
+        Command.PARAMETERS,
+        Command.CHECKPOINT,
+        Command.SNAPSHOT,
+        Command.RESTORE,
+        Command.FORK,
+    }
+)
 
 
 class Core:
@@ -58,6 +75,7 @@ class Core:
         now_s: float,
         wall_s: float,
         limits: m.Limits | None = None,
+        upkeep: Upkeep | None = None,
     ) -> None:
         self.epoch = epoch
         self.limits = limits or m.Limits()
@@ -65,6 +83,7 @@ class Core:
         self.workforce = Workforce(epoch, held_leases, now_s)
         self._desk = Desk(self._actions.append, epoch, self.limits)
         self._scheduler = Scheduler()
+        self._upkeep = upkeep or Upkeep(epoch)
         self._populations: dict[str, Population] = {}
         self._damaged: list[Damaged] = []
         self.adopt(populations)
@@ -79,10 +98,20 @@ class Core:
     def adopt(self, populations: Iterable[Population], damaged: Iterable[Damaged] = ()) -> None:
         """Serve these populations: what the data folder holds, once no worker of an earlier broker can change it.
 
-        Those that are damaged keep their names, and whoever asks for one is told.
+        Those that are damaged keep their names, and whoever asks for one is told. Those that are stale are rebuilt
+        before anything is begun with them.
         """
-        self._populations.update({population.info.uid: population for population in populations})
+        adopted = {population.info.uid: population for population in populations}
+        self._populations.update(adopted)
         self._damaged.extend(damaged)
+        for population in adopted.values():
+            if population.stale:
+                self._take_up(self._upkeep.recovery(population))
+
+    def _take_up(self, job: Job) -> None:
+        """Accept a job of the broker's own."""
+        self._desk.accept(job)
+        self._scheduler.push(job)
 
     def take_actions(self) -> list[Action]:
         """What the shell has to do now."""
@@ -145,7 +174,10 @@ class Core:
         elif isinstance(header, m.Status):
             self._desk.send(route, Command.STATUS_REPORT, self._status(header.id, now_s))
         elif isinstance(header, m.Release):
-            self._quarantine(self._population(header.population), False)
+            released = self._population(header.population)
+            if released.stale and released.info.quarantined:
+                self._take_up(self._upkeep.recovery(released))
+            self._quarantine(released, False)
             self._desk.send(route, Command.DONE, m.Done(id=header.id, credits=CREDITS))
         elif isinstance(header, m.Drop) and header.population not in self._populations:
             self._check_damaged(header.population)
@@ -164,9 +196,9 @@ class Core:
         if command not in _JOBS:
             raise MalformedMessage("this command is not for clients", field="command", value=command.name)
         job = Job(session, command, header, arrays, now_s)
-        if isinstance(header, m.Create):
-            self._check_create(header)
-        else:
+        if isinstance(header, MAKING):
+            self._check_making(header)
+        if not isinstance(header, m.Create | m.Restore):
             job.population = self._population(getattr(header, "population", ""))
         if isinstance(header, m.RemoveAgents) and job.population is not None:
             check_removed(arrays, job.population)
@@ -174,7 +206,7 @@ class Core:
             self._check_room(header.count, job.population)
         return job
 
-    def _check_create(self, header: m.Create) -> None:
+    def _check_making(self, header: m.Create | m.Restore | m.Fork) -> None:
         self._check_damaged(header.name)
         if self._named(header.name) is None and len(self._populations) >= self.limits.populations:
             raise TooLarge(
@@ -183,9 +215,14 @@ class Core:
                 value=len(self._populations),
                 allowed=str(self.limits.populations),
             )
-        if header.durability != "process":
+        if not isinstance(header, m.Create):
+            return
+        if header.durability not in _DURABILITIES:
             raise InvalidArgument(
-                "this durability is not offered", field="durability", value=header.durability, allowed="'process'"
+                "this durability is not offered",
+                field="durability",
+                value=header.durability,
+                allowed=" or ".join(map(repr, _DURABILITIES)),
             )
         self._check_room(header.agents, None)
 
@@ -209,7 +246,7 @@ class Core:
             if found is None:
                 return
             if isinstance(found, Job):
-                if self._settle_create(found):
+                if self._settle_making(found):
                     continue
                 batch = Batch.of_job(found)
             else:
@@ -218,15 +255,21 @@ class Core:
                 batch = Batch(0, found, None, population.predicted_ns(found[0].chunk.cost_key, agents))
             self._start(worker, batch, now_s)
 
-    def _settle_create(self, job: Job) -> bool:
-        """Answer a CREATE whose name is taken: attach where that was asked for, or where it is our own earlier try."""
-        if not isinstance(job.header, m.Create):
+    def _settle_making(self, job: Job) -> bool:
+        """Answer where a name is taken: attach where that was asked for, or where it is our own earlier try."""
+        if not isinstance(job.header, MAKING):
             return False
         population = self._named(job.header.name)
         if population is None:
             return False
         same = population.info.uid == m.population_uid(job.id)
         info, asked = population.info, job.header
+        if not isinstance(asked, m.Create):
+            if same:
+                self._answer(job, *answers.population(job.id, population, CREDITS))
+            else:
+                self._fail(job, PopulationExists("a population of this name exists", field="name", value=asked.name))
+            return True
         attach = asked.exist_ok and (info.model.hash, info.seed) == (asked.hash, asked.seed)
         if same or attach:
             self._answer(job, *answers.population(job.id, population, CREDITS))
@@ -354,9 +397,11 @@ class Core:
         chunk = batch.pieces[0].chunk
         population = population_of(batch.pieces[0])
         population.record(chunk.cost_key, agents, header.elapsed_ns)
+        population.journal_bytes += header.journal_bytes
         if chunk.command is Command.STEP:
             applied = agents if status is None else agents - int(np.count_nonzero(status))
             population.count_steps(applied, header.telemetry)
+            population.unsaved_steps += applied
             worker.agent_steps += applied
             self._counters["agent_steps"] += applied
 
@@ -369,16 +414,31 @@ class Core:
             "client": job.session.client,
         }
         if result.error is not None:
-            self._actions.append(Log("warning", "job_failed", {**fields, "code": result.error.code}))
-            self._fail(job, from_header(result.error, {}))
+            error = from_header(result.error, {})
+            self._actions.append(Log("warning", "job_failed", {**fields, "code": error.code, "reason": str(error)}))
+            if job.population is not None:
+                job.population.checkpointing = False
+            self._fail(job, error)
+            if job.command is Command.RECOVER and job.population is not None:
+                self._not_rebuilt(job.population, error)
             return
         self._actions.append(Log("info", "job_done", fields))
         header = job.header
-        if isinstance(header, m.Create) and result.info is not None:
-            population = Population(result.info, *_members(arrays))
+        if isinstance(header, MAKING) and result.info is not None:
+            generation = 0 if isinstance(header, m.Create) else 1  # what is made of another begins with a checkpoint
+            population = Population(result.info, *_members(arrays), generation)
             self._populations[result.info.uid] = population
             self._emit(events.PopulationCreated(time_s=wall_s, epoch=self.epoch, info=result.info))
             self._answer(job, *answers.population(job.id, population, CREDITS))
+        elif isinstance(header, m.Recover) and result.info is not None and job.population is not None:
+            self._rebuilt(job.population, result.info, _members(arrays), wall_s)
+            self._answer(job, Command.DONE, m.Done(id=job.id))
+        elif isinstance(header, m.Checkpoint) and job.population is not None:
+            job.population.checkpointed(result.first)
+            job.population.checkpointing = False
+            self._answer(job, Command.DONE, m.Done(id=job.id, credits=CREDITS))
+        elif isinstance(header, m.Snapshot):
+            self._answer(job, Command.DONE, m.Done(id=job.id, credits=CREDITS))
         elif isinstance(header, m.Drop):
             self._dropped(header.population, wall_s)
             self._answer(job, Command.DONE, m.Done(id=job.id, credits=CREDITS))
@@ -401,6 +461,32 @@ class Core:
         for request in self._desk.of(population):
             if self._scheduler.withdraw(request):
                 self._desk.end_unbegun(request, gone)
+
+    def _rebuilt(
+        self,
+        population: Population,
+        info: m.PopulationInfo,
+        members: tuple[NDArray[np.int64], Arrays],
+        wall_s: float,
+    ) -> None:
+        """Serve a population that was rebuilt, and say what was found and what was lost."""
+        population.update(info, *members)
+        population.stale = False
+        told = info.rebuilt
+        if told is not None:
+            fields = {"population": info.name, "lost": told.lost, **msgspec.structs.asdict(told)}
+            self._actions.append(Log("info" if told.whole else "error", "population_rebuilt", fields))
+        self._emit(events.PopulationChanged(time_s=wall_s, epoch=self.epoch, info=info))
+
+    def _not_rebuilt(self, population: Population, error: BeliefdError) -> None:
+        """A population cannot be rebuilt: it keeps its name and its folder, and whoever asks for it is told why."""
+        info = population.info
+        del self._populations[info.uid]
+        told = error if isinstance(error, StorageError) else CorruptStore(error.message)
+        self._damaged.append(Damaged(info.uid, info.name, told))
+        for request in self._desk.of(population):
+            if self._scheduler.withdraw(request):
+                self._desk.end_unbegun(request, told)
 
     def _recheck(self, population: Population) -> None:
         """Refuse what waited while agents were removed and now names one of them."""
@@ -451,6 +537,8 @@ class Core:
         if interval_s >= TELEMETRY_S:
             self._telemetry_s = now_s
             self._report(wall_s, interval_s)
+            for job in self._upkeep.checkpoints(self._populations.values(), now_s):
+                self._take_up(job)
             self._desk.close_idle(now_s)
             for route in self._desk.cut_off(now_s):
                 self._actions.append(Log("warning", "client_cut_off", {"client": self._desk.client(route)}))

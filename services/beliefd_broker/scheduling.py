@@ -13,8 +13,9 @@ from collections import deque
 import numpy as np
 
 from beliefd_broker.population import TILE_AGENTS
-from beliefd_broker.request import Chunk, Job, Piece, Request
+from beliefd_broker.request import MAKING, Chunk, Job, Piece, Request
 from beliefd_broker.session import Session
+from beliefd_proto import Command
 
 BATCH_NS = 2_000_000.0
 LEAST_BATCH_NS = 200_000.0
@@ -79,10 +80,11 @@ class Scheduler:
             assert population is not None
             population.busy[request.selector()] = False
             population.busy_agents -= request.count
-        elif request.population is not None:
+            return
+        if request.population is not None:
             request.population.exclusive = False
-        else:
-            self._creating.discard(getattr(request.header, "name", ""))
+        if isinstance(request.header, MAKING):
+            self._creating.discard(request.header.name)
 
     def withdraw(self, request: Request) -> bool:
         """Take back a request that has not been admitted; False where it has been."""
@@ -129,6 +131,8 @@ class Scheduler:
     def _admit(self, request: Chunk | Job) -> bool:
         """Reserve what the request touches, if it is free."""
         population = request.population
+        if population is not None and population.stale and request.command is not Command.RECOVER:
+            return False
         if isinstance(request, Chunk):
             assert population is not None
             selector = request.selector()
@@ -137,19 +141,16 @@ class Scheduler:
             population.busy[selector] = True
             population.busy_agents += request.count
             return True
-        if population is None:
-            return self._reserve_name(request)
-        if population.exclusive or population.busy_agents:
-            population.job_waiting = True
+        header = request.header
+        if isinstance(header, MAKING) and header.name in self._creating:
             return False
-        population.exclusive, population.job_waiting = True, False
-        return True
-
-    def _reserve_name(self, request: Request) -> bool:
-        name = getattr(request.header, "name", "")
-        if name in self._creating:
-            return False
-        self._creating.add(name)
+        if population is not None:
+            if population.exclusive or population.busy_agents:
+                population.job_waiting = True
+                return False
+            population.exclusive, population.job_waiting = True, False
+        if isinstance(header, MAKING):
+            self._creating.add(header.name)
         return True
 
     def _take(self, chunk: Chunk, most: int, free_workers: int) -> Piece:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from beliefd.engine.layout import RecordLayout
 from beliefd.engine.manifest import Manifest
 from beliefd.engine.members import Members
-from beliefd_proto.messages import PopulationInfo
+from beliefd_proto.messages import PopulationInfo, Rebuilt
 
 
-def population_info(manifest: Manifest, members: Members, *, quarantined: bool = False) -> PopulationInfo:
+def population_info(
+    manifest: Manifest, members: Members, *, quarantined: bool = False, rebuilt: Rebuilt | None = None
+) -> PopulationInfo:
     """What LIST, ATTACH and the events tell of a population."""
     return PopulationInfo(
         uid=manifest.uid,
@@ -20,4 +22,5 @@ def population_info(manifest: Manifest, members: Members, *, quarantined: bool =
         live=len(members),
         record_bytes=RecordLayout.of(manifest.model).record_bytes,
         quarantined=quarantined,
+        rebuilt=rebuilt,
     )

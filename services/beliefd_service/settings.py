@@ -11,6 +11,11 @@ BELIEFD_DATABASE         SQLite in the data folder    SQLAlchemy URL of the gate
 BELIEFD_GATEWAY_THREADS  20                           threads of the gateway for blocking work
 BELIEFD_WORKER_MEMORY    2048                         MiB of its own after which a worker is replaced
 BELIEFD_WORKER_BATCHES   0                            batches after which a worker is replaced; 0: never
+BELIEFD_CHECKPOINT_S     300                          seconds after which a population of durability "process" that
+                                                      was stepped gets a checkpoint; 0: never
+BELIEFD_JOURNAL          64                           MiB of journal after which one of "disk" gets a checkpoint
+BELIEFD_HISTORY          256                          MiB of older journals and checkpoints kept per population, to
+                                                      fork from past ticks
 BELIEFD_LOG_LEVEL        info                         debug, info, warning or error
 BELIEFD_CACHE            beliefd in the user's cache  compiled kernels; read by `beliefd.engine.jit`
 BELIEFD_PYTHON           python3                      the Python of the environment; read by ``scripts/setup``
@@ -45,6 +50,9 @@ class Settings:
     gateway_threads: int
     worker_memory_bytes: int
     worker_batches: int
+    checkpoint_s: int
+    journal_bytes: int
+    history_bytes: int
     log_level: str
 
     @classmethod
@@ -70,6 +78,9 @@ class Settings:
             worker_memory_bytes=2**20
             * _count("BELIEFD_WORKER_MEMORY", environment.get("BELIEFD_WORKER_MEMORY") or "2048", 1, 2**24),
             worker_batches=_count("BELIEFD_WORKER_BATCHES", environment.get("BELIEFD_WORKER_BATCHES") or "0", 0, 2**62),
+            checkpoint_s=_count("BELIEFD_CHECKPOINT_S", environment.get("BELIEFD_CHECKPOINT_S") or "300", 0, 2**31),
+            journal_bytes=2**20 * _count("BELIEFD_JOURNAL", environment.get("BELIEFD_JOURNAL") or "64", 1, 2**24),
+            history_bytes=2**20 * _count("BELIEFD_HISTORY", environment.get("BELIEFD_HISTORY") or "256", 0, 2**24),
             log_level=_choice("BELIEFD_LOG_LEVEL", environment.get("BELIEFD_LOG_LEVEL") or "info", LOG_LEVELS),
         )
         for path in (settings.client_socket, settings.worker_socket):
@@ -110,6 +121,10 @@ class Settings:
     @property
     def populations(self) -> Path:
         return self.data / "populations"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.data / "snapshots"
 
 
 def _count(name: str, text: str, low: int, high: int) -> int:

@@ -37,7 +37,8 @@ _OUTPUTS = tuple(
 class Outcome:
     """What a piece of work came to; the fields are those of `Result`.
 
-    `elapsed_ns` is what the agents took, without what is done once, such as opening a population.
+    `elapsed_ns` is what the agents took, without what is done once, such as opening a population, and without waiting
+    for the disk.
     """
 
     arrays: Arrays = field(default_factory=dict)
@@ -48,6 +49,7 @@ class Outcome:
     spec: bytes = b""
     telemetry: m.Telemetry | None = None
     elapsed_ns: int = 0
+    journal_bytes: int = 0
 
 
 def execute(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
@@ -77,15 +79,21 @@ def _step(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
         want=work.want | _VFE if sampled else work.want,
     )
     started_ns = time.perf_counter_ns()
-    outputs = population.step(inputs)
+    begun = population.begin(inputs)
     elapsed_ns = time.perf_counter_ns() - started_ns
+    journal, journal_bytes = shelf.journal(work.population), 0
+    if journal is not None:  # synced before anything of it counts
+        journal_bytes = journal.append([begun], work.generation, work.epoch, work.batch)
+    started_ns = time.perf_counter_ns()
+    outputs = population.commit(begun)
+    elapsed_ns += time.perf_counter_ns() - started_ns
     answer: Arrays = {"actions": outputs.actions.astype(smallest_int(max(population.info.num_controls)))}
     if outputs.status.any():
         answer["status"] = outputs.status
     if work.want:
         answer |= {name: getattr(outputs, name) for bit, name in _OUTPUTS if work.want & bit}
     telemetry = _telemetry(population, rows, outputs) if sampled else None
-    return Outcome(answer, telemetry=telemetry, elapsed_ns=elapsed_ns)
+    return Outcome(answer, telemetry=telemetry, elapsed_ns=elapsed_ns, journal_bytes=journal_bytes)
 
 
 def _read(work: m.Work, arrays: Arrays, population: LoadedPopulation) -> Outcome:

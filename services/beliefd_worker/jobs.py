@@ -13,18 +13,21 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from beliefd.engine.boot import stamp
+from beliefd.engine.generations import make_generation
 from beliefd.engine.jit import fingerprint
 from beliefd.engine.layout import RecordLayout
-from beliefd.engine.manifest import Change, Manifest, read_facts, read_manifest, write_manifest
+from beliefd.engine.manifest import Change, Manifest, read_facts, read_manifest, read_rebuilt, write_manifest
 from beliefd.engine.members import Members
 from beliefd.engine.planfile import load_plan
-from beliefd.engine.store import Store, storage_errors
+from beliefd.engine.store import Store, storage_errors, sync_folder
 from beliefd.model import Model
 from beliefd.wire import ID_ARRAYS, id_arrays, ids_from
 from beliefd_proto import Arrays, Command
 from beliefd_proto import messages as m
 from beliefd_proto.errors import CorruptStore, DiskFull, InvalidModel, MalformedMessage, TooLarge
 from beliefd_service.population_info import population_info
+from beliefd_worker import keeping
 from beliefd_worker.execution import Outcome
 from beliefd_worker.shelf import Shelf
 
@@ -46,6 +49,19 @@ def run(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
             return Outcome()
         case Command.PARAMETERS:
             return _parameters(work.population, shelf)
+        case Command.CHECKPOINT:
+            return Outcome(first=keeping.checkpoint(work.population, request, shelf))
+        case Command.RECOVER:
+            keeping.recover_live(work.population, shelf)
+            return _described(work.population, shelf)
+        case Command.SNAPSHOT:
+            keeping.snapshot(work.population, msgspec.msgpack.decode(work.request, type=m.Snapshot), shelf)
+            return Outcome()
+        case Command.RESTORE:
+            return _described(keeping.restore(msgspec.msgpack.decode(work.request, type=m.Restore), shelf), shelf)
+        case Command.FORK:
+            header = msgspec.msgpack.decode(work.request, type=m.Fork)
+            return _described(keeping.fork(work.population, header, shelf), shelf)
     raise AssertionError(f"not a job: {work.kind!r}")
 
 
@@ -95,7 +111,10 @@ def _make_folder(folder: Path, manifest: Manifest, members: Members, layout: Rec
             draft.mkdir(mode=0o700)
             Store.create(draft / "agents.bin", layout, manifest.rows).close()
             write_manifest(draft, manifest, members)
+            make_generation(draft, 0)
+            stamp(draft)
             draft.rename(folder)
+            sync_folder(folder.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -135,7 +154,7 @@ def _described(uid: str, shelf: Shelf, done: Change | None = None) -> Outcome:
     manifest, members = read_manifest(shelf.folder(uid))
     return Outcome(
         arrays=_told(members),
-        info=population_info(manifest, members),
+        info=population_info(manifest, members, rebuilt=read_rebuilt(shelf.folder(uid))),
         first=done.first if done is not None else 0,
         count=done.count if done is not None else manifest.rows,
     )

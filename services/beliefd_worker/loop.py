@@ -159,6 +159,7 @@ class Worker:
             count=outcome.count,
             spec=outcome.spec,
             telemetry=outcome.telemetry,
+            journal_bytes=outcome.journal_bytes,
             cpu_s=used.cpu_s,
             rss_bytes=used.rss_bytes,
             worn=self._worn(used),

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from beliefd.engine.batch import LoadedPopulation
+from beliefd.engine.journal import Journal
 from beliefd.engine.manifest import read_facts
 from beliefd.engine.planfile import load_plan
 from beliefd.engine.store import Store
@@ -21,6 +22,7 @@ class Shelf:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._open: dict[str, LoadedPopulation] = {}
+        self._journals: dict[str, Journal] = {}
         self._sampled_s: dict[str, float] = {}
 
     def folder(self, uid: str) -> Path:
@@ -42,8 +44,14 @@ class Shelf:
             compiled = load_plan(self.model_folder(manifest.model.hash), manifest.model)
             store = Store.open(self.folder(uid) / "agents.bin", compiled.layout)
             population = self._open[uid] = LoadedPopulation(compiled, store, manifest.seed)
+            if manifest.durability == "disk":
+                self._journals[uid] = Journal(self.folder(uid), uid, population)
         population.store.ensure(rows)
         return population
+
+    def journal(self, uid: str) -> Journal | None:
+        """The journal of a population that is open; None where it has none."""
+        return self._journals.get(uid)
 
     def sample_due(self, uid: str) -> bool:
         """Whether the population's telemetry has not been sampled for a while; if so, it is now."""
@@ -56,6 +64,9 @@ class Shelf:
     def forget(self, uid: str) -> None:
         """Let go of a population's files."""
         self._sampled_s.pop(uid, None)
+        journal = self._journals.pop(uid, None)
+        if journal is not None:
+            journal.close()
         population = self._open.pop(uid, None)
         if population is not None:
             population.store.close()

@@ -6,7 +6,8 @@ import numpy as np
 
 from beliefd.engine import boot
 from beliefd.engine.batch import LoadedPopulation, StepInputs
-from beliefd.engine.checkpoint import checkpoint_numbers, make_generation, write_checkpoint
+from beliefd.engine.checkpoint import write_checkpoint
+from beliefd.engine.generations import last_generation, make_generation
 from beliefd.engine.journal import Journal, segments
 from beliefd.engine.planner import compile_model
 from beliefd.engine.recovery import Source, rebuild
@@ -89,7 +90,7 @@ class Herd:
         self.generation = made.number
 
     def segments(self):
-        last = max(checkpoint_numbers(self.folder), default=0)
+        last = last_generation(self.folder)
         return [path for generation in range(last + 1) for path in segments(self.folder, generation)]
 
     def rebuilt(self, at_tick=None):

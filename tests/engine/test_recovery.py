@@ -11,7 +11,7 @@ from journalled import Herd, random_inputs, slot_of, small_model
 
 from beliefd.engine import boot, recovery
 from beliefd.engine.checkpoint import trim
-from beliefd.engine.journal import generation_folder
+from beliefd.engine.generations import generation_folder
 from beliefd_proto.errors import CorruptStore, DiskFull, FolderNotUsable, InvalidArgument
 
 MODELS = {

@@ -28,6 +28,9 @@ class OneShelf:
     def population(self, uid, rows):
         return self.one
 
+    def journal(self, uid):
+        return None
+
     def sample_due(self, uid):
         return self.due
 

@@ -18,8 +18,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from beliefd.engine.generations import (
+    checkpoint_folder,
+    checkpoint_numbers,
+    generation_folder,
+    make_generation,
+    size_bytes,
+)
 from beliefd.engine.jit import fingerprint
-from beliefd.engine.journal import generation_folder
 from beliefd.engine.layout import RecordLayout
 from beliefd.engine.store import Store, storage_errors, sync_folder
 from beliefd_proto.errors import CorruptStore
@@ -71,7 +77,7 @@ def write_checkpoint(folder: Path, store: Store, rows: int, live: NDArray[np.int
         if last is not None and last.request == request:
             return last
     number = (numbers[-1] if numbers else 0) + 1
-    target = _place(folder, number)
+    target = checkpoint_folder(folder, number)
     draft = target.with_name(f".new-{number}")
     shutil.rmtree(draft, ignore_errors=True)
     ticks = store.int64[live, 0]
@@ -103,22 +109,10 @@ def write_checkpoint(folder: Path, store: Store, rows: int, live: NDArray[np.int
     return facts
 
 
-def make_generation(folder: Path, generation: int) -> None:
-    """Make the folder for a generation's segments."""
-    journal = generation_folder(folder, generation)
-    journal.mkdir(mode=0o700, parents=True, exist_ok=True)
-    sync_folder(journal.parent)
-
-
-def checkpoint_numbers(folder: Path) -> list[int]:
-    """The numbers of a population's checkpoints, ascending."""
-    return sorted(int(path.name) for path in folder.glob("checkpoints/*") if path.name.isdecimal())
-
-
 def read_checkpoint(folder: Path, number: int) -> Checkpoint | None:
     """What a checkpoint says of itself; None where it cannot be read."""
     try:
-        facts = msgspec.json.decode((_place(folder, number) / _FACTS).read_bytes(), type=Checkpoint)
+        facts = msgspec.json.decode((checkpoint_folder(folder, number) / _FACTS).read_bytes(), type=Checkpoint)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return facts if (facts.number, facts.format) == (number, FORMAT_VERSION) else None
@@ -132,7 +126,7 @@ def load_checkpoint(folder: Path, facts: Checkpoint, store: Store, layout: Recor
     CorruptStore
         They are not what was written. The store holds whatever it holds.
     """
-    path = _place(folder, facts.number) / _RECORDS
+    path = checkpoint_folder(folder, facts.number) / _RECORDS
     with Store.open(path, layout, writable=False) as copy:
         if copy.rows != facts.rows or store.copy_from(copy) != facts.checksum:
             raise CorruptStore("the records of this checkpoint are not what was written", field=str(path))
@@ -152,14 +146,10 @@ def trim(folder: Path, history_bytes: int) -> None:
         for number in sorted({*numbers, *generations}, reverse=True):
             if numbers and number >= numbers[-1]:
                 continue
-            kept += _bytes(_place(folder, number)) + _bytes(generation_folder(folder, number))
+            kept += size_bytes(checkpoint_folder(folder, number)) + size_bytes(generation_folder(folder, number))
             if kept > history_bytes:
-                _delete(_place(folder, number))
+                _delete(checkpoint_folder(folder, number))
                 _delete(generation_folder(folder, number))
-
-
-def _place(folder: Path, number: int) -> Path:
-    return folder / "checkpoints" / f"{number:08}"
 
 
 def _delete(folder: Path) -> None:
@@ -169,7 +159,3 @@ def _delete(folder: Path) -> None:
         shutil.rmtree(doomed, ignore_errors=True)
         folder.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from beliefd.engine.boot import is_stale, stamp, take_clean
-from beliefd.engine.checkpoint import make_generation
+from beliefd.engine.generations import make_generation
 from beliefd.engine.jit import fingerprint
 from beliefd.engine.layout import RecordLayout
 from beliefd.engine.manifest import Manifest, read_facts, write_manifest

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from beliefd.engine.batch import Begun, LoadedPopulation
-from beliefd.engine.checkpoint import checkpoint_numbers
+from beliefd.engine.generations import last_generation
 from beliefd.engine.journal import Journal, next_epoch
 
 CHECKPOINT_BYTES = 64 * 2**20
@@ -18,7 +18,7 @@ class EngineJournal:
 
     def __init__(self, folder: Path, uid: str, population: LoadedPopulation) -> None:
         self._journal = Journal(folder, uid, population)
-        self._generation = max(checkpoint_numbers(folder), default=0)
+        self._generation = last_generation(folder)
         self._epoch = next_epoch(folder)
         self._batch = 0
         self._bytes = 0

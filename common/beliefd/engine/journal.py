@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beliefd.engine.batch import Begun, LoadedPopulation, StepInputs
+from beliefd.engine.generations import generation_folder
 from beliefd.engine.jit import fingerprint
 from beliefd.engine.journalentry import Entry, SegmentHead, encode_entry, segment_start
 from beliefd.engine.store import storage_errors, sync_folder, write_all
@@ -91,12 +92,9 @@ class Journal:
             return
         self.close()
         folder = generation_folder(self._root, generation)
-        if not folder.exists():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            sync_folder(folder.parent)
-            sync_folder(self._root)
         self._path = folder / f"{epoch:010}-{secrets.token_hex(8)}.log"
         self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._bytes = 0
         start = segment_start(self._head)
         write_all(self._fd, start)
         self._bytes = len(start)
@@ -128,10 +126,6 @@ def selected(inputs: StepInputs, picked: NDArray[np.integer] | NDArray[np.bool_]
         return value[picked] if isinstance(value, np.ndarray) else value
 
     return StepInputs(**{name: of(getattr(inputs, name)) for name in StepInputs.__slots__})  # type: ignore[arg-type]
-
-
-def generation_folder(folder: Path, generation: int) -> Path:
-    return folder / "journal" / f"{generation:08}"
 
 
 def segments(folder: Path, generation: int) -> list[Path]:

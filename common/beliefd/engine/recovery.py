@@ -27,9 +27,16 @@ from numpy.typing import NDArray
 
 from beliefd.engine.batch import LoadedPopulation, StepInputs
 from beliefd.engine.boot import stamp
-from beliefd.engine.checkpoint import Checkpoint, checkpoint_numbers, load_checkpoint, read_checkpoint
+from beliefd.engine.checkpoint import Checkpoint, load_checkpoint, read_checkpoint
+from beliefd.engine.generations import (
+    checkpoint_folder,
+    checkpoint_numbers,
+    generation_folder,
+    last_generation,
+    size_bytes,
+)
 from beliefd.engine.jit import fingerprint
-from beliefd.engine.journal import generation_folder, segments, selected
+from beliefd.engine.journal import segments, selected
 from beliefd.engine.journalentry import Entry, EntryHead, SegmentHead, Skipped, decode_entry, read_frames
 from beliefd.engine.manifest import write_rebuilt
 from beliefd.engine.planner import CompiledModel
@@ -104,7 +111,7 @@ def rebuild(source: Source, compiled: CompiledModel, target: Path, why: str, at_
         found = _Found(damaged_bytes=damaged)
         if source.journalled:
             first = base.number if base is not None else 0
-            for generation in range(first, max([first, *checkpoint_numbers(source.folder)]) + 1):
+            for generation in range(first, last_generation(source.folder) + 1):
                 _replay(population, source, generation, at_tick, found)
         ticks = store.int64[source.live, 0]
     finally:
@@ -166,7 +173,7 @@ def _begin(source: Source, compiled: CompiledModel, store: Store, at_tick: int |
                 raise CorruptStore("this checkpoint says nothing that can be read", field=str(folder), value=number)
             load_checkpoint(folder, facts, store, compiled.layout)
         except StorageError:
-            damaged += sum(path.stat().st_size for path in folder.glob(f"checkpoints/{number:08}/*"))
+            damaged += size_bytes(checkpoint_folder(folder, number))
             store.bytes[:] = 0
             continue
         return facts, damaged
