@@ -12,7 +12,7 @@ from beliefd import parts
 from beliefd.model import Model
 from beliefd.worlds import grid, tmaze
 
-__all__ = ["changed", "grid", "random_model", "random_observation", "tmaze", "with_counts"]
+__all__ = ["changed", "grid", "random_model", "random_observation", "random_per_agent", "tmaze", "with_counts"]
 
 MAX_POLICIES = 128
 
@@ -102,6 +102,44 @@ def with_counts(rng: np.random.Generator, model: Model, **options: Any) -> Model
         "lr_pD": float(rng.uniform(0.1, 2.0)),
     }
     return changed(model, **(arguments | options))
+
+
+def random_per_agent(rng: np.random.Generator, model: Model, agents: int) -> dict[str, Any]:
+    """Parameters of agents' own, for some parts of the model: as `per_agent` takes them."""
+
+    def columns(shape: tuple[int, ...]) -> NDArray[np.float64]:
+        return np.moveaxis(rng.dirichlet(np.full(shape[0], 0.7), (agents, *shape[1:])), -1, 1).copy()
+
+    def counts(shape: tuple[int, ...]) -> NDArray[np.float64]:
+        return np.where(rng.random((agents, *shape)) < 0.2, 0.0, rng.uniform(0.2, 3.0, (agents, *shape))) + np.where(
+            np.indices((agents, *shape))[1] == 0, 0.1, 0.0
+        )
+
+    def starts(f: int) -> NDArray[np.float64]:
+        D = columns(model.D[f].shape)
+        if f in model.learn_D:
+            assert model.pD is not None
+            D[:, model.pD[f] == 0.0] = 0.0
+        return np.asarray(D / D.sum(axis=1, keepdims=True))
+
+    def some(entries: list[Any]) -> list[Any]:
+        return [entry if rng.random() < 0.6 else None for entry in entries]
+
+    return {
+        "C": some([rng.normal(0.0, 1.5, (agents, *C.shape)) for C in model.C]),
+        "D": some([starts(f) for f in range(len(model.D))]),
+        "pA": some([counts(A.shape) for A in model.A]),
+        "pB": some([counts(B.shape) for B in model.B]),
+        **{
+            name: array
+            for name, array in (
+                ("E", columns(model.E.shape)),
+                ("gamma", rng.uniform(0.5, 4.0, agents)),
+                ("alpha", rng.uniform(0.5, 4.0, agents)),
+            )
+            if rng.random() < 0.6
+        },
+    }
 
 
 def random_observation(

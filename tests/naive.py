@@ -85,7 +85,8 @@ class Mind:
 class NaiveAgent:
     """One agent. `tick` is 0 before the first step.
 
-    C, D, E, pA, pB, gamma and alpha may be the agent's own; its A and B are then the means of its own counts.
+    C, D, E, pA, pB, gamma and alpha may be the agent's own, None in a list standing for the model's. Its A and B are
+    then the means of its own counts.
     """
 
     def __init__(
@@ -94,15 +95,19 @@ class NaiveAgent:
         seed: int = 0,
         agent: int = 0,
         *,
-        C: Sequence[Vector] | None = None,
-        D: Sequence[Vector] | None = None,
+        C: Sequence[Vector | None] | None = None,
+        D: Sequence[Vector | None] | None = None,
         E: Vector | None = None,
         pA: Sequence[Vector | None] | None = None,
         pB: Sequence[Vector | None] | None = None,
         gamma: float | None = None,
         alpha: float | None = None,
     ) -> None:
-        own = {"C": C, "D": D, "E": E, "pA": pA, "pB": pB, "gamma": gamma, "alpha": alpha}
+        own: dict[str, Any] = {"E": E, "gamma": gamma, "alpha": alpha}
+        for name, entries in (("C", C), ("D", D), ("pA", pA), ("pB", pB)):
+            if entries is not None:
+                of_model = getattr(model, name) or [None] * len(entries)
+                own[name] = [theirs if e is None else e for e, theirs in zip(entries, of_model, strict=True)]
         self.model: Any = Mind(model, **{name: given for name, given in own.items() if given is not None})
         for counts, name in ((pA, "A"), (pB, "B")):
             if counts is not None:

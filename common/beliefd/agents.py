@@ -89,6 +89,15 @@ def new_ids(agent_ids: Any) -> Arrays:
         ) from None
 
 
+def some_ids(ids: Arrays, agents: slice) -> Arrays:
+    """The ids of some new agents out of those that `new_ids` gave."""
+    if not ids or agents == slice(0, len(ids["id_ends"])):
+        return ids
+    ends = ids["id_ends"][agents]
+    start = int(ids["id_ends"][agents.start - 1]) if agents.start else 0
+    return {"id_bytes": ids["id_bytes"][start : int(ends[-1])], "id_ends": ends - start}
+
+
 def compact(rows: NDArray[np.int64]) -> Rows:
     """`rows` as a slice where each follows the one before: what it then picks out of an array is a view."""
     first, last = int(rows[0]), int(rows[-1])

@@ -253,6 +253,11 @@ def deadline_after(timeout_s: Any) -> float:
     return time.monotonic() + float(timeout_s)
 
 
+def remaining_s(deadline_s: float) -> float:
+    """What is left until then: more than nothing, so that what is asked late ends in its own error."""
+    return max(deadline_s - time.monotonic(), 1e-3)
+
+
 def checked_header(kind: type[Any], **fields: Any) -> Any:
     """A header with a fresh id, its fields checked as the broker will check them.
 

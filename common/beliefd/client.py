@@ -9,14 +9,16 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
+from typing import Any
 
 import msgspec
 import zmq
 
-from beliefd.agents import new_ids
+from beliefd import peragent
+from beliefd.agents import new_ids, some_ids
 from beliefd.call import checked_header, deadline_after
 from beliefd.model import Model
 from beliefd.population import Population
@@ -24,7 +26,7 @@ from beliefd.session import Pending, Session
 from beliefd.transport import receive, send
 from beliefd_proto import Arrays, Command, Message
 from beliefd_proto import messages as m
-from beliefd_proto.errors import Disconnected, InvalidArgument
+from beliefd_proto.errors import BeliefdError, Disconnected, InvalidArgument
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5757"
 DEFAULT_TIMEOUT_S = 10.0
@@ -118,6 +120,7 @@ class Client:
         exist_ok: bool = False,
         durability: str = "process",
         agent_ids: Sequence[str] | None = None,
+        per_agent: Mapping[str, Any] | None = None,
         timeout_s: float = 60.0,
     ) -> Population:
         """Make a population of agents that share a model.
@@ -132,14 +135,19 @@ class Client:
         seed : int
             Of all stochastic draws of the population, 0 .. 2**63 - 1.
         exist_ok : bool
-            Attach to a population of this name, model and seed if there is one, with the agents that it has: `agents`
-            and `agent_ids` are those of a new one.
+            Attach to a population of this name, model and seed if there is one, with the agents that it has: `agents`,
+            `agent_ids` and `per_agent` are those of a new one.
         durability : str
             ``"process"``: what was acknowledged survives the death of any process; a power loss takes what came after
             the last checkpoint. ``"disk"``: it survives a power loss too: a step is acknowledged after a journal of it
             was synced.
         agent_ids : sequence of str, optional
             The caller's own names of the agents, each once.
+        per_agent : mapping, optional
+            Parameters of each agent's own, as the model has them with an axis of agents before the others: ``"C"``,
+            ``"D"``, ``"pA"``, ``"pB"`` lists with None for what is the model's, ``"E"``, ``"gamma"``, ``"alpha"``
+            arrays. An agent's A and B are then the means of its pA and pB. Those that do not fit into one message make
+            the agents come in several: who looks meanwhile sees a part of them.
 
         Raises
         ------
@@ -155,18 +163,29 @@ class Client:
         if not isinstance(model, Model):
             raise InvalidArgument("not a model", field="model", value=type(model).__name__, allowed="beliefd.Model")
         ids = new_ids(agent_ids)
+        count = len(ids["id_ends"]) if agents is None else agents
+        deadline_s = deadline_after(timeout_s)
+        own = peragent.of_model(per_agent, model, count)
+        first, *others = peragent.pieces(own, count, self.limits.frame_bytes)
         header = checked_header(
             m.Create,
             name=name,
             spec=msgspec.msgpack.encode(model.spec()),
             hash=model.hash,
-            agents=len(ids["id_ends"]) if agents is None else agents,
+            agents=first.stop,
             seed=seed,
             durability=durability,
             exist_ok=exist_ok,
         )
-        answer = self.request(Command.CREATE, header, {**model.tensors(), **ids}, timeout_s)
-        return Population(self, answer)
+        arrays = {**model.tensors(), **some_ids(ids, first), **peragent.to_message(own, first)}
+        population = Population(self, self.request(Command.CREATE, header, arrays, timeout_s))
+        if others and population.uid == m.population_uid(header.id):
+            try:
+                population.add_pieces(others, ids, own, deadline_s)
+            except BeliefdError:
+                population.drop()
+                raise
+        return population
 
     def restore_population(self, snapshot: str, name: str, timeout_s: float = 60.0) -> Population:
         """Make a population from a snapshot, which `Population.snapshot` made or which was put into var/snapshots.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,16 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from beliefd.agents import Rows, agent_rows, compact, executed_array, new_ids, reset_array
-from beliefd.call import Call, Chunk, checked_header, deadline_after, read_call, step_call, want_bits
+from beliefd import peragent
+from beliefd.agents import Rows, agent_rows, compact, executed_array, new_ids, reset_array, some_ids
+from beliefd.call import Call, Chunk, checked_header, deadline_after, read_call, remaining_s, step_call, want_bits
 from beliefd.learned import LearnedCounts, learned_counts
 from beliefd.model import Model
 from beliefd.observations import canonical, wire_dtype
 from beliefd.session import Pending
 from beliefd.step import Reading, Step
 from beliefd.wire import ids_from, observation_arrays
-from beliefd_proto import Applied, Command, Message, ModelInfo, Want
+from beliefd_proto import Applied, Arrays, Command, Message, ModelInfo, Want
 from beliefd_proto import messages as m
 from beliefd_proto.errors import BeliefdError, InvalidArgument, UnknownPopulation
 
@@ -241,14 +242,37 @@ class Population:
         return Model.from_parts(msgspec.msgpack.decode(answer.header.spec), answer.arrays)
 
     def add_agents(
-        self, count: int | None = None, *, agent_ids: Sequence[str] | None = None, timeout_s: float = 60.0
+        self,
+        count: int | None = None,
+        *,
+        agent_ids: Sequence[str] | None = None,
+        per_agent: Mapping[str, Any] | None = None,
+        timeout_s: float = 60.0,
     ) -> NDArray[np.int64]:
-        """Add agents while the population runs; returns their numbers. Numbers are never used twice."""
+        """Add agents while the population runs; returns their numbers. Numbers are never used twice.
+
+        Where the agents of the population have parameters of their own, `per_agent` gives those of the new ones, as
+        `Client.create_population` takes it.
+        """
         if count is None and agent_ids is None:
             raise InvalidArgument("say how many agents, or their ids", field="count", allowed="1 or more")
         arrays = new_ids(agent_ids)
         count = len(arrays["id_ends"]) if count is None else count
-        answer = self._request(Command.ADD_AGENTS, m.AddAgents, timeout_s, count=count, arrays=arrays)
+        own = peragent.given(per_agent, self.info, self.info.per_agent, count)
+        peragent.check_complete(own, self.info)
+        pieces = peragent.pieces(own, count, self._client.limits.frame_bytes)
+        return self.add_pieces(pieces, arrays, own, deadline_after(timeout_s))
+
+    def add_pieces(self, pieces: Sequence[slice], ids: Arrays, own: Arrays, deadline_s: float) -> NDArray[np.int64]:
+        """Add agents whose arguments are checked, piece by piece. For the client that made this population."""
+        added = [np.zeros(0, np.int64)]
+        for piece in pieces:
+            arrays = {**some_ids(ids, piece), **peragent.to_message(own, piece)}
+            added.append(self._add(piece.stop - piece.start, arrays, deadline_s))
+        return np.concatenate(added)
+
+    def _add(self, count: int, arrays: Arrays, deadline_s: float) -> NDArray[np.int64]:
+        answer = self._request(Command.ADD_AGENTS, m.AddAgents, remaining_s(deadline_s), count=count, arrays=arrays)
         assert isinstance(answer.header, m.Agents)
         first, rows = answer.header.first, answer.header.first + answer.header.count
         added = np.arange(first, rows)

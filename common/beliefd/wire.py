@@ -11,6 +11,8 @@ from beliefd_proto import Arrays, ModelInfo
 from beliefd_proto.errors import MalformedMessage
 
 ID_ARRAYS = ("id_bytes", "id_ends")
+PARAMETER_PREFIX = "per_agent."
+"""Of the names of arrays that hold parameters of new agents' own."""
 _OBSERVATION_DTYPES = frozenset({"|i1", "<i2", "<i4"})
 
 

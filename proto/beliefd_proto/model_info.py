@@ -43,6 +43,9 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Steps that inference and learning look back on, this one among them: 1 where only the present counts.
     learned : dict of str to tuple of int
         Name and shape of every array of counts that each agent has of its own, such as ``{"pA0": (4, 4, 2)}``.
+    per_agent : dict of str to tuple of int
+        Name and shape of every parameter that the agents of a population were given of their own, such as
+        ``{"C0": (4,), "gamma": ()}``; empty for a model by itself.
     """
 
     hash: str
@@ -57,6 +60,7 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     planner: str = "policies"
     inference_horizon: int = 1
     learned: dict[str, tuple[int, ...]] = {}
+    per_agent: dict[str, tuple[int, ...]] = {}
 
     @property
     def num_factors(self) -> int:

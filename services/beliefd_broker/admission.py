@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from beliefd.agents import check_executed
 from beliefd.observations import check
-from beliefd.wire import ID_ARRAYS, observations_from
+from beliefd.wire import ID_ARRAYS, PARAMETER_PREFIX, observations_from
 from beliefd_broker.population import Population
 from beliefd_proto import Arrays, Command, Want
 from beliefd_proto.errors import InvalidArgument, MalformedMessage, Quarantined, TooLarge, UnknownAgent
@@ -23,14 +24,15 @@ _READ_ARRAYS = frozenset({"agents"})
 
 
 def check_arrays(command: Command, arrays: Arrays) -> None:
-    """Refuse arrays of a request that takes none, or of an ADD_AGENTS that are not ids.
+    """Refuse arrays of a request that takes none, or of an ADD_AGENTS that are neither ids nor parameters.
 
     Raises
     ------
     MalformedMessage
     """
     if command not in _ARRAYS_CHECKED_LATER:
-        _check_names(arrays, frozenset(ID_ARRAYS) if command is Command.ADD_AGENTS else frozenset())
+        known = frozenset(ID_ARRAYS) if command is Command.ADD_AGENTS else frozenset()
+        _check_names([name for name in arrays if not (known and name.startswith(PARAMETER_PREFIX))], known)
 
 
 def check_chunk(header: AgentRequest, arrays: Arrays, population: Population, limits: Limits) -> None:
@@ -78,7 +80,7 @@ def check_removed(arrays: Arrays, population: Population) -> None:
     _check_numbers(rows, population)
 
 
-def _check_names(arrays: Arrays, known: frozenset[str]) -> None:
+def _check_names(arrays: Iterable[str], known: frozenset[str]) -> None:
     for name in arrays:
         if name not in known:
             raise MalformedMessage("this array has no meaning here", field="arrays", value=name[:40])

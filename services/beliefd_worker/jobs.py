@@ -12,9 +12,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
+from beliefd import peragent
 from beliefd.engine.boot import stamp
 from beliefd.engine.generations import make_generation
+from beliefd.engine.given import FILE_NAME, GivenLayout, create_given, given_rows, write_given
 from beliefd.engine.jit import fingerprint
 from beliefd.engine.layout import RecordLayout
 from beliefd.engine.manifest import Change, Manifest, read_facts, read_manifest, read_rebuilt, write_manifest
@@ -22,7 +25,7 @@ from beliefd.engine.members import Members
 from beliefd.engine.planfile import load_plan
 from beliefd.engine.store import Store, storage_errors, sync_folder
 from beliefd.model import Model
-from beliefd.wire import ID_ARRAYS, id_arrays, ids_from
+from beliefd.wire import ID_ARRAYS, PARAMETER_PREFIX, id_arrays, ids_from
 from beliefd_proto import Arrays, Command
 from beliefd_proto import messages as m
 from beliefd_proto.errors import CorruptStore, DiskFull, InvalidModel, MalformedMessage, TooLarge
@@ -74,35 +77,47 @@ def _create(request: m.Create, arrays: Arrays, shelf: Shelf) -> Outcome:
         spec = msgspec.msgpack.decode(request.spec)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidModel(f"not MessagePack: {error}", field="spec", allowed="what Model.spec() gives") from None
-    model = Model.from_parts(spec, {name: a for name, a in arrays.items() if name not in ID_ARRAYS})
+    given = peragent.from_message(arrays)
+    tensors = {n: a for n, a in arrays.items() if n not in ID_ARRAYS and not n.startswith(PARAMETER_PREFIX)}
+    model = Model.from_parts(spec, tensors)
     if model.hash != request.hash:
         raise InvalidModel("the model changed on its way", field="hash", value=model.hash, allowed=request.hash)
+    peragent.check(given, peragent.shapes_of(model), request.agents)
+    peragent.check_starts(given, model)
+    info = msgspec.structs.replace(model.info, per_agent={name: a.shape[1:] for name, a in given.items()})
     members = _bounded(Members.of(request.agents, _ids(arrays)))
     manifest = Manifest(
         uid=uid,
         name=request.name,
         seed=request.seed,
         durability=request.durability,
-        model=model.info,
+        model=info,
         rows=request.agents,
         created_by=request.id.hex(),
         fingerprint=fingerprint(),
     )
-    layout = RecordLayout.of(model.info)
+    layout = RecordLayout.of(info)
+    agent_bytes = layout.record_bytes + GivenLayout.of(info).record_bytes
     try:
         model.save(shelf.model_folder(model.hash))
-        load_plan(shelf.model_folder(model.hash), model.info)  # so that no worker compiles it in its first batch
-        _make_folder(folder, manifest, members, layout)
+        load_plan(shelf.model_folder(model.hash), info)  # so that no worker compiles it in its first batch
+        _make_folder(folder, manifest, members, layout, given_rows(model, info, given) if given else None)
     except DiskFull as error:
         raise DiskFull(
-            f"the data folder has no room for {request.agents} agents of {layout.record_bytes} bytes; free some",
+            f"the data folder has no room for {request.agents} agents of {agent_bytes} bytes; free some",
             field="agents",
-            value=f"{request.agents * layout.record_bytes} bytes",
+            value=f"{request.agents * agent_bytes} bytes",
         ) from error
     return _described(uid, shelf)
 
 
-def _make_folder(folder: Path, manifest: Manifest, members: Members, layout: RecordLayout) -> None:
+def _make_folder(
+    folder: Path,
+    manifest: Manifest,
+    members: Members,
+    layout: RecordLayout,
+    parameters: NDArray[np.floating] | None,
+) -> None:
     """Put a population's folder in its place whole: whoever finds it finds a complete population."""
     draft = folder.with_name(f".new-{manifest.uid}")
     shutil.rmtree(draft, ignore_errors=True)
@@ -110,6 +125,8 @@ def _make_folder(folder: Path, manifest: Manifest, members: Members, layout: Rec
         with storage_errors(folder):
             draft.mkdir(mode=0o700)
             Store.create(draft / "agents.bin", layout, manifest.rows).close()
+            if parameters is not None:
+                create_given(draft / FILE_NAME, manifest.model, parameters)
             write_manifest(draft, manifest, members)
             make_generation(draft, 0)
             stamp(draft)
@@ -125,8 +142,17 @@ def _add(uid: str, request: m.AddAgents, arrays: Arrays, shelf: Shelf) -> Outcom
     if done is None:
         members = _bounded(members.added(request.count, _ids(arrays)))
         first, rows = manifest.rows, manifest.rows + request.count
-        # The records stand before the manifest counts them: a death in between leaves room that the next try uses.
-        shelf.population(uid, manifest.rows).store.grow(rows)
+        # What they have stands before the manifest counts them: a death in between leaves room that the next try uses.
+        given = peragent.from_message(arrays)
+        peragent.check(given, manifest.model.per_agent, request.count)
+        peragent.check_complete(given, manifest.model)
+        population = shelf.population(uid, manifest.rows)
+        if population.given is not None:
+            model = _model(manifest, shelf)
+            peragent.check_starts(given, model)
+            population.given.grow(rows)
+            write_given(shelf.folder(uid) / FILE_NAME, given_rows(model, manifest.model, given), first)
+        population.store.grow(rows)
         done = Change(request=request.id.hex(), kind="add", first=first, count=request.count)
         write_manifest(shelf.folder(uid), manifest.changed(done, rows), members)
     return _described(uid, shelf, done)
@@ -143,11 +169,15 @@ def _remove(uid: str, request: bytes, numbers: Any, shelf: Shelf) -> Outcome:
 
 
 def _parameters(uid: str, shelf: Shelf) -> Outcome:
-    manifest = read_facts(shelf.folder(uid))
+    model = _model(read_facts(shelf.folder(uid)), shelf)
+    return Outcome(arrays=model.tensors(), spec=msgspec.msgpack.encode(model.spec()))
+
+
+def _model(manifest: Manifest, shelf: Shelf) -> Model:
     model = Model.load(shelf.model_folder(manifest.model.hash))
     if model.hash != manifest.model.hash:
         raise CorruptStore("the population's model is another one", field="model", value=model.hash)
-    return Outcome(arrays=model.tensors(), spec=msgspec.msgpack.encode(model.spec()))
+    return model
 
 
 def _described(uid: str, shelf: Shelf, done: Change | None = None) -> Outcome:

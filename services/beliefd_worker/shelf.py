@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from beliefd.engine.batch import LoadedPopulation
+from beliefd.engine.given import open_given
 from beliefd.engine.journal import Journal
 from beliefd.engine.manifest import read_facts
 from beliefd.engine.planfile import load_plan
@@ -43,10 +44,11 @@ class Shelf:
             manifest = read_facts(self.folder(uid))
             compiled = load_plan(self.model_folder(manifest.model.hash), manifest.model)
             store = Store.open(self.folder(uid) / "agents.bin", compiled.layout)
-            population = self._open[uid] = LoadedPopulation(compiled, store, manifest.seed)
+            given = open_given(self.folder(uid), manifest.model)
+            population = self._open[uid] = LoadedPopulation(compiled, store, manifest.seed, given)
             if manifest.durability == "disk":
                 self._journals[uid] = Journal(self.folder(uid), uid, population)
-        population.store.ensure(rows)
+        population.ensure(rows)
         return population
 
     def journal(self, uid: str) -> Journal | None:
@@ -69,7 +71,7 @@ class Shelf:
             journal.close()
         population = self._open.pop(uid, None)
         if population is not None:
-            population.store.close()
+            population.close()
 
     def delete(self, uid: str) -> None:
         """Delete a population's folder. It leaves its place first, so that no start ever finds half of it."""

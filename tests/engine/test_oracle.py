@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 from beliefd.engine import Engine
 from beliefd.model import Model
 from beliefd.step import Step
-from models import changed, grid, random_model, tmaze, with_counts
+from models import changed, grid, random_model, random_per_agent, tmaze, with_counts
 from naive import NaiveAgent, NaiveStep
 
 AGENTS = 3
@@ -47,10 +49,28 @@ def _errors(step: Step, i: int, expected: NaiveStep) -> dict[str, float]:
     return {name: float(np.max(np.abs(a - b) / np.maximum(1.0, np.abs(b)))) for name, (a, b) in pairs.items()}
 
 
-def _compare(model: Model, seed: int, tolerance: float, ticks: int = TICKS, atol: float = 1e-30) -> None:
+def _of_agent(per_agent: dict[str, Any], i: int) -> dict[str, Any]:
+    """One agent's part, as the oracle takes it."""
+    own = {}
+    for name, value in per_agent.items():
+        if isinstance(value, list):
+            own[name] = [None if entry is None else entry[i] for entry in value]
+        else:
+            own[name] = value[i]
+    return own
+
+
+def _compare(
+    model: Model,
+    seed: int,
+    tolerance: float,
+    ticks: int = TICKS,
+    atol: float = 1e-30,
+    per_agent: dict[str, Any] | None = None,
+) -> None:
     rng = np.random.default_rng(seed)
-    engine = Engine(model, AGENTS, seed=seed)
-    oracles = [NaiveAgent(model, seed=seed, agent=i) for i in range(AGENTS)]
+    engine = Engine(model, AGENTS, seed=seed, per_agent=per_agent)
+    oracles = [NaiveAgent(model, seed=seed, agent=i, **_of_agent(per_agent or {}, i)) for i in range(AGENTS)]
     executed = None
     for _ in range(ticks):
         observations = _observations(rng, model)
@@ -162,6 +182,23 @@ def test_profiles(seed: int, profile: str) -> None:
         learned = {f"learn_{letter}": bool(rng.random() < 0.7) for letter in "ABD"}
         model = with_counts(rng, model, **learned, learn_E=False)
     _compare(model, seed, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_parameters_per_agent(seed: int) -> None:
+    rng = np.random.default_rng(6000 + seed)
+    dtype, sharp = ("float64", "float32")[seed % 2], seed // 2 % 2 == 1
+    profile = ("pymdp", "pymdp", "legacy", "spm")[seed // 4 % 4]
+    coupled = True if seed % 5 == 0 else None
+    algo = "fpi" if profile != "pymdp" else ("fpi", "mmp", "vmp")[seed % 3]
+    model = random_model(
+        rng, dtype=dtype, sharp=sharp, coupled=coupled, profile=profile, inference_algo=algo, inference_horizon=3
+    )
+    if seed % 4 < 2:
+        learned = {f"learn_{letter}": bool(rng.random() < 0.7) for letter in "ABD"}
+        options = {"keep_zeros": bool(rng.random() < 0.5), "use_param_info_gain": bool(rng.random() < 0.5)}
+        model = with_counts(rng, model, **learned, learn_E=False, **options)
+    _compare(model, seed, TOLERANCE[dtype], per_agent=random_per_agent(rng, model, AGENTS))
 
 
 @pytest.mark.parametrize("mode", ["full", "marginal"])

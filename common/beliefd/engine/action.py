@@ -37,10 +37,17 @@ def score_policies(ints, reals, work, tolerance):
     one = work.dtype.type(1)
     gamma, relative = reals[ints[plan.GAMMA]], reals[ints[plan.TOLERANCE]]
     first, count = ints[plan.SCORE_ROW], ints[plan.NUM_POLICIES]
+    own_gamma, own_e = ints[plan.OWN_GAMMA], ints[plan.OWN_E]
     for p in range(count):
         log_e = reals[ints[plan.LOG_E] + p]
-        for lane in range(LANES):
-            work[first + p, lane] = gamma * work[first + p, lane] + log_e
+        if own_gamma < 0 and own_e < 0:
+            for lane in range(LANES):
+                work[first + p, lane] = gamma * work[first + p, lane] + log_e
+        else:
+            for lane in range(LANES):
+                precision = work[own_gamma, lane] if own_gamma >= 0 else gamma
+                habit = work[own_e + p, lane] if own_e >= 0 else log_e
+                work[first + p, lane] = precision * work[first + p, lane] + habit
     largest_of_rows(work, tolerance, first, count)
     for lane in range(LANES):
         work[tolerance, lane] = relative * max(one, abs(work[tolerance, lane]))
@@ -119,6 +126,15 @@ def _choose_best(work, first, count, tolerance, spare, choice):
 
 
 @inline
+def _scale_rows(work, first, count, largest, factor):
+    """Multiply by row `factor` what rows are above row `largest`, which becomes 0."""
+    for row in range(first, first + count):
+        for lane in range(LANES):
+            work[row, lane] = work[factor, lane] * (work[row, lane] - work[largest, lane])
+    fill(work, largest, work.dtype.type(0))
+
+
+@inline
 def choose_tied_policies(ints, work, tolerance, choice, seed, agents, ticks):
     """Choose one of the best policies from q_pi: a draw among those that are tied."""
     score, count, spare = ints[plan.SCORE_ROW], ints[plan.NUM_POLICIES], ints[plan.SPARE_ROW]
@@ -155,6 +171,9 @@ def _choose_drawn(ints, reals, work, first, count, choice, seed, agents, ticks, 
     """Draw an index with weight exp(alpha times row); the rows lose their content."""
     alpha, largest = reals[ints[plan.ALPHA]], ints[plan.SPARE_ROW]
     largest_of_rows(work, largest, first, count)
+    if ints[plan.OWN_ALPHA] >= 0:
+        _scale_rows(work, first, count, largest, ints[plan.OWN_ALPHA])
+        alpha = work.dtype.type(1)
     exp_rows(work, first, count, largest, alpha)
     for lane in range(LANES):
         total = 0.0

@@ -154,12 +154,15 @@ class LoadedPopulation:
         With the layout of the model.
     seed : int
         0 .. 2^63 - 1.
+    given : Store, optional
+        Parameters of the agents' own, where they have some.
     """
 
-    def __init__(self, compiled: CompiledModel, store: Store, seed: int) -> None:
+    def __init__(self, compiled: CompiledModel, store: Store, seed: int, given: Store | None = None) -> None:
         self.compiled = compiled
         self.info = compiled.info
         self.store = store
+        self.given = given
         self.seed = seed
         jit.prepare(self.info.dtype)
         self._dtype = np.dtype(self.info.dtype)
@@ -204,6 +207,7 @@ class LoadedPopulation:
                 store.int32,
                 store.int64,
                 store.real,
+                self._parameters,
                 self.seed,
                 picked,
                 count,
@@ -243,7 +247,28 @@ class LoadedPopulation:
 
     def learned(self, rows: NDArray[np.int64]) -> dict[str, Reals]:
         """What agents have learned, as of their last tick: arrays (n, ...) by the names of `ModelInfo.learned`."""
-        return counts_of(self.compiled, self.store, rows)
+        return counts_of(self.compiled, self.store, self.given, rows)
+
+    def ensure(self, rows: int) -> None:
+        """Map at least `rows` agents: what another process may have added.
+
+        Raises
+        ------
+        CorruptStore
+        """
+        self.store.ensure(rows)
+        if self.given is not None:
+            self.given.ensure(rows)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.store.close()
+        if self.given is not None:
+            self.given.close()
+
+    @property
+    def _parameters(self) -> Reals:
+        return self._no_matrix if self.given is None else self.given.real
 
     def _report(
         self,
@@ -262,6 +287,7 @@ class LoadedPopulation:
             self.store.int32,
             self.store.int64,
             self.store.real,
+            self._parameters,
             picked,
             rows,
             ticks,

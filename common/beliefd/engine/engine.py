@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from beliefd import peragent
 from beliefd.agents import agent_rows, executed_array, reset_array
 from beliefd.call import want_bits
 from beliefd.engine.batch import LoadedPopulation, ReadOutputs, StepInputs, StepOutputs
@@ -22,6 +24,7 @@ from beliefd.engine.checkpoint import trim, write_checkpoint
 from beliefd.engine.enginefolder import UID, check_durability, open_folder
 from beliefd.engine.enginejournal import EngineJournal
 from beliefd.engine.folderlock import FolderLock, refuse_workers
+from beliefd.engine.given import given_in_memory, given_rows
 from beliefd.engine.planner import compile_model
 from beliefd.engine.store import Store
 from beliefd.learned import LearnedCounts, learned_counts
@@ -68,6 +71,10 @@ class Engine:
         What was found where the agents had to be rebuilt from their last checkpoint and journal, because the machine
         was started again since they were last open and they had not been closed. Of agents that are not journalled,
         what came after the last `checkpoint` is lost then, and a warning says so.
+    per_agent : mapping, optional
+        Parameters of each agent's own, as the model has them with an axis of agents before the others: ``"C"``,
+        ``"D"``, ``"pA"``, ``"pB"`` lists with None for what is the model's, ``"E"``, ``"gamma"``, ``"alpha"`` arrays.
+        An agent's A and B are then the means of its pA and pB.
 
     Raises
     ------
@@ -87,10 +94,14 @@ class Engine:
         data: str | os.PathLike[str] | None = None,
         threads: int = 1,
         durability: str = "process",
+        per_agent: Mapping[str, Any] | None = None,
     ) -> None:
         agents = _whole(agents, "agents", 1, 2**31 - 1)
         seed = _whole(seed, "seed", 0, 2**63 - 1)
         threads = _whole(threads, "threads", 1, 1024)
+        own = peragent.of_model(per_agent, model, agents)
+        info = msgspec.structs.replace(model.info, per_agent={name: a.shape[1:] for name, a in own.items()})
+        rows = given_rows(model, info, own) if own else None
         self.model = model
         self.seed = seed
         self.agents: NDArray[np.int64] = np.arange(agents)
@@ -101,12 +112,15 @@ class Engine:
         self._folder = None if data is None else Path(data) / "populations" / UID
         try:
             if data is None:
-                compiled = compile_model(model)
+                compiled = compile_model(model, info)
                 store = Store.in_memory(compiled.layout, agents)
+                given = None if rows is None else given_in_memory(info, rows)
             else:
                 refuse_workers(Path(data))
-                compiled, store, self.rebuilt = open_folder(Path(data), model, agents, seed, durability)
-            self._parts = [LoadedPopulation(compiled, store, seed) for _ in range(threads)]
+                compiled, store, given, self.rebuilt = open_folder(
+                    Path(data), model, info, agents, seed, durability, rows
+                )
+            self._parts = [LoadedPopulation(compiled, store, seed, given) for _ in range(threads)]
         except BaseException:
             if self._lock is not None:
                 self._lock.release()
@@ -271,7 +285,7 @@ class Engine:
                 self._journal.close()
                 self._journal = None
             if self._store is not None:
-                self._store.close()
+                self._parts[0].close()
                 self._store = None
                 if self._folder is not None:
                     mark_clean(self._folder.parents[1])

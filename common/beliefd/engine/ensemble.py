@@ -15,16 +15,12 @@ from numpy.typing import NDArray
 
 from beliefd.engine import plan
 from beliefd.engine.joints import Joints
-from beliefd.engine.rowmath import RAISE, RAISE_CERTAINTY
+from beliefd.engine.rowmath import RAISE_CERTAINTY
 from beliefd.model import Model
 from beliefd_proto.errors import InvalidModel
 
 MAX_ENTRIES = 2**24
 MAX_OWN_ENTRIES = 2**16
-
-
-def raised_log(array: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.log(array + RAISE)
 
 
 class Ensemble:

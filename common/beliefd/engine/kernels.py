@@ -4,7 +4,8 @@ A batch goes through `admit` (which agents may step), `advance` (infer, plan, ac
 `publish` (write the commit words). They are separate calls on purpose: what `advance` wrote is in memory before
 `publish` writes a commit word, whatever a compiler may reorder within one function.
 
-The first arguments are a plan, the scratch, and the records seen as three types (see `store`). An input that a call
+The first arguments are a plan, the scratch, the records seen as three types (see `store`), and the agents' parameters
+(see `given`). An input that a call
 does not have, and an output that it does not want, is an array without rows. `picked` holds positions in the call.
 """
 
@@ -126,6 +127,7 @@ def publish(int64s, rows, ticks, picked, count):
     "int32[:, :]",
     "int64[:, :]",
     "real[:, :]",
+    "const real[:, :]",
     "int64",
     "const int64[:]",
     "int64",
@@ -152,6 +154,7 @@ def advance(
     int32s,
     int64s,
     records,
+    given,
     seed,
     picked,
     count,
@@ -184,9 +187,9 @@ def advance(
         used = min(LANES, count - start)
         _place_agents(ints, lanes, picked, start, used, rows, ticks)
         _gather(ints, work, lanes, marks, int32s, records, indices, reset, executed)
-        if ints[plan.NUM_COUNTS] > 0:
-            load_own(ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, FLAG_MOVED, int32s, records)
-            load_novelty(ints, reals, work, lanes, _RECORD, _TICK, records)
+        if ints[plan.NUM_COUNTS] + ints[plan.NUM_PARAMETERS] > 0:
+            load_own(ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, FLAG_MOVED, int32s, records, given)
+            load_novelty(ints, reals, work, lanes, _RECORD, _TICK, records, given)
         if ints[plan.WINDOW] > 0:
             keep_step(
                 ints,
@@ -237,6 +240,7 @@ def advance(
                 earliest,
                 used,
                 records,
+                given,
             )
         elif ints[plan.NUM_COUNTS] > 0:
             learn(
@@ -255,6 +259,7 @@ def advance(
                 lanes[_PLACE],
                 used,
                 records,
+                given,
             )
         _write_slots(ints, lanes, marks, used, int32s, int64s, request_ids, chosen, reset, executed, actions)
 
@@ -418,6 +423,7 @@ def _write_slots(ints, lanes, marks, used, int32s, int64s, request_ids, chosen, 
     "const int32[:, :]",
     "const int64[:, :]",
     "const real[:, :]",
+    "const real[:, :]",
     "const int64[:]",
     "const int64[:]",
     "int64[:]",
@@ -437,6 +443,7 @@ def report(
     int32s,
     int64s,
     records,
+    given,
     picked,
     rows,
     ticks,
@@ -467,14 +474,18 @@ def report(
             beliefs_at = (slot + ints[plan.BELIEFS_AT]) // real_bytes
             for s in range(ints[plan.TOTAL_STATES]):
                 work[s, lane] = records[record, beliefs_at + s] if tick > 0 else reals[ints[plan.D] + s]
+            if tick == 0:
+                _start_from_given(ints, work, given, record, lane)
         _read_slots(ints, work, lanes, used, int32s, records, ticks, actions, observations, vfe, beliefs)
         if len(q_pi) > 0 or len(neg_efe) > 0 or parts.shape[1] > 0:
-            if ints[plan.NUM_COUNTS] > 0:
+            if ints[plan.NUM_COUNTS] + ints[plan.NUM_PARAMETERS] > 0:
                 # Policies were judged by the counts before the step; an agent that never stepped is before its first.
                 for lane in range(LANES):
                     lanes[_TICK, lane] = max(lanes[_TICK, lane], 1)
-                load_own(ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, FLAG_MOVED_BEFORE, int32s, records)
-                load_novelty(ints, reals, work, lanes, _RECORD, _TICK, records)
+                load_own(
+                    ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, FLAG_MOVED_BEFORE, int32s, records, given
+                )
+                load_novelty(ints, reals, work, lanes, _RECORD, _TICK, records, given)
             multiply_joints(ints, work, ints[plan.ALL_JOINTS])
             _write_parts(ints, reals, work, lanes, used, parts)
             evaluate_policies(ints, reals, work, ALL_PARTS)
@@ -482,6 +493,16 @@ def report(
             score_policies(ints, reals, work, ints[plan.BASE_ROW])
             infer_policies(ints, work)
             _write_scores(ints, work, lanes, used, q_pi)
+
+
+@inline
+def _start_from_given(ints, work, given, record, lane):
+    """Set the beliefs of factors whose D was given to it."""
+    for f in range(ints[plan.NUM_FACTORS]):
+        start, column = ints[ints[plan.STATE_START] + f], ints[ints[plan.GIVEN_D] + f]
+        if column >= 0:
+            for s in range(ints[ints[plan.NUM_STATES] + f]):
+                work[start + s, lane] = given[record, column + s]
 
 
 @inline

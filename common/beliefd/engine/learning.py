@@ -34,11 +34,11 @@ def counts_place(ints, tick, itemsize):
 
 
 @inline
-def load_own(ints, reals, work, lanes, slot, record, tick, flag, int32s, records):
-    """Bring the counts before a tick into rows, for every lane, and make them A, B and D.
+def load_own(ints, reals, work, lanes, slot, record, tick, flag, int32s, records, given):
+    """Bring the counts before a tick into rows, for every lane, and make them A, B and D; and what agents were given.
 
-    Until they are learned these are the model's. `slot`, `record` and `tick` name rows of `lanes`; `flag` is the one in
-    the flags of that slot that says whether B may have been learned.
+    Until they are learned, A, B and D are those that were given, or the model's. `slot`, `record` and `tick` name rows
+    of `lanes`; `flag` is the one in the flags of that slot that says whether B may have been learned.
     """
     for first in range(0, ints[plan.NUM_COUNTS], _BLOCK):
         end = min(first + _BLOCK, ints[plan.NUM_COUNTS])
@@ -51,7 +51,19 @@ def load_own(ints, reals, work, lanes, slot, record, tick, flag, int32s, records
                 initial = lanes[tick, lane] == 1
                 if ints[plan.B_COUNTS_START] <= i and i < ints[plan.B_COUNTS_END]:
                     initial |= moved == 0
-                work[target, lane] = reals[ints[plan.INITIAL_TENSORS] + i] if initial else records[row, at + i]
+                if not initial:
+                    work[target, lane] = records[row, at + i]
+                elif ints[ints[plan.COUNT_TENSORS] + i] >= 0:
+                    work[target, lane] = given[row, ints[ints[plan.COUNT_TENSORS] + i]]
+                else:
+                    work[target, lane] = reals[ints[plan.INITIAL_TENSORS] + i]
+    for first in range(0, ints[plan.NUM_PARAMETERS], _BLOCK):
+        end = min(first + _BLOCK, ints[plan.NUM_PARAMETERS])
+        for lane in range(LANES):
+            for i in range(first, end):
+                target = ints[ints[plan.PARAMETER_ROWS] + i]
+                if target >= 0:
+                    work[target, lane] = given[lanes[record, lane], i]
     for m in range(ints[plan.NUM_MODALITIES]):
         start = ints[ints[plan.OWN_A] + m]
         if start >= 0:
@@ -65,7 +77,7 @@ def load_own(ints, reals, work, lanes, slot, record, tick, flag, int32s, records
             for action in range(ints[ints[plan.NUM_MOVES] + f]):
                 for k in range(size):
                     normalise_rows(work, start + action * states * size + k, size, states)
-        if ints[ints[plan.OWN_D] + f] >= 0:
+        if ints[ints[plan.OWN_D_COUNTS] + f] >= 0:
             normalise_rows(work, ints[ints[plan.OWN_D] + f], 1, states)
 
 
@@ -110,12 +122,28 @@ def prepare_own(ints, reals, work, part):
             preference = ints[plan.PREFERENCES] + ints[ints[plan.PREFERENCE_START] + m] + time * count
             for k in range(size):
                 target = start + (count + time) * size + k
-                if part != INFO_GAIN and ints[plan.USE_UTILITY]:
+                # Preferences of the agent's own are weighed by the observations themselves.
+                if part != INFO_GAIN and ints[plan.USE_UTILITY] and ints[ints[plan.OWN_C] + m] < 0:
                     weigh_steps(work, target, reals, preference, count, start + k, size)
                 else:
                     fill(work, target, work.dtype.type(0))
                 if part != UTILITY and ints[plan.USE_STATES_INFO_GAIN]:
                     add_negentropy(work, target, start + k, size, count)
+
+
+@inline
+def first_count(ints, reals, given, row, i):
+    """The count number i that an agent starts from."""
+    parameter = ints[ints[plan.COUNT_PARAMETERS] + i]
+    return given[row, parameter] if parameter >= 0 else reals[ints[plan.INITIAL_COUNTS] + i]
+
+
+@inline
+def copy_counts(ints, reals, row, tick, records, given):
+    """Write an agent's counts before a tick to where they stand after it."""
+    old, new = counts_place(ints, tick - 1, records.itemsize), counts_place(ints, tick, records.itemsize)
+    for i in range(ints[plan.NUM_COUNTS]):
+        records[row, new + i] = records[row, old + i] if tick > 1 else first_count(ints, reals, given, row, i)
 
 
 @inline
@@ -135,20 +163,16 @@ def learn(
     places,
     used,
     records,
+    given,
 ):
     """Write the counts after this step.
 
     `fresh` int32 (LANES,) and `previous` int32 (factors, LANES) as in `beliefd.engine.perception.predict_prior`.
     """
     for lane in range(used):
-        row = lanes[record, lane]
-        old = counts_place(ints, lanes[tick, lane] - 1, work.itemsize)
-        new = counts_place(ints, lanes[tick, lane], work.itemsize)
-        for i in range(ints[plan.NUM_COUNTS]):
-            before = reals[ints[plan.INITIAL_COUNTS] + i] if lanes[tick, lane] == 1 else records[row, old + i]
-            records[row, new + i] = before
+        copy_counts(ints, reals, lanes[record, lane], lanes[tick, lane], records, given)
     for m in range(ints[plan.NUM_MODALITIES]):
-        if ints[ints[plan.OWN_A] + m] >= 0:
+        if ints[ints[plan.OWN_A_COUNTS] + m] >= 0:
             hold_observation(ints, work, observed, distributions, items, places, m)
             for lane in range(used):
                 new = counts_place(ints, lanes[tick, lane], work.itemsize)
@@ -157,11 +181,11 @@ def learn(
         for lane in range(used):
             row = lanes[record, lane]
             new = counts_place(ints, lanes[tick, lane], work.itemsize)
-            if ints[ints[plan.OWN_B] + f] >= 0:
+            if ints[ints[plan.OWN_B_COUNTS] + f] >= 0:
                 beliefs = (lanes[read_slot, lane] + ints[plan.BELIEFS_AT]) // work.itemsize
                 moved = fresh[lane] == 0
                 _learn_transition(ints, reals, work, f, lane, row, new, beliefs, previous[f, lane], moved, records)
-            if ints[ints[plan.OWN_D] + f] >= 0 and fresh[lane] != 0:
+            if ints[ints[plan.OWN_D_COUNTS] + f] >= 0 and fresh[lane] != 0:
                 learn_start(ints, reals, work, f, lane, row, new, records)
 
 

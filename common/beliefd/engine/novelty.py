@@ -16,7 +16,7 @@ Where agents learn, I is made from the counts of each, in rows beside its A and 
 
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
-from beliefd.engine.learning import counts_place
+from beliefd.engine.learning import counts_place, first_count
 from beliefd.engine.plan import ALL_PARTS, LANES, NOVELTY
 from beliefd.engine.rowmath import inform_rows, inform_rows_raised
 from beliefd.engine.rows import add_row_products
@@ -27,36 +27,42 @@ _BLOCK = 16
 
 
 @inline
-def load_novelty(ints, reals, work, lanes, record, tick, records):
+def load_novelty(ints, reals, work, lanes, record, tick, records, given):
     """Bring the counts before a tick into rows, for every lane, as information about A and B."""
     for m in range(ints[plan.NUM_MODALITIES]):
         start = ints[ints[plan.OWN_NOVELTY_A] + m]
         if start >= 0:
             size = ints[ints[plan.JOINT_SIZE] + ints[ints[plan.A_JOINT] + m]]
             count = ints[ints[plan.NUM_OBS] + m]
-            first = ints[ints[plan.OWN_A_COUNTS] + m]
-            _load(ints, reals, work, lanes, record, tick, first, start, count * size, records)
+            first, parameter = ints[ints[plan.OWN_A_COUNTS] + m], ints[ints[plan.GIVEN_PA] + m]
+            _load(ints, reals, work, lanes, record, tick, first, parameter, start, count * size, records, given)
             _inform(ints, work, start, size, count)
     for f in range(ints[plan.NUM_FACTORS]):
         start = ints[ints[plan.OWN_NOVELTY_B] + f]
         if start >= 0:
             size = ints[ints[plan.JOINT_SIZE] + ints[ints[plan.B_JOINT] + f]]
             states, moves = ints[ints[plan.NUM_STATES] + f], ints[ints[plan.NUM_MOVES] + f]
-            first = ints[ints[plan.OWN_B_COUNTS] + f]
-            _load(ints, reals, work, lanes, record, tick, first, start, moves * states * size, records)
+            first, parameter = ints[ints[plan.OWN_B_COUNTS] + f], ints[ints[plan.GIVEN_PB] + f]
+            count = moves * states * size
+            _load(ints, reals, work, lanes, record, tick, first, parameter, start, count, records, given)
             for action in range(moves):
                 _inform(ints, work, start + action * states * size, size, states)
 
 
 @inline
-def _load(ints, reals, work, lanes, record, tick, first, target, count, records):
+def _load(ints, reals, work, lanes, record, tick, first, parameter, target, count, records, given):
+    """Bring counts into rows: those from number `first` on, or from `parameter` on where they are not learned."""
     for block in range(0, count, _BLOCK):
         end = min(block + _BLOCK, count)
         for lane in range(LANES):
             row, at = lanes[record, lane], counts_place(ints, lanes[tick, lane] - 1, work.itemsize) + first
             for i in range(block, end):
-                initial = reals[ints[plan.INITIAL_COUNTS] + first + i]
-                work[target + i, lane] = initial if lanes[tick, lane] == 1 else records[row, at + i]
+                if first < 0:
+                    work[target + i, lane] = given[row, parameter + i]
+                elif lanes[tick, lane] == 1:
+                    work[target + i, lane] = first_count(ints, reals, given, row, first + i)
+                else:
+                    work[target + i, lane] = records[row, at + i]
 
 
 @inline

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from beliefd.engine import plan
-from beliefd.engine.own import Learned, kept_axes
+from beliefd.engine.own import OwnArray, kept_axes
 from beliefd.engine.plan import starts
 from beliefd.engine.rowmath import RAISE
 from beliefd.engine.vectormath import FLOOR, digamma_gap
@@ -26,12 +27,12 @@ class NoveltyPlan:
         Rows of scratch for the information of the agents' own counts, and for what is weighed by it.
     """
 
-    def __init__(self, model: Model, own: dict[str, Learned]) -> None:
+    def __init__(self, model: Model, own: Mapping[str, OwnArray]) -> None:
         self._model = model
         self._own = own
-        pA, pB = (model.pA, model.pB) if model.use_param_info_gain else (None, None)
-        self.modalities = [m for m, counts in enumerate(pA or ()) if counts is not None]
-        self.factors = [f for f, counts in enumerate(pB or ()) if counts is not None]
+        known = {*model.tensors(), *own} if model.use_param_info_gain else {*()}
+        self.modalities = [m for m in range(len(model.num_obs)) if f"pA{m}" in known]
+        self.factors = [f for f in range(len(model.num_states)) if f"pB{f}" in known]
         self._matrices: dict[str, NDArray[np.float64]] = {}
         for name in self._names():
             if name not in own:

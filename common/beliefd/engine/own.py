@@ -1,8 +1,9 @@
-"""Where the counts of an agent's own stand: among its counts, in scratch, and in the arrays of the model."""
+"""Where the arrays of an agent's own stand: in its record or its row of parameters, and in the arrays of the model."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,19 +20,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Learned:
-    """One learned array.
+class OwnArray:
+    """One array that each agent has of its own.
 
     Attributes
     ----------
     name : str
-        As in `ModelInfo.learned`.
+        As in `ModelInfo.learned` or `ModelInfo.per_agent`.
     axes : tuple of int
-        What brings the model's array into the order in which its counts are kept.
+        What brings the model's array into the order in which its numbers are kept.
     shape : tuple of int
         After that.
     start : int
-        Which of the agent's counts is the first.
+        Which of the agent's numbers is the first.
     """
 
     name: str
@@ -54,18 +55,25 @@ class Learned:
         return kept.transpose(np.argsort(self.axes)).reshape(-1)
 
 
-def learned_arrays(model: Model) -> dict[str, Learned]:
-    """The arrays that each agent of a model has of its own, by name, in the order in which they are kept."""
-    found: dict[str, Learned] = {}
+def learned_arrays(model: Model) -> dict[str, OwnArray]:
+    """The arrays that each agent of a model learns, by name, in the order in which they are kept."""
+    return own_arrays(model, model.info.learned)
+
+
+def own_arrays(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, OwnArray]:
+    """Arrays of these names and shapes, one after the other."""
+    found: dict[str, OwnArray] = {}
     start = 0
-    for name, shape in model.info.learned.items():
+    for name, shape in shapes.items():
         axes = kept_axes(model, name, len(shape))
-        found[name] = Learned(name, axes, tuple(shape[axis] for axis in axes), start)
+        found[name] = OwnArray(name, axes, tuple(shape[axis] for axis in axes), start)
         start += found[name].size
     return found
 
 
-def counts_of(compiled: CompiledModel, store: Store, rows: NDArray[np.int64]) -> dict[str, NDArray[np.floating]]:
+def counts_of(
+    compiled: CompiledModel, store: Store, given: Store | None, rows: NDArray[np.int64]
+) -> dict[str, NDArray[np.floating]]:
     """What agents have learned as of their last tick: arrays (n, ...) by the names of `ModelInfo.learned`."""
     layout, ints = compiled.layout, compiled.ints
     ticks = store.int64[rows, 0]
@@ -75,7 +83,12 @@ def counts_of(compiled: CompiledModel, store: Store, rows: NDArray[np.int64]) ->
     for name, shape in compiled.info.learned.items():
         order = ints[start : start + math.prod(shape)]
         counts = store.real[rows[:, np.newaxis], np.add.outer(first, order)]
-        counts[ticks == 0] = compiled.reals[ints[plan.INITIAL_COUNTS] + order]
+        new = ticks == 0
+        parameters = ints[ints[plan.COUNT_PARAMETERS] + order]
+        if given is not None and parameters[0] >= 0:
+            counts[new] = given.real[rows[new][:, np.newaxis], parameters]
+        else:
+            counts[new] = compiled.reals[ints[plan.INITIAL_COUNTS] + order]
         found[name] = counts.reshape(len(rows), *shape)
         start += len(order)
     return found

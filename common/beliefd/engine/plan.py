@@ -67,6 +67,10 @@ NO_MESSAGES, MMP, VMP = range(3)
     USE_STATES_INFO_GAIN,
     KEEP_ZEROS,
     NUM_COUNTS,  # that an agent has of its own
+    NUM_PARAMETERS,  # that an agent was given
+    OWN_E,  # the first scratch row of the agent's own ln E; -1 for the model's
+    OWN_GAMMA,  # its row
+    OWN_ALPHA,
     B_COUNTS_START,  # which of them are those of B
     B_COUNTS_END,
     INDUCTIVE,  # whether there is inductive inference
@@ -119,7 +123,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     FRAME_ROWS,
     MASKED_ROWS,  # rows from PREDICTION_ROW on for beliefs in their actions' places
     LARGEST_JOINT,  # rows of the largest joint that a transition depends on
-) = range(62)
+) = range(66)
 
 # Integer sections. Per factor:
 (
@@ -132,6 +136,8 @@ NO_MESSAGES, MMP, VMP = range(3)
     OWN_B_COUNTS,  # which of its counts is the first of pB
     OWN_D,  # as OWN_B
     OWN_D_COUNTS,
+    GIVEN_D,  # which parameter is the first of D; -1 where it is the model's
+    GIVEN_PB,  # of pB
     COUPLED,  # whether a modality of several factors informs it
     B_JOINT,
     B_WIDTH,  # as A_WIDTH
@@ -149,7 +155,9 @@ NO_MESSAGES, MMP, VMP = range(3)
     PREFERENCE_TIMES,  # steps of a policy whose preferences differ; 1 where they do not
     PREFERENCE_START,
     OWN_A,  # the first scratch row of the agent's own A (observation, state of the joint), laid out as A' is; or -1
-    OWN_A_COUNTS,  # which of its counts is the first of pA
+    OWN_A_COUNTS,  # which of its counts is the first of pA; -1 where it is not learned
+    GIVEN_PA,  # which parameter is the first of pA; -1 where it is the model's
+    OWN_C,  # the first scratch row of the agent's own C (time, observation); -1 for the model's
     GIVEN_WIDTH,  # states of the factor that stays when A is contracted, see contraction; of the joint where A is own
     GIVEN_START,  # which of GIVEN_ROWS is the first of A'
     GIVEN_COUNT,  # entries of A', and after them rows of what is linear (part, time, state)
@@ -183,6 +191,9 @@ NO_MESSAGES, MMP, VMP = range(3)
     NOVELTY_B,
     NOVELTY_ROWS,  # sparse rows
     NOVELTY_COLUMNS,
+    COUNT_TENSORS,  # per count: the parameter that its A, B or D is before anything is learned; -1 for INITIAL_TENSORS
+    COUNT_PARAMETERS,  # per count: the parameter that it starts from; -1 for INITIAL_COUNTS
+    PARAMETER_ROWS,  # per parameter: the scratch row that takes it; -1 where it comes with the counts
     OPERATIONS,
     NODES,  # (node, NODE_INTS)
     LEAF_POLICIES,
@@ -199,7 +210,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     OWN_LOG_B,  # as OWN_B, its logarithm
     STEP_ROWS,  # sparse rows
     STEP_COLUMNS,
-) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 71)
+) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 78)
 
 # Real sections; the first three have one entry.
 (

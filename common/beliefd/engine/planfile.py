@@ -1,7 +1,11 @@
-"""Plans in files: one per model, dtype and fingerprint, mapped read-only, so that all processes share its pages."""
+"""Plans in files: one per model, dtype, kinds of parameters per agent, and fingerprint.
+
+They are mapped read-only, so that all processes share their pages.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import tempfile
@@ -32,7 +36,7 @@ def load_plan(folder: Path, info: ModelInfo) -> CompiledModel:
     folder : Path
         Named by the model's hash.
     info : ModelInfo
-        Of that model.
+        Of that model, with the parameters that agents were given.
 
     Raises
     ------
@@ -40,15 +44,20 @@ def load_plan(folder: Path, info: ModelInfo) -> CompiledModel:
         The model cannot be read.
     DiskFull, FolderNotUsable
     """
-    path = folder / f"plan-{info.dtype}-{fingerprint()}.bin"
+    path = folder / _name(info)
     with storage_errors(path):
         mapped = _mapped(path, info)
         if mapped is None:
-            compiled = compile_model(Model.load(folder))
+            compiled = compile_model(Model.load(folder), info)
             _write(path, compiled)
             # Should the file have gone again, the arrays in memory serve as well.
             mapped = _mapped(path, info) or compiled
         return mapped
+
+
+def _name(info: ModelInfo) -> str:
+    own = f"-{hashlib.sha256(repr(tuple(info.per_agent)).encode()).hexdigest()[:16]}" if info.per_agent else ""
+    return f"plan-{info.dtype}-{fingerprint()}{own}.bin"
 
 
 def _write(path: Path, compiled: CompiledModel) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from beliefd.engine import plan
 from beliefd.engine.contraction import Contraction, contract
-from beliefd.engine.ensemble import Ensemble, raised_log
+from beliefd.engine.convention import log_floor, log_habits, preferences
+from beliefd.engine.ensemble import Ensemble
 from beliefd.engine.forecast import Forecast, forecast
 from beliefd.engine.goals import Goals
 from beliefd.engine.joints import Joints
 from beliefd.engine.layout import RecordLayout
 from beliefd.engine.noveltyplan import NoveltyPlan
-from beliefd.engine.own import Learned, learned_arrays
+from beliefd.engine.own import OwnArray, learned_arrays, own_arrays
 from beliefd.engine.plan import NODE_INTS, starts
 from beliefd.engine.policytree import PolicyTree, policy_tree
 from beliefd.engine.schedule import Blocks, schedule
-from beliefd.engine.vectormath import FLOOR
 from beliefd.engine.windowplan import WindowPlan
 from beliefd.model import Model
 from beliefd_proto.errors import InvalidModel
@@ -53,21 +53,30 @@ class CompiledModel:
     scratch_rows: int
 
 
-def compile_model(model: Model) -> CompiledModel:
-    """Write the plan of a model. Takes time and memory in proportion to the model; the result can be kept in a file."""
+def compile_model(model: Model, info: ModelInfo | None = None) -> CompiledModel:
+    """Write the plan of a model. Takes time and memory in proportion to the model; the result can be kept in a file.
+
+    Parameters
+    ----------
+    model : Model
+    info : ModelInfo, optional
+        Of the population, where its agents were given parameters of their own.
+    """
+    info = model.info if info is None else info
     _refuse_gaps(model)
-    layout = RecordLayout.of(model.info)
+    refuse_own_goals(model, info)
+    layout = RecordLayout.of(info)
     tree = policy_tree(model.joint_policies)
     transitions = _transition_matrices(model)
-    known = [_unknown(matrix) if f in model.learn_B else matrix for f, matrix in enumerate(transitions)]
+    own = _Own(model, info)
+    known = [_unknown(matrix) if f in own.factors else matrix for f, matrix in enumerate(transitions)]
     found = forecast(tree, known, [tuple(sorted(factors)) for factors in model.B_dependencies])
-    own = learned_arrays(model)
-    novelty = NoveltyPlan(model, own)
-    likelihoods = _Likelihoods(model, found, {*model.learn_A, *novelty.modalities})
+    novelty = NoveltyPlan(model, own.counts)
+    likelihoods = _Likelihoods(model, found, own, {*own.modalities, *novelty.modalities})
     goals = Goals(model)
     joints = Joints(model, likelihoods.contractions)
-    ensemble = Ensemble(model, joints, own=any(name.startswith("pA") for name in own))
-    window = WindowPlan(model, layout.window, joints, transitions)
+    ensemble = Ensemble(model, joints, own=bool(own.modalities))
+    window = WindowPlan(model, layout.window, joints, transitions, own.factors)
     fields: dict[int, Any] = {}
     for part in (
         _sizes(model),
@@ -76,14 +85,14 @@ def compile_model(model: Model) -> CompiledModel:
         likelihoods.fields(joints),
         _transitions(transitions, joints),
         goals.fields(),
-        _learning(model, own),
+        own.fields(),
         window.fields(*_kept([matrix] for matrix in window.matrices)),
     ):
         fields.update(part)
     predictions = _Predictions(tree, found, joints, likelihoods, goals, own, ensemble, novelty)
     scratch_rows = _place_scratch(fields, model, predictions, window)
     ints, reals = plan.pack(fields, model.dtype)
-    return CompiledModel(ints, reals, model.info, layout, scratch_rows)
+    return CompiledModel(ints, reals, info, layout, scratch_rows)
 
 
 def _refuse_gaps(model: Model) -> None:
@@ -109,6 +118,20 @@ def _refuse_gaps(model: Model) -> None:
     for field, value, is_gap, allowed in gaps:
         if is_gap:
             raise InvalidModel("this server does not do that yet", field=field, value=value, allowed=allowed)
+
+
+def refuse_own_goals(model: Model, info: ModelInfo) -> None:
+    """Refuse a B per agent where paths to a goal are those of the model's B.
+
+    Raises
+    ------
+    InvalidModel
+    """
+    for f in Goals(model).factors:
+        if f"pB{f}" in info.per_agent:
+            raise InvalidModel(
+                "paths to a goal are the model's, so its B is too", field=f"per_agent['pB'][{f}]", allowed="None"
+            )
 
 
 def _sizes(model: Model) -> dict[int, Any]:
@@ -144,7 +167,7 @@ def _sizes(model: Model) -> dict[int, Any]:
         plan.TOLERANCE: _TIE_TOLERANCE[model.dtype],
         plan.D: np.concatenate(model.D),
         plan.FIRST_ACTIONS: model.policies[:, 0],
-        plan.LOG_E: _log_floor(model.E) if model.profile == "pymdp" else raised_log(model.E),
+        plan.LOG_E: log_habits(model.E, model.profile),
     }
 
 
@@ -169,24 +192,24 @@ class _Likelihoods:
     No factor is summed out of the modalities in `whole`.
     """
 
-    def __init__(self, model: Model, found: Forecast, whole: Collection[int]) -> None:
+    def __init__(self, model: Model, found: Forecast, own: _Own, whole: Collection[int]) -> None:
         self._tensors = []
         self._linear = []
         self.contractions: list[Contraction | None] = []
-        self._preferences = [_log_preferences(np.atleast_2d(C), model.profile) for C in model.C]
+        self._preferences = [preferences(np.atleast_2d(C), model.profile) for C in model.C]
         self.times = [len(preference) for preference in self._preferences]
         for tensor, preference, factors in zip(model.A, self._preferences, model.A_dependencies, strict=True):
             A = tensor.transpose([0, *(1 + position for position in np.argsort(factors))])
             utility = np.tensordot(preference, A, 1) * model.use_utility
             gains = model.use_states_info_gain and model.profile == "pymdp"
-            certainty = (A * _log_floor(A)).sum(axis=0) * gains
+            certainty = (A * log_floor(A)).sum(axis=0) * gains
             # In the order of the parts of G.
             linear = np.stack([utility + certainty, utility, np.broadcast_to(certainty, utility.shape)])
             self._tensors.append(A)
             self._linear.append(linear)
             keep = len(self.contractions) in whole
             self.contractions.append(None if keep else contract(A, linear, tuple(sorted(factors)), found))
-        self._own = model.learn_A
+        self._own = own.modalities
         self._profile = model.profile
 
     def fields(self, joints: Joints) -> dict[int, Any]:
@@ -209,7 +232,7 @@ class _Likelihoods:
         }
 
     def _said(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        return _log_floor(matrix) if self._profile == "pymdp" else matrix
+        return log_floor(matrix) if self._profile == "pymdp" else matrix
 
     def _contracted(self) -> dict[int, Any]:
         none = np.zeros(0, dtype=np.int64)
@@ -266,27 +289,106 @@ def _unknown(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.moveaxis(rng.dirichlet(np.ones(matrices.shape[1]), (matrices.shape[0], matrices.shape[2])), 2, 1)
 
 
-def _learning(model: Model, own: dict[str, Learned]) -> dict[int, Any]:
-    tensors = model.tensors()
+class _Own:
+    """What agents have of their own: learned counts, in their records, and parameters that they were given.
 
-    def counts_from(letter: str, count: int) -> list[int]:
-        return [own[f"{letter}{i}"].start if f"{letter}{i}" in own else -1 for i in range(count)]
+    Attributes
+    ----------
+    modalities, factors : list of int
+        Whose A, and whose B, is the agents' own.
+    counts : dict
+        The counts of A and B among it, by name.
+    """
 
-    zeros = np.zeros(0)
-    b_arrays = [array for name, array in own.items() if name.startswith("pB")]
-    b_start = b_arrays[0].start if b_arrays else 0
-    return {
-        plan.B_COUNTS_START: b_start,
-        plan.B_COUNTS_END: b_start + sum(array.size for array in b_arrays),
-        plan.INITIAL_TENSORS: np.concatenate([zeros, *(array.kept(tensors[name[1:]]) for name, array in own.items())]),
-        plan.COUNT_ORDER: np.concatenate([np.zeros(0, dtype=np.int64), *(array.order for array in own.values())]),
-        plan.NUM_COUNTS: sum(array.size for array in own.values()),
-        plan.INITIAL_COUNTS: np.concatenate([zeros, *(array.kept(tensors[name]) for name, array in own.items())]),
-        plan.OWN_A_COUNTS: counts_from("pA", len(model.num_obs)),
-        plan.OWN_B_COUNTS: counts_from("pB", len(model.num_states)),
-        plan.OWN_D_COUNTS: counts_from("pD", len(model.num_states)),
-        plan.RATES: [model.lr_pA, model.fr_pA, model.lr_pB, model.fr_pB, model.lr_pD, model.fr_pD],
-    }
+    def __init__(self, model: Model, info: ModelInfo) -> None:
+        self._model = model
+        self._learned = learned_arrays(model)
+        self._given = own_arrays(model, info.per_agent)
+        self.counts = {n: a for n, a in (self._given | self._learned).items() if n.startswith(("pA", "pB"))}
+        self.modalities = [m for m in range(len(model.num_obs)) if f"pA{m}" in self.counts]
+        self.factors = [f for f in range(len(model.num_states)) if f"pB{f}" in self.counts]
+
+    def fields(self) -> dict[int, Any]:
+        model, learned, tensors = self._model, self._learned, self._model.tensors()
+        zeros, none = np.zeros(0), np.zeros(0, dtype=np.int64)
+        b_arrays = [array for name, array in learned.items() if name.startswith("pB")]
+        b_start = b_arrays[0].start if b_arrays else 0
+        modalities, factors = len(model.num_obs), len(model.num_states)
+        # D that was given holds until D is learned; counts are the mean of A and B from the first.
+        first = [
+            self._from(f"D{name[2:]}" if name.startswith("pD") else name, array) for name, array in learned.items()
+        ]
+        return {
+            plan.B_COUNTS_START: b_start,
+            plan.B_COUNTS_END: b_start + sum(array.size for array in b_arrays),
+            plan.INITIAL_TENSORS: np.concatenate([zeros, *(a.kept(tensors[name[1:]]) for name, a in learned.items())]),
+            plan.COUNT_ORDER: np.concatenate([none, *(array.order for array in learned.values())]),
+            plan.NUM_COUNTS: sum(array.size for array in learned.values()),
+            plan.NUM_PARAMETERS: sum(array.size for array in self._given.values()),
+            plan.INITIAL_COUNTS: np.concatenate([zeros, *(a.kept(tensors[name]) for name, a in learned.items())]),
+            plan.COUNT_TENSORS: np.concatenate([none, *first]),
+            plan.COUNT_PARAMETERS: np.concatenate([none, *(self._from(name, a) for name, a in learned.items())]),
+            plan.OWN_A_COUNTS: [learned[f"pA{m}"].start if f"pA{m}" in learned else -1 for m in range(modalities)],
+            plan.OWN_B_COUNTS: [learned[f"pB{f}"].start if f"pB{f}" in learned else -1 for f in range(factors)],
+            plan.OWN_D_COUNTS: [learned[f"pD{f}"].start if f"pD{f}" in learned else -1 for f in range(factors)],
+            plan.GIVEN_D: [self._first_given(f"D{f}") for f in range(factors)],
+            plan.GIVEN_PA: [self._first_given(f"pA{m}") for m in range(modalities)],
+            plan.GIVEN_PB: [self._first_given(f"pB{f}") for f in range(factors)],
+            plan.RATES: [model.lr_pA, model.fr_pA, model.lr_pB, model.fr_pB, model.lr_pD, model.fr_pD],
+        }
+
+    def _first_given(self, name: str) -> int:
+        return self._given[name].start if name in self._given else -1
+
+    def _from(self, name: str, array: OwnArray) -> NDArray[np.int64]:
+        """The parameters that an array of counts starts from; -1 where it was not given."""
+        if name not in self._given:
+            return np.full(array.size, -1)
+        return self._given[name].start + np.arange(array.size)
+
+    def place(self, first_row: int, times: Sequence[int]) -> tuple[dict[int, Any], int, dict[int, int]]:
+        """Give all of it rows of scratch from `first_row` on.
+
+        Returns
+        -------
+        fields : dict
+        rows : int
+            How many.
+        own_A : dict
+            First row of each A of the agents' own.
+        """
+        row, rows = first_row, {}
+        count_rows, parameter_rows = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+        for name, array in self._learned.items():
+            rows[name] = row
+            count_rows.append(np.arange(row, row + array.size))
+            row += _rows_of(name, array, times)
+        for name, array in self._given.items():
+            if name in rows or (name.startswith("D") and f"p{name}" in rows):
+                parameter_rows.append(np.full(array.size, -1))
+                continue
+            rows[name] = row
+            parameter_rows.append(np.arange(row, row + array.size))
+            row += _rows_of(name, array, times)
+        modalities, factors = range(len(self._model.num_obs)), range(len(self._model.num_states))
+        fields = {
+            plan.OWN_A: [rows.get(f"pA{m}", -1) for m in modalities],
+            plan.OWN_B: [rows.get(f"pB{f}", -1) for f in factors],
+            plan.OWN_C: [rows.get(f"C{m}", -1) for m in modalities],
+            plan.OWN_D: [rows.get(f"pD{f}", rows.get(f"D{f}", -1)) for f in factors],
+            plan.OWN_E: rows.get("E", -1),
+            plan.OWN_GAMMA: rows.get("gamma", -1),
+            plan.OWN_ALPHA: rows.get("alpha", -1),
+            plan.COUNT_ROWS: np.concatenate(count_rows),
+            plan.PARAMETER_ROWS: np.concatenate(parameter_rows),
+        }
+        return fields, row - first_row, {m: rows[f"pA{m}"] for m in modalities if f"pA{m}" in rows}
+
+
+def _rows_of(name: str, array: OwnArray, times: Sequence[int]) -> int:
+    # After an own A stands what is linear, as after A'.
+    linear = times[int(name[2:])] * (array.size // array.shape[0]) if name.startswith("pA") else 0
+    return array.size + linear
 
 
 class _Predictions:
@@ -299,7 +401,7 @@ class _Predictions:
         joints: Joints,
         likelihoods: _Likelihoods,
         goals: Goals,
-        own: dict[str, Learned],
+        own: _Own,
         ensemble: Ensemble,
         novelty: NoveltyPlan,
     ) -> None:
@@ -313,26 +415,9 @@ class _Predictions:
         self.novelty = novelty
 
     def own_fields(self, first_row: int) -> tuple[dict[int, Any], int]:
-        """Where the agents' own A, B and D stand in scratch from `first_row` on, and how many rows they take."""
-        row = first_row
-        rows: dict[str, int] = {}
-        count_rows = [np.zeros(0, dtype=np.int64)]
-        for name, array in self.own.items():
-            rows[name] = row
-            count_rows.append(np.arange(row, row + array.size))
-            row += array.size
-            if name.startswith("pA"):
-                # After an own A stands what is linear, as after A'.
-                row += self._likelihoods.times[int(name[2:])] * (array.size // array.shape[0])
-        modalities, factors = range(len(self.joints.A)), range(len(self.joints.B))
-        self.own_rows = {m: rows[f"pA{m}"] for m in modalities if f"pA{m}" in rows}
-        fields = {
-            plan.OWN_A: [rows.get(f"pA{m}", -1) for m in modalities],
-            plan.OWN_B: [rows.get(f"pB{f}", -1) for f in factors],
-            plan.OWN_D: [rows.get(f"pD{f}", -1) for f in factors],
-            plan.COUNT_ROWS: np.concatenate(count_rows),
-        }
-        return fields, row - first_row
+        """Where what agents have of their own stands in scratch from `first_row` on, and how many rows it takes."""
+        fields, rows, self.own_rows = self.own.place(first_row, self._likelihoods.times)
+        return fields, rows
 
     def fields(self, first_row: int) -> tuple[dict[int, Any], int]:
         """The fields, and how many rows of scratch predictions take from `first_row` on."""
@@ -429,15 +514,3 @@ def _kept(
         values.append(matrix[row, column])
         widths.append(matrix.shape[1] if whole else 0)
     return np.cumsum(np.concatenate(counts)), np.concatenate(columns), np.concatenate(values), widths
-
-
-def _log_preferences(C: NDArray[np.float64], profile: str) -> NDArray[np.float64]:
-    """C as the profile takes it: (times, num_obs)."""
-    if profile == "pymdp":
-        return C
-    powers = np.exp(C - C.max(axis=1, keepdims=True))
-    return raised_log(powers / powers.sum(axis=1, keepdims=True))
-
-
-def _log_floor(array: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.log(np.maximum(array, FLOOR))

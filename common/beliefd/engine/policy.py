@@ -39,7 +39,7 @@ from beliefd.engine.tile import fill, predict_factor, weigh_rows
 @inline
 def evaluate_policies(ints, reals, work, part):
     """Set the score rows to a part of G of each policy, or all of it, given the beliefs of now and their joints."""
-    if ints[plan.NUM_COUNTS] > 0:
+    if ints[plan.NUM_COUNTS] + ints[plan.NUM_PARAMETERS] > 0:
         prepare_own(ints, reals, work, part)
         prepare_combined(ints, reals, work)
     if ints[plan.INDUCTIVE]:
@@ -124,16 +124,34 @@ def _value_modality(ints, reals, work, first, m, time, part, target):
     if part > INFO_GAIN:
         fill(work, target, work.dtype.type(0))
         return
-    size = ints[ints[plan.JOINT_SIZE] + ints[ints[plan.A_JOINT] + m]]
-    set_ = part * ints[ints[plan.PREFERENCE_TIMES] + m] + time
+    size, own_c = ints[ints[plan.JOINT_SIZE] + ints[ints[plan.A_JOINT] + m]], ints[ints[plan.OWN_C] + m]
+    set_ = _linear_part(own_c, part) * ints[ints[plan.PREFERENCE_TIMES] + m] + time
     weigh_row(work, target, reals, ints[plan.LINEAR] + ints[ints[plan.LINEAR_START] + m] + set_ * size, size, first)
-    if part == UTILITY or not ints[plan.USE_STATES_INFO_GAIN]:
+    if own_c < 0 and (part == UTILITY or not ints[plan.USE_STATES_INFO_GAIN]):
         return
     predicted, count = ints[plan.OBSERVATION_ROW], ints[ints[plan.NUM_OBS] + m]
     pointer = ints[plan.A_ROWS] + ints[ints[plan.OBS_START] + m]
     width = ints[ints[plan.A_WIDTH] + m]
     weigh_rows(ints, reals, work, predicted, count, first, ints[plan.A_COLUMNS], ints[plan.A_VALUES], pointer, width)
-    add_entropy(work, target, predicted, count)
+    _value_observations(ints, work, m, own_c, time, part, target)
+
+
+@inline
+def _linear_part(own_c, part):
+    """Which part of what is linear in the states' beliefs counts: without utility, where C is the agent's own."""
+    return INFO_GAIN if own_c >= 0 and part == ALL_PARTS else part
+
+
+@inline
+def _value_observations(ints, work, m, own_c, time, part, target):
+    """Add to row `target` what modality m's predicted observations, in their rows, add to G."""
+    predicted, count = ints[plan.OBSERVATION_ROW], ints[ints[plan.NUM_OBS] + m]
+    if own_c >= 0 and part == UTILITY:
+        fill(work, target, work.dtype.type(0))
+    if own_c >= 0 and part != INFO_GAIN and ints[plan.USE_UTILITY]:
+        add_row_products(work, target, target, predicted, 1, own_c + time * count, 1, count)
+    if part != UTILITY and ints[plan.USE_STATES_INFO_GAIN]:
+        add_entropy(work, target, predicted, count)
 
 
 @inline
@@ -147,7 +165,7 @@ def _contract(ints, reals, work, first, m, part, target):
     weigh_rows(ints, reals, work, target, entries, first, columns, values, pointer, 0)
     states = ints[ints[plan.GIVEN_WIDTH] + m]
     linear = ints[ints[plan.PREFERENCE_TIMES] + m] * states
-    pointer += entries + part * linear
+    pointer += entries + _linear_part(ints[ints[plan.OWN_C] + m], part) * linear
     weigh_rows(ints, reals, work, target + entries, linear, first, columns, values, pointer, 0)
 
 
@@ -163,7 +181,8 @@ def _value_given(ints, work, first, m, time, given, part, target):
     states = ints[ints[plan.GIVEN_WIDTH] + m]
     linear = given + ints[ints[plan.GIVEN_COUNT] + m] + time * states
     add_row_products(work, target, -1, linear, 1, first, 1, states)
-    if part == UTILITY or not ints[plan.USE_STATES_INFO_GAIN]:
+    own_c = ints[ints[plan.OWN_C] + m]
+    if own_c < 0 and (part == UTILITY or not ints[plan.USE_STATES_INFO_GAIN]):
         return
     predicted, count = ints[plan.OBSERVATION_ROW], ints[ints[plan.NUM_OBS] + m]
     entries = ints[plan.GIVEN_ENTRIES] + ints[ints[plan.OBS_START] + m]
@@ -171,7 +190,7 @@ def _value_given(ints, work, first, m, time, given, part, target):
     for o in range(count):
         at, end = ints[entries + o], ints[entries + o + 1]
         weigh_rows_by_rows(work, predicted + o, given + at - start, ints, ints[plan.GIVEN_STATES] + at, end - at, first)
-    add_entropy(work, target, predicted, count)
+    _value_observations(ints, work, m, own_c, time, part, target)
 
 
 @inline

@@ -35,6 +35,7 @@ from beliefd.engine.generations import (
     last_generation,
     size_bytes,
 )
+from beliefd.engine.given import open_given
 from beliefd.engine.jit import fingerprint
 from beliefd.engine.journal import segments, selected
 from beliefd.engine.journalentry import Entry, EntryHead, SegmentHead, Skipped, decode_entry, read_frames
@@ -107,7 +108,8 @@ def rebuild(source: Source, compiled: CompiledModel, target: Path, why: str, at_
     store = Store.create(target, compiled.layout, source.rows)
     try:
         base, damaged = _begin(source, compiled, store, at_tick)
-        population = LoadedPopulation(compiled, store, source.seed)
+        given = open_given(source.folder, compiled.info)
+        population = LoadedPopulation(compiled, store, source.seed, given)
         found = _Found(damaged_bytes=damaged)
         if source.journalled:
             first = base.number if base is not None else 0

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,31 +28,44 @@ _MAGIC = b"beliefd agents\n"
 _BLOCK_BYTES = 2**20
 
 
+class Layout(Protocol):
+    """What a store has to know of its records, such as a `beliefd.engine.layout.RecordLayout`."""
+
+    @property
+    def dtype(self) -> str: ...
+
+    @property
+    def record_bytes(self) -> int: ...
+
+    @property
+    def hash(self) -> str: ...
+
+
 class Store:
     """The mapped records of a population.
 
     Attributes
     ----------
-    layout : RecordLayout
+    layout : Layout
     rows : int
         Records that are mapped. The file may hold more, where another process grew it: see `ensure`.
     bytes, int32, int64, real : ndarray, shape (rows, record_bytes / itemsize)
         The same records seen as uint8, int32, int64 and the model's dtype.
     """
 
-    def __init__(self, layout: RecordLayout, buffer: Any, path: Path | None) -> None:
+    def __init__(self, layout: Layout, buffer: Any, path: Path | None) -> None:
         self.layout = layout
         self.path = path
         self._map(buffer)
 
     @classmethod
-    def in_memory(cls, layout: RecordLayout, rows: int) -> Self:
+    def in_memory(cls, layout: Layout, rows: int) -> Self:
         """Hold `rows` never-stepped agents in this process alone."""
         # An anonymous mapping gives zeroed pages when they are touched, and is aligned.
         return cls(layout, _anonymous(layout, rows), None)
 
     @classmethod
-    def create(cls, path: Path, layout: RecordLayout, rows: int) -> Self:
+    def create(cls, path: Path, layout: Layout, rows: int) -> Self:
         """Make the file of a new population of never-stepped agents.
 
         Raises
@@ -75,7 +88,7 @@ class Store:
         return cls.open(path, layout)
 
     @classmethod
-    def open(cls, path: Path, layout: RecordLayout, *, writable: bool = True) -> Self:
+    def open(cls, path: Path, layout: Layout, *, writable: bool = True) -> Self:
         """Map an existing file; what is not writable may stand in a folder that is not.
 
         Raises
@@ -101,7 +114,7 @@ class Store:
         if rows > self.rows:
             raise CorruptStore(
                 f"{self.path or 'memory'} holds fewer agents than the population counts",
-                field="agents.bin",
+                field=self.path.name if self.path is not None else "memory",
                 value=self.rows,
                 allowed=f"at least {rows}",
             )
@@ -126,10 +139,15 @@ class Store:
             os.fsync(file.fileno())
         self.ensure(rows)
 
+    @property
+    def _slots(self) -> RecordLayout:
+        assert isinstance(self.layout, RecordLayout)  # what has no slots is never stepped
+        return self.layout
+
     def request_ids(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
         """The request that each agent was last stepped by, (n, 2); zeros for one that never stepped."""
         ticks = self.int64[rows, 0]
-        at = (self.layout.slot_start + (ticks & 1) * self.layout.slot_bytes + self.layout.request_id) // 8
+        at = (self._slots.slot_start + (ticks & 1) * self._slots.slot_bytes + self._slots.request_id) // 8
         ids = np.stack([self.int64[rows, at], self.int64[rows, at + 1]], axis=1)
         ids[ticks == 0] = 0
         return ids.view(np.uint64)
@@ -137,13 +155,13 @@ class Store:
     def step_back(self, rows: NDArray[np.int64]) -> None:
         """Undo the last step of agents, where the state before it still stands in their other slot."""
         before = self.int64[rows, 0] - 1
-        at = (self.layout.slot_start + (before & 1) * self.layout.slot_bytes + self.layout.tick) // 8
+        at = (self._slots.slot_start + (before & 1) * self._slots.slot_bytes + self._slots.tick) // 8
         there = (before == 0) | ((before > 0) & (self.int64[rows, at] == before))
         self.int64[rows[there], 0] -= 1
 
     def set_actions(self, rows: NDArray[np.int64], ticks: NDArray[np.int64], actions: NDArray[np.int32]) -> None:
         """Overwrite the actions in the slots of these ticks."""
-        at = (self.layout.slot_start + (ticks & 1) * self.layout.slot_bytes + self.layout.action) // 4
+        at = (self._slots.slot_start + (ticks & 1) * self._slots.slot_bytes + self._slots.action) // 4
         for control in range(actions.shape[1]):
             self.int32[rows, at + control] = actions[:, control]
 
@@ -244,24 +262,24 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise storage_error(error, path) from error
 
 
-def _anonymous(layout: RecordLayout, rows: int) -> mmap.mmap:
+def _anonymous(layout: Layout, rows: int) -> mmap.mmap:
     # A mapping has at least one byte; the remainder is no record.
     return mmap.mmap(-1, max(1, rows * layout.record_bytes), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
-def _header(layout: RecordLayout) -> bytes:
+def _header(layout: Layout) -> bytes:
     text = f"format {FORMAT_VERSION}\nrecord_bytes {layout.record_bytes}\nlayout {layout.hash}\n"
     return (_MAGIC + text.encode()).ljust(HEADER_BYTES, b"\0")
 
 
-def _mapped(path: Path, layout: RecordLayout, writable: bool = True) -> mmap.mmap:
+def _mapped(path: Path, layout: Layout, writable: bool = True) -> mmap.mmap:
     try:
         with open(path, "r+b" if writable else "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             if size < HEADER_BYTES or os.pread(file.fileno(), HEADER_BYTES, 0) != _header(layout):
                 raise CorruptStore(
                     f"{path} is not the store of this model and format; restore the folder from a copy, or remove it",
-                    field="agents.bin",
+                    field=path.name,
                     value=size,
                     allowed=f"a header of {HEADER_BYTES} bytes for layout {layout.hash}",
                 )

@@ -17,7 +17,7 @@ B q_t = 0, adds nothing. "exact" has a floor under B q_t, and makes up for what 
 
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
-from beliefd.engine.learning import counts_place, hold_observation, learn_start
+from beliefd.engine.learning import copy_counts, counts_place, hold_observation, learn_start
 from beliefd.engine.plan import LANES
 from beliefd.engine.rows import multiply_rows
 from beliefd.engine.sequence import (
@@ -55,6 +55,7 @@ def learn_window(
     earliest,
     used,
     records,
+    given,
 ):
     """Write the counts after this step.
 
@@ -64,20 +65,17 @@ def learn_window(
         _smooth(ints, reals, work, lanes, record, tick, first, moved, earliest, records)
     for lane in range(used):
         row = lanes[record, lane]
-        old = counts_place(ints, lanes[tick, lane] - 1, work.itemsize)
+        copy_counts(ints, reals, row, lanes[tick, lane], records, given)
         new = counts_place(ints, lanes[tick, lane], work.itemsize)
-        for i in range(ints[plan.NUM_COUNTS]):
-            before = reals[ints[plan.INITIAL_COUNTS] + i] if lanes[tick, lane] == 1 else records[row, old + i]
-            records[row, new + i] = before
         _forget(ints, reals, fresh[lane] != 0, row, new, records)
     for m in range(ints[plan.NUM_MODALITIES]):
-        if ints[ints[plan.OWN_A] + m] >= 0:
+        if ints[ints[plan.OWN_A_COUNTS] + m] >= 0:
             _learn_likelihood(ints, reals, work, lanes, record, tick, m, first, seen, places, earliest, used, records)
     for f in range(ints[plan.NUM_FACTORS]):
-        if ints[ints[plan.OWN_B] + f] >= 0:
+        if ints[ints[plan.OWN_B_COUNTS] + f] >= 0:
             for step in range(earliest + 1, ints[plan.WINDOW]):
                 _learn_transition(ints, reals, work, lanes, record, tick, f, first, moved, step, used, records)
-        if ints[ints[plan.OWN_D] + f] >= 0:
+        if ints[ints[plan.OWN_D_COUNTS] + f] >= 0:
             for lane in range(used):
                 if fresh[lane] != 0:
                     new = counts_place(ints, lanes[tick, lane], work.itemsize)

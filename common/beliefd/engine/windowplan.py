@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -30,17 +31,24 @@ class WindowPlan:
         Those of the factors that agents share, all kinds.
     room : int
         Rows that passing messages needs beside those with names.
+
+    `own` are the factors whose B is the agents' own.
     """
 
     def __init__(
-        self, model: Model, layout: WindowLayout | None, joints: Joints, transitions: list[NDArray[np.float64]]
+        self,
+        model: Model,
+        layout: WindowLayout | None,
+        joints: Joints,
+        transitions: list[NDArray[np.float64]],
+        own: Collection[int],
     ) -> None:
         self.matrices: list[NDArray[np.float64]] = []
         self.room = 0
         self._layout = layout
         self._messages = _MESSAGES.get(model.inference_algo, plan.NO_MESSAGES)
         self._floor = model.inference_algo == "exact"
-        self._own = model.learn_B
+        self._own = own
         self._shapes = [matrices.shape for matrices in transitions]
         self._frame_rows = 3 * sum(model.num_states) + joints.likelihood_rows
         # Per factor: which of the matrices are forward, ln B and backward.
@@ -48,7 +56,7 @@ class WindowPlan:
         if layout is None:
             return
         for f, (B, parents) in enumerate(zip(transitions, joints.B, strict=True)):
-            if f in model.learn_B:
+            if f in own:
                 self._chosen.append((-1, -1, -1))
                 continue
             self._chosen.append(self._append(B, len(parents) == 1))
