@@ -14,6 +14,7 @@ import msgspec
 
 from beliefd.engine.boot import is_stale, stamp
 from beliefd.engine.checkpoint import trim, write_checkpoint
+from beliefd.engine.given import copy_given
 from beliefd.engine.jit import fingerprint
 from beliefd.engine.layout import RecordLayout
 from beliefd.engine.manifest import Manifest, read_manifest, write_manifest, write_rebuilt
@@ -55,7 +56,8 @@ def snapshot(uid: str, request: m.Snapshot, shelf: Shelf) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
     store = shelf.population(uid, manifest.rows).store
     model_folder = shelf.model_folder(manifest.model.hash)
-    write_snapshot(folder / request.name, store, manifest, members, model_folder, request.id.hex())
+    home = shelf.folder(uid)
+    write_snapshot(folder / request.name, home, store, manifest, members, model_folder, request.id.hex())
 
 
 def restore(request: m.Restore, shelf: Shelf) -> str:
@@ -77,7 +79,7 @@ def restore(request: m.Restore, shelf: Shelf) -> str:
             same = manifest.fingerprint == fingerprint()
             return m.Rebuilt(why="restored", time_s=time.time(), checkpoint_time_s=facts.time_s, same_kernels=same)
 
-        _make(shelf, uid, request, manifest, members, records)
+        _make(shelf, uid, request, folder, manifest, members, records)
     return uid
 
 
@@ -101,7 +103,7 @@ def fork(source_uid: str, request: m.Fork, shelf: Shelf) -> str:
             source = _source(shelf.folder(source_uid), manifest, members)
             return rebuild(source, compiled, target, "forked", request.at_tick)
 
-        _make(shelf, uid, request, manifest, members, records)
+        _make(shelf, uid, request, shelf.folder(source_uid), manifest, members, records)
     return uid
 
 
@@ -113,11 +115,15 @@ def _make(
     shelf: Shelf,
     uid: str,
     request: m.Restore | m.Fork,
+    home: Path,
     like: Manifest,
     members: Members,
     records: Callable[[Path], m.Rebuilt],
 ) -> None:
-    """Put a population in its place whole, with the records that `records` writes, and a checkpoint of them."""
+    """Put a population in its place whole, with the records that `records` writes, and a checkpoint of them.
+
+    `like` is the manifest of the population or snapshot in `home`.
+    """
     folder = shelf.folder(uid)
     draft = folder.with_name(f".new-{uid}")
     shutil.rmtree(draft, ignore_errors=True)
@@ -134,6 +140,7 @@ def _make(
         with storage_errors(folder):
             draft.mkdir(mode=0o700)
             rebuilt = records(draft / "agents.bin")
+            copy_given(home, draft, like.model, like.rows)
             write_manifest(draft, manifest, members)
             with Store.open(draft / "agents.bin", RecordLayout.of(like.model)) as store:
                 made = write_checkpoint(draft, store, manifest.rows, members.live, request.id.hex())

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 import beliefd
+from beliefd import peragent
 from beliefd.engine import Engine
 from beliefd.worlds import grid, tmaze
-from models import random_model, with_counts
+from beliefd_proto.errors import InvalidArgument
+from models import random_model, random_per_agent, with_counts
 
 pytestmark = pytest.mark.system
 PARTS = ("utility", "info_gain", "inductive", "novelty")
@@ -225,3 +227,37 @@ def test_one_worker_gives_what_two_give(own_stack, client, name):
         for _ in range(5):
             observations = [rng.integers(0, n, 3000) for n in model.num_obs]
             assert_same(one.step(observations, want=WANT), two.step(observations, want=WANT))
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_parameters_per_agent(client, name, case, monkeypatch):
+    """What does not fit into one message comes in several; new agents bring their own."""
+    rng = np.random.default_rng(200 + case)
+    profile = ("pymdp", "pymdp", "legacy", "spm")[case]
+    model = random_model(rng, dtype=("float32", "float64")[case % 2], inference_algo="fpi", profile=profile)
+    if case % 2:
+        model = with_counts(rng, model, learn_E=False)
+    agents, more = 300, 40
+    per_agent = random_per_agent(rng, model, agents + more) | {"gamma": rng.uniform(1.0, 2.0, agents + more)}
+    first, rest = some_agents(per_agent, slice(agents)), some_agents(per_agent, slice(agents, None))
+    whole = peragent.pieces
+    monkeypatch.setattr(peragent, "pieces", lambda arrays, count, _: whole(arrays, count, 20_000))
+    ids = [f"a{i}" for i in range(agents + more)]
+    mice = client.create_population(name, model, agent_ids=ids[:agents], seed=case, per_agent=first)
+    with pytest.raises(InvalidArgument, match="of their own"):
+        mice.add_agents(agent_ids=ids[agents:])
+    mice.add_agents(agent_ids=ids[agents:], per_agent=rest)
+    assert mice.agent_ids == tuple(ids)
+    local = Engine(model, agents=agents + more, seed=case, per_agent=per_agent)
+    for tick in range(4):
+        observations = batch(rng, model, agents + more, categorical=tick % 2 == 1)
+        arguments = {"reset": rng.random(agents + more) < 0.2, "want": WANT}
+        assert_same(mice.step(observations, **arguments), local.step(observations, **arguments))
+    mice.drop()
+
+
+def some_agents(per_agent, which):
+    def part(value):
+        return [None if v is None else v[which] for v in value] if isinstance(value, list) else value[which]
+
+    return {name: part(value) for name, value in per_agent.items()}

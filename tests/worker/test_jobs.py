@@ -58,10 +58,11 @@ class Herd:
         arrays = {**(MODEL.tensors() if arrays is None else arrays), **(id_arrays(ids) if ids is not None else {})}
         return self.run(Command.CREATE, header, arrays, shelf=shelf)
 
-    def add(self, count, request=None, ids=None, shelf=None):
+    def add(self, count, request=None, ids=None, shelf=None, own=None):
         request = request or secrets.token_bytes(16)
         header = m.AddAgents(id=request, deadline_ms=0, population=self.uid, count=count)
-        return self.run(Command.ADD_AGENTS, header, {} if ids is None else id_arrays(ids), shelf=shelf)
+        arrays = {} if ids is None else id_arrays(ids)
+        return self.run(Command.ADD_AGENTS, header, arrays | (own or {}), shelf=shelf)
 
     def remove(self, numbers, request=None):
         header = m.RemoveAgents(id=request or secrets.token_bytes(16), deadline_ms=0, population=self.uid)
@@ -348,3 +349,34 @@ def test_a_folder_that_cannot_be_used_is_told(herd):
     (herd.folder / "agents.bin").mkdir()
     with pytest.raises(FolderNotUsable):
         herd.ticks()
+
+
+def precisions(*values):
+    return {"per_agent.gamma": np.array(values, np.float64), "per_agent.C0": np.zeros((len(values), 4), np.float32)}
+
+
+def test_agents_with_parameters_of_their_own_come_whole_and_once(herd):
+    made = herd.create(arrays={**MODEL.tensors(), **precisions(1, 2, 3, 4, 5)})
+    assert made.info.model.per_agent == {"gamma": (), "C0": (4,)}
+    request = secrets.token_bytes(16)
+    added = herd.add(2, request=request, own=precisions(6, 7))
+    same(added, herd.add(2, request=request, own=precisions(8, 9), shelf=Shelf(herd.settings)))
+    given = herd.shelf.population(herd.uid, 7).given
+    assert given.real[:7, 0].tolist() == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("own", [{}, precisions(1, 2, 3), precisions(1, -2), {"per_agent.E": np.full((2, 16), 1 / 16)}])
+def test_new_agents_without_their_parameters_change_nothing(herd, own):
+    herd.create(arrays={**MODEL.tensors(), **precisions(1, 2, 3, 4, 5)})
+    before = {path.name: path.stat().st_size for path in herd.folder.iterdir()}
+    with pytest.raises(InvalidArgument):
+        herd.add(2, own=own)
+    assert {path.name: path.stat().st_size for path in herd.folder.iterdir()} == before
+    assert read_manifest(herd.folder)[0].rows == 5
+
+
+def test_a_model_takes_no_parameters_that_it_has_not(herd):
+    with pytest.raises(InvalidArgument) as caught:
+        herd.create(arrays={**MODEL.tensors(), "per_agent.D7": np.ones((5, 1))})
+    assert caught.value.field == "per_agent['D'][7]"
+    assert herd.drafts() == []

@@ -111,6 +111,19 @@ def write_given(path: Path, rows: NDArray[np.floating], first: int) -> None:
         os.fsync(file.fileno())
 
 
+def copy_given(source: Path, target: Path, info: ModelInfo, agents: int) -> None:
+    """Copy what agents of a population were given from its folder to another, synced; nothing where that is nothing.
+
+    Raises
+    ------
+    CorruptStore, DiskFull, FolderNotUsable
+    """
+    if info.per_agent:
+        with Store.open(source / FILE_NAME, GivenLayout.of(info), writable=False) as given:
+            given.ensure(agents)
+            given.copy_to(target / FILE_NAME, agents)
+
+
 def open_given(folder: Path, info: ModelInfo) -> Store | None:
     """Map what agents of a population were given; None where that is nothing.
 

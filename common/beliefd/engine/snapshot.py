@@ -1,7 +1,8 @@
 """Snapshots: a population and its model in a folder of their own, for another name or another machine.
 
 ``snapshot.json`` names every file with its size and CRC-32; it is read by this version and later ones. ``agents.bin``,
-``population.json`` and ``members-0.npz`` are as in a population's folder, ``model/`` as in the folder of models.
+``parameters.bin``, ``population.json`` and ``members-0.npz`` are as in a population's folder, ``model/`` as in the folder
+of models.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from beliefd.engine.given import copy_given
 from beliefd.engine.manifest import Manifest, read_manifest, write_manifest
 from beliefd.engine.members import Members
 from beliefd.engine.store import Store, storage_errors, sync_folder
@@ -53,9 +55,9 @@ class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def write_snapshot(
-    target: Path, store: Store, manifest: Manifest, members: Members, model_folder: Path, request: str
+    target: Path, folder: Path, store: Store, manifest: Manifest, members: Members, model_folder: Path, request: str
 ) -> None:
-    """Copy a population that nobody steps. Where this request has made the snapshot, it is left as it is.
+    """Copy a population that nobody steps, from its folder. Where this request has made the snapshot, it is left as it is.
 
     Raises
     ------
@@ -74,6 +76,7 @@ def write_snapshot(
         with storage_errors(target):
             (draft / MODEL_FOLDER).mkdir(mode=0o700, parents=True)
             store.copy_to(draft / "agents.bin", manifest.rows)
+            copy_given(folder, draft, manifest.model, manifest.rows)
             write_manifest(draft, msgspec.structs.replace(manifest, members="members-0.npz", changes=()), members)
             for name in _MODEL_FILES:
                 shutil.copyfile(model_folder / name, draft / MODEL_FOLDER / name)
