@@ -261,3 +261,24 @@ def some_agents(per_agent, which):
         return [None if v is None else v[which] for v in value] if isinstance(value, list) else value[which]
 
     return {name: part(value) for name, value in per_agent.items()}
+
+
+def test_parameters_per_agent_go_along_with_forks_and_snapshots(client, name):
+    rng = np.random.default_rng(300)
+    model = with_counts(rng, random_model(rng, inference_algo="fpi"), learn_E=False)
+    per_agent = random_per_agent(rng, model, 100) | {"gamma": rng.uniform(1.0, 2.0, 100)}
+    mice = client.create_population(name, model, agents=100, per_agent=per_agent, durability="disk")
+    local = Engine(model, agents=100, per_agent=per_agent)
+    history = [batch(rng, model, 100, categorical=False) for _ in range(5)]
+    for tick, observations in enumerate(history[:4]):
+        mice.step(observations)
+        local.step(observations)
+        if tick == 1:
+            past = mice.fork(f"{name}.past", at_tick=1)
+    mice.snapshot(name)
+    fork, restored = mice.fork(f"{name}.fork"), client.restore_population(name, f"{name}.restored")
+    for observations in history[1:4]:
+        past.step(observations)
+    expected = local.step(history[4], want=WANT)
+    for herd in (mice, past, fork, restored):
+        assert_same(herd.step(history[4], want=WANT), expected)

@@ -1,8 +1,8 @@
 """Snapshots: a population and its model in a folder of their own, for another name or another machine.
 
 ``snapshot.json`` names every file with its size and CRC-32; it is read by this version and later ones. ``agents.bin``,
-``parameters.bin``, ``population.json`` and ``members-0.npz`` are as in a population's folder, ``model/`` as in the folder
-of models.
+``parameters.bin``, ``population.json`` and ``members-0.npz`` are as in a population's folder, ``model/`` as in the
+folder of models.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 def write_snapshot(
     target: Path, folder: Path, store: Store, manifest: Manifest, members: Members, model_folder: Path, request: str
 ) -> None:
-    """Copy a population that nobody steps, from its folder. Where this request has made the snapshot, it is left as it is.
+    """Copy a population that nobody steps, from its folder. Where this request made the snapshot, it stays as it is.
 
     Raises
     ------
