@@ -88,6 +88,7 @@ def test_power_loss_takes_nothing_from_disk_and_says_what_it_takes_from_process(
         power_loss(own_stack)
         found = client.population("kept")
         kept.compare(found)
+        found.refresh()
         assert found.rebuilt.whole
         assert (found.rebuilt.checkpoint, found.rebuilt.steps) == (1, 10 * AGENTS)
         kept.mice = found
@@ -95,6 +96,7 @@ def test_power_loss_takes_nothing_from_disk_and_says_what_it_takes_from_process(
         kept.compare(found)
         lost = client.population("other")
         assert_same(state(lost), before)
+        lost.refresh()
         assert not lost.rebuilt.whole
         assert "after the checkpoint of" in lost.rebuilt.lost
         log = (own_stack.data / "log" / "broker.log").read_text()
