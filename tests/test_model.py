@@ -494,6 +494,43 @@ class TestAdvice:
             tmaze()
 
 
+class TestAdviceOnReach:
+    """A corridor of three cells, seen as they are: left of the agent's start is a cell that it cannot enter."""
+
+    RIGHT = np.array([[1.0, 0, 0], [0, 0, 0], [0, 1, 1]])[:, :, np.newaxis]
+
+    def test_a_preferred_observation_that_no_policy_leads_to(self) -> None:
+        with pytest.warns(ModelWarning, match=r"C\[0\] prefers observation 0 .* no policy leads"):
+            Model([np.eye(3)], [self.RIGHT], C=[[1, 0, 0]], D=[[0, 1, 0]])
+
+    @pytest.mark.parametrize(
+        "changes",
+        [{"C": [[0, 0, 1]]}, {"D": None}, {"pB": [np.where(RIGHT > 0, 1.0, 0.0)]}, {"C": [[1, 0, 1]]}],
+    )
+    def test_one_that_some_policy_leads_to(self, changes: dict[str, Any]) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ModelWarning)
+            Model([np.eye(3)], [self.RIGHT], **({"C": [[1, 0, 0]], "D": [[0, 1, 0]]} | changes))
+
+    def test_parents_are_followed(self) -> None:
+        """The second factor opens the way of the first, after one step."""
+        opens = np.zeros((2, 2, 2, 1))
+        opens[[0, 1], 0, [0, 1]] = 1.0
+        opens[1, 1] = 1.0
+        switch = np.array([[0.0, 0], [1, 1]])[:, :, np.newaxis]
+        arguments = {"C": [[0, 1]], "D": [[1, 0], [1, 0]], "A_dependencies": [[0]], "B_dependencies": [[0, 1], [1]]}
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ModelWarning)
+            Model([np.eye(2)], [opens, switch], **arguments)
+        with pytest.warns(ModelWarning, match="no policy leads"):
+            Model([np.eye(2)], [opens, np.eye(2)[:, :, np.newaxis]], **arguments)
+
+    def test_a_large_policy_set_is_warned_of_with_its_size(self) -> None:
+        with pytest.warns(ModelWarning, match=r"59,049 policies and takes 17 MiB") as caught:
+            Model([np.eye(3)], [np.repeat(np.eye(3)[:, :, np.newaxis], 3, axis=2)], policy_len=10)
+        assert caught[0].filename == __file__
+
+
 def test_repr_is_short() -> None:
     assert repr(tmaze()).startswith("Model(num_obs=[4, 3, 2], num_states=[4, 2], num_controls=[4, 1], policies=16x2")
 

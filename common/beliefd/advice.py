@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from beliefd.model import Model
+
+
+_MOST_OPERATIONS = 2**28
+"""What the search for states that can be reached may take; a larger model is not searched."""
 
 
 class ModelWarning(UserWarning):
@@ -18,7 +23,7 @@ class ModelWarning(UserWarning):
 
 def warn(model: Model) -> None:
     """Warns of every such part, on behalf of the caller of `Model`."""
-    for message in (*_uninformative(model), *_unreachable(model)):
+    for message in (*_uninformative(model), *_unreachable(model), *_out_of_reach(model)):
         warnings.warn(message, ModelWarning, stacklevel=3)
 
 
@@ -47,3 +52,40 @@ def _unreachable(model: Model) -> Iterator[str]:
                 f"C[{m}] prefers observation {o} to all others, but no state gives it: row {o} of A[{m}] is all zero; "
                 "move the preference to an observation that can come, or correct A"
             )
+
+
+def _out_of_reach(model: Model) -> Iterator[str]:
+    learned = (*(model.pA or ()), *(model.pB or ()), *(model.pD or ()))
+    if any(counts is not None for counts in learned) or all(D.all() for D in model.D):
+        return
+    reached = _reached(model)
+    if reached is None:
+        return
+    for m, (A, C, factors) in enumerate(zip(model.A, model.C, model.A_dependencies, strict=True)):
+        possible = np.asarray(A.reshape(len(A), -1).any(axis=1))
+        comes = A[np.ix_(np.arange(len(A)), *(np.flatnonzero(reached[f]) for f in factors))]
+        seen = np.asarray(comes.reshape(len(A), -1).any(axis=1))
+        preference = C.reshape(-1, len(A)).max(axis=0)
+        o = int(np.argmax(preference))
+        if possible[o] and preference[o] > preference[seen].max():
+            yield (
+                f"C[{m}] prefers observation {o} to all others, but no policy leads from D to a state that gives it; "
+                "move the preference to an observation that can come, or correct B or D"
+            )
+
+
+def _reached(model: Model) -> list[NDArray[np.bool_]] | None:
+    """Per factor the states that actions may lead to from D; parents that are coupled make it too many, not too few."""
+    if sum(B.size for B in model.B) > _MOST_OPERATIONS:
+        return None
+    moves = [np.asarray((B > 0.0).any(axis=-1)) for B in model.joint_B]
+    if sum(move.size * len(move) for move in moves) > _MOST_OPERATIONS:
+        return None
+    reached = [np.asarray(D > 0.0) for D in model.D]
+    while True:
+        before = sum(int(states.sum()) for states in reached)
+        for f, (move, parents) in enumerate(zip(moves, model.B_dependencies, strict=True)):
+            open_ = move[np.ix_(np.arange(len(move)), *(np.flatnonzero(reached[p]) for p in parents))]
+            reached[f] = reached[f] | open_.reshape(len(move), -1).any(axis=1)
+        if sum(int(states.sum()) for states in reached) == before:
+            return reached

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from beliefd import validation
+from beliefd.advice import ModelWarning
 from beliefd_proto.errors import InvalidModel
 
 MAX_POLICIES = 1_000_000
 MAX_POLICY_BYTES = 256 * 2**20
+MANY_POLICIES = 50_000
+"""Above this a set is warned of before it is built."""
+
+_LANE_BYTES = 64 * 4
+"""What a policy takes of a worker's memory beside itself: a number for each agent of a tile."""
 
 
 def enumerate_policies(
@@ -86,6 +93,14 @@ def _checked_count(choices: list[int], policy_len: int) -> int:
     size_bytes = count * policy_len * len(choices) * 4
     if count > MAX_POLICIES or size_bytes > MAX_POLICY_BYTES:
         raise _too_many(f"{count:,}", size_bytes)
+    if count > MANY_POLICIES:
+        memory = f"{(size_bytes + count * _LANE_BYTES) / 2**20:,.0f} MiB in each process, and more while it is compiled"
+        warnings.warn(
+            f"the policy set has {count:,} policies and takes {memory}; "
+            "lower policy_len, control fewer factors, or give policies",
+            ModelWarning,
+            stacklevel=5,
+        )
     return count
 
 
