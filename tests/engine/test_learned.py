@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from beliefd.engine.batch import LoadedPopulation, StepInputs
+from beliefd.engine.layout import COUNT_COPIES
 from beliefd.engine.planner import compile_model
 from beliefd.engine.store import Store
 from beliefd.model import Model
@@ -67,14 +68,21 @@ def test_a_step_that_never_ended_leaves_no_trace(seed: int) -> None:
     """A worker that died in the middle has written any part of what a step writes, for any of its agents."""
     rng, model = _learners(seed)
     undisturbed, agents = _population(model), _population(model)
-    for tick in range(1, 7):
+    for tick in range(1, 9):
         inputs = _call(model, tick, rng)
         expected = undisturbed.step(inputs)
         before, told = agents.store.bytes.copy(), _state(agents)
         agents.begin(replace(_call(model, tick, rng), request_ids=np.zeros((AGENTS, 2), dtype=np.uint64)))
         torn = rng.random(before.shape) < 0.5
         agents.store.bytes[torn] = before[torn]
+        # What marks a copy is in memory before anything of it is written, and is written at once.
+        layout = agents.compiled.layout
+        mark = (layout.counts + tick % COUNT_COPIES * layout.counts_bytes) // 8
+        agents.store.int64[:, mark] = rng.choice([-tick, tick], AGENTS)
         assert _state(agents) == told
+        if tick % 3 == 0:
+            # Else every copy would be made in full.
+            agents.store.bytes[:] = before
         again = agents.step(inputs)
         for name in ("actions", "vfe", "beliefs", "q_pi", "neg_efe", "utility", "info_gain"):
             assert getattr(again, name).tobytes() == getattr(expected, name).tobytes(), name

@@ -22,6 +22,7 @@ from beliefd.engine.action import (
     score_policies,
     take_first_actions,
 )
+from beliefd.engine.copies import mark_copy
 from beliefd.engine.jit import inline, kernel
 from beliefd.engine.jointly import infer_until_settled, joint_free_energy, observe_jointly
 from beliefd.engine.layout import FLAG_EXECUTED, FLAG_MOVED, FLAG_MOVED_BEFORE, FLAG_RESET
@@ -68,7 +69,7 @@ def _slot(ints, tick):
 @kernel(
     "const int64[:]",
     "const int32[:, :]",
-    "const int64[:, :]",
+    "int64[:, :]",
     "const int64[:]",
     "const int64[:]",
     "const int64[:, :]",
@@ -94,6 +95,8 @@ def admit(ints, int32s, int64s, rows, ticks, request_ids, status, actions, picke
             status[i] = APPLIED
             picked[count] = i
             count += 1
+            if ints[plan.NUM_COUNTS] > 0:
+                mark_copy(ints, int64s, record, ticks[i])
             continue
         slot = _slot(ints, committed)
         request = (slot + ints[plan.REQUEST_ID_AT]) // _INT64_BYTES
@@ -258,6 +261,8 @@ def advance(
                 lanes[_ITEM],
                 lanes[_PLACE],
                 used,
+                int32s,
+                int64s,
                 records,
                 given,
             )

@@ -8,8 +8,7 @@ field               type            content
 ==================  ==============  =====================================================================
 commit word         int64           last committed tick; 0 for an agent that never stepped
 slot 0, slot 1      a slot each     at a multiple of 8 bytes
-counts 0, 1, 2      dtype[...]      three copies of what the agent has learned, if it learns: the arrays of
-                                    `ModelInfo.learned`, each as `beliefd.engine.own` says
+copy 0, 1, 2        a copy each     of what the agent has learned, if it learns, at a multiple of 8 bytes
 ==================  ==============  =====================================================================
 
 ==================  ==============  =====================================================================
@@ -24,6 +23,15 @@ vfe                 dtype           variational free energy after inference, nat
 observation         int32[M]        index per modality; -1 missing, -2 given as a distribution (not kept)
 action              int32[U]        the action selected, per control
 beliefs             dtype[sum S]    posterior over hidden states, factor after factor
+==================  ==============  =====================================================================
+
+==================  ==============  =====================================================================
+field of a copy     type            content
+==================  ==============  =====================================================================
+tick                int64           the tick whose counts these are; see `beliefd.engine.copies`
+changed             int32[M + F]    what the step changed: the observation of an A, the action of a B; -1 nothing,
+                                    -2 everything
+counts              dtype[...]      the arrays of `ModelInfo.learned`, each as `beliefd.engine.own` says
 ==================  ==============  =====================================================================
 
 The counts after tick t are copy t mod 3. A step judges policies by the counts before it, so those of the last two ticks
@@ -128,8 +136,8 @@ class RecordLayout:
         Offset of slot 0 in the record.
     tick, request_id, flags, vfe, observation, action, beliefs : int
         Offsets in a slot.
-    counts, counts_bytes : int
-        Offset of the first copy of the counts in the record, and the size of a copy.
+    counts, counts_bytes, counts_start : int
+        Offset of the first copy in the record, the size of a copy, and the offset of the counts in it.
     window : WindowLayout or None
     """
 
@@ -149,6 +157,7 @@ class RecordLayout:
     beliefs: int
     counts: int
     counts_bytes: int
+    counts_start: int
     window: WindowLayout | None = None
 
     @classmethod
@@ -168,7 +177,10 @@ class RecordLayout:
         )
         slot_start = 8
         counts = slot_start + 2 * slot_bytes
-        counts_bytes = _round_up(num_counts * real_bytes, _ALIGNMENT)
+        copy, counts_bytes = _placed(
+            ("tick", 8, 1), ("changed", 4, info.num_modalities + info.num_factors), ("counts", real_bytes, num_counts)
+        )
+        counts_bytes *= num_counts > 0
         end = counts + COUNT_COPIES * counts_bytes
         window = WindowLayout.of(info, end)
         return cls(
@@ -182,6 +194,7 @@ class RecordLayout:
             window=window,
             counts=counts,
             counts_bytes=counts_bytes,
+            counts_start=copy["counts"],
             **offsets,
         )
 

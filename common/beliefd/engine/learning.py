@@ -15,8 +15,16 @@ D: what is summed over rows of the model for agents that share it is summed over
 # mypy: disable-error-code="no-untyped-def"
 
 from beliefd.engine import plan
+from beliefd.engine.copies import (
+    ALL_PARTS,
+    NO_PART,
+    bring_up,
+    close_copy,
+    counts_place,
+    is_missing_little,
+    note_part,
+)
 from beliefd.engine.jit import inline
-from beliefd.engine.layout import COUNT_COPIES
 from beliefd.engine.plan import INFO_GAIN, LANES, UTILITY
 from beliefd.engine.rowmath import add_negentropy, add_weighed_logs
 from beliefd.engine.rows import normalise_rows, weigh_steps
@@ -25,12 +33,6 @@ from beliefd.engine.tile import fill
 _INT32_BYTES = 4
 _BLOCK = 16
 """Counts that are brought into rows at once: as many rows as stay in the cache while all lanes write to them."""
-
-
-@inline
-def counts_place(ints, tick, itemsize):
-    """Where the counts after a tick begin in the record, in numbers."""
-    return (ints[plan.COUNTS_AT] + tick % COUNT_COPIES * ints[plan.COUNTS_BYTES]) // itemsize
 
 
 @inline
@@ -162,6 +164,8 @@ def learn(
     items,
     places,
     used,
+    int32s,
+    int64s,
     records,
     given,
 ):
@@ -170,7 +174,20 @@ def learn(
     `fresh` int32 (LANES,) and `previous` int32 (factors, LANES) as in `beliefd.engine.perception.predict_prior`.
     """
     for lane in range(used):
-        copy_counts(ints, reals, lanes[record, lane], lanes[tick, lane], records, given)
+        _begin_copy(
+            ints,
+            reals,
+            lane,
+            lanes[record, lane],
+            lanes[tick, lane],
+            fresh,
+            previous,
+            observed,
+            int32s,
+            int64s,
+            records,
+            given,
+        )
     for m in range(ints[plan.NUM_MODALITIES]):
         if ints[ints[plan.OWN_A_COUNTS] + m] >= 0:
             hold_observation(ints, work, observed, distributions, items, places, m)
@@ -187,6 +204,37 @@ def learn(
                 _learn_transition(ints, reals, work, f, lane, row, new, beliefs, previous[f, lane], moved, records)
             if ints[ints[plan.OWN_D_COUNTS] + f] >= 0 and fresh[lane] != 0:
                 learn_start(ints, reals, work, f, lane, row, new, records)
+    for lane in range(used):
+        close_copy(ints, int64s, lanes[record, lane], lanes[tick, lane])
+
+
+@inline
+def _begin_copy(ints, reals, lane, row, tick, fresh, previous, observed, int32s, int64s, records, given):
+    """Say what this step changes, and bring the copy of the counts that it writes to those after the tick before."""
+    modalities = ints[plan.NUM_MODALITIES]
+    for m in range(modalities):
+        note_part(ints, int32s, row, tick, m, observed[m, lane] if reals[ints[plan.RATES] + 1] == 1 else ALL_PARTS)
+    for f in range(ints[plan.NUM_FACTORS]):
+        part = previous[f, lane] if reals[ints[plan.RATES] + 3] == 1 else ALL_PARTS
+        note_part(ints, int32s, row, tick, modalities + f, part if fresh[lane] == 0 else NO_PART)
+    if tick == 1:
+        copy_counts(ints, reals, row, tick, records, given)
+        return
+    few = is_missing_little(ints, int64s, row, tick)
+    for m in range(modalities):
+        start = ints[ints[plan.OWN_A_COUNTS] + m]
+        if start >= 0:
+            size = ints[ints[plan.JOINT_SIZE] + ints[ints[plan.A_JOINT] + m]]
+            bring_up(ints, int32s, records, row, tick, m, start, ints[ints[plan.NUM_OBS] + m], size, few)
+    for f in range(ints[plan.NUM_FACTORS]):
+        start, states = ints[ints[plan.OWN_B_COUNTS] + f], ints[ints[plan.NUM_STATES] + f]
+        if start >= 0:
+            size = states * ints[ints[plan.JOINT_SIZE] + ints[ints[plan.B_JOINT] + f]]
+            moves = ints[ints[plan.NUM_MOVES] + f]
+            bring_up(ints, int32s, records, row, tick, modalities + f, start, moves, size, few)
+        start = ints[ints[plan.OWN_D_COUNTS] + f]
+        if start >= 0:
+            bring_up(ints, int32s, records, row, tick, modalities + f, start, 1, states, False)
 
 
 @inline

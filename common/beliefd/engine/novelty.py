@@ -15,8 +15,9 @@ Where agents learn, I is made from the counts of each, in rows beside its A and 
 # mypy: disable-error-code="no-untyped-def"
 
 from beliefd.engine import plan
+from beliefd.engine.copies import counts_place
 from beliefd.engine.jit import inline
-from beliefd.engine.learning import counts_place, first_count
+from beliefd.engine.learning import first_count
 from beliefd.engine.plan import ALL_PARTS, LANES, NOVELTY
 from beliefd.engine.rowmath import inform_rows, inform_rows_raised
 from beliefd.engine.rows import add_row_products

@@ -77,7 +77,8 @@ def counts_of(
     """What agents have learned as of their last tick: arrays (n, ...) by the names of `ModelInfo.learned`."""
     layout, ints = compiled.layout, compiled.ints
     ticks = store.int64[rows, 0]
-    first = (layout.counts + ticks % COUNT_COPIES * layout.counts_bytes) // np.dtype(layout.dtype).itemsize
+    copies = layout.counts + ticks % COUNT_COPIES * layout.counts_bytes
+    first = (copies + layout.counts_start) // np.dtype(layout.dtype).itemsize
     found: dict[str, NDArray[np.floating]] = {}
     start = int(ints[plan.COUNT_ORDER])
     for name, shape in compiled.info.learned.items():

@@ -108,6 +108,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     BELIEFS_AT,
     COUNTS_AT,
     COUNTS_BYTES,
+    COUNTS_START,
     # Of agents that keep a window of steps; the bytes are those of an entry of the ring, see layout.
     WINDOW,  # steps in the longest window; 0 where none is kept
     MESSAGES,  # NO_MESSAGES, MMP or VMP
@@ -123,7 +124,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     FRAME_ROWS,
     MASKED_ROWS,  # rows from PREDICTION_ROW on for beliefs in their actions' places
     LARGEST_JOINT,  # rows of the largest joint that a transition depends on
-) = range(66)
+) = range(67)
 
 # Integer sections. Per factor:
 (

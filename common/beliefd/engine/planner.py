@@ -183,6 +183,7 @@ def _record(layout: RecordLayout) -> dict[int, Any]:
         plan.BELIEFS_AT: layout.beliefs,
         plan.COUNTS_AT: layout.counts,
         plan.COUNTS_BYTES: layout.counts_bytes,
+        plan.COUNTS_START: layout.counts_start,
     }
 
 

@@ -16,8 +16,9 @@ B q_t = 0, adds nothing. "exact" has a floor under B q_t, and makes up for what 
 # mypy: disable-error-code="no-untyped-def"
 
 from beliefd.engine import plan
+from beliefd.engine.copies import counts_place
 from beliefd.engine.jit import inline
-from beliefd.engine.learning import copy_counts, counts_place, hold_observation, learn_start
+from beliefd.engine.learning import copy_counts, hold_observation, learn_start
 from beliefd.engine.plan import LANES
 from beliefd.engine.rows import multiply_rows
 from beliefd.engine.sequence import (
