@@ -23,6 +23,7 @@ from benches.analysis import analysis
 from benches.clients import one_agent_clients
 from benches.comparison import compare
 from benches.drawing import draw
+from benches.durability import durability
 from benches.environments import versions_of
 from benches.lockstep import lockstep
 from benches.peers import PEERS
@@ -41,9 +42,23 @@ FLIGHTS = ((WORKS["tmaze-10000"], 2), (WORKS["tmaze-100000"], 2), (GRID, 4))
 """Works, and how many populations of each are in flight."""
 CLIENTS = ((50, 1), (150, 1), (150, 150), (1_000, 1))
 """How many clients with an agent each, in how many populations."""
+KEPT = ("tmaze-1000", "tmaze-10000", "tmaze-100000")
+"""Works that are measured in both durabilities."""
 ROOFS = (5, 10)
 """Sides of grids whose sensor is dense."""
-SECTIONS = ("works", "flight", "one-agent", "clients", "scaling", "sizes", "roof", "profile", "analysis", "workers")
+SECTIONS = (
+    "works",
+    "flight",
+    "one-agent",
+    "clients",
+    "scaling",
+    "sizes",
+    "roof",
+    "profile",
+    "analysis",
+    "workers",
+    "durability",
+)
 
 SLOW = ("workers",)
 """Sections that a quick run leaves out unless they are asked for: they start and kill workers for a minute."""
@@ -123,6 +138,7 @@ def own_sections(client: Client, stack: Stack, works: list[str], quick: bool) ->
         "roof": lambda: {f"grid{size}-dense": roof(size, short_s) for size in ROOFS},
         "profile": lambda: profile(short_s),
         "analysis": lambda: analysis(client, stack, quick),
+        "durability": lambda: durability(client, [WORKS[name] for name in KEPT], 500 if quick else 10_000, short_s),
     }
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from benches.plots import agents_plot, peers_plot
 from benches.readme import rewritten
-from benches.tables import analysis_table, origin_table, peers_table, served_table, workers_table
+from benches.tables import analysis_table, durability_table, origin_table, peers_table, served_table, workers_table
 from demos.plots import DPI, STYLE
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -35,6 +35,7 @@ def draw(report: dict[str, Any], checkout: Path = _CHECKOUT) -> list[Path]:
         "peers": peers_table(report),
         "served": served_table(report),
         "workers": workers_table(report),
+        "durability": durability_table(report),
         "analysis": analysis_table(report),
         "origin": origin_table(report),
     }

@@ -148,6 +148,35 @@ def analysis_table(report: dict[str, Any]) -> str:
     return table([*heads, "communication", "cold"], rows)
 
 
+def durability_table(report: dict[str, Any]) -> str:
+    """What surviving a power loss costs beside surviving a crash."""
+    found = report.get("durability")
+    if not found:
+        return ""
+    rows = [
+        [
+            f"`{name}`, one call after the other",
+            f"{number(work['process_agent_steps_per_s'])} agent-steps/s",
+            f"{number(work['disk_agent_steps_per_s'])} agent-steps/s",
+            f"{work['disk_over_process']:.0%}",
+        ]
+        for name, work in found["works"].items()
+    ]
+    process, disk = found["one_agent"]["process"], found["one_agent"]["disk"]
+    rows.append(
+        [
+            "one agent, one client",
+            *(f"p50 {times['p50_ms']:.2f} ms, p99 {times['p99_ms']:.2f} ms" for times in (process, disk)),
+            f"{disk['p50_ms'] - process['p50_ms']:+.2f} ms, {disk['p99_ms'] - process['p99_ms']:+.2f} ms",
+        ]
+    )
+    keeping = found["keeping"]
+    rows.append([f"`{keeping['work']}`: a checkpoint", "", f"{keeping['checkpoint_s'] * 1e3:.0f} ms", ""])
+    rate = number(keeping["replayed_steps"] / keeping["replay_s"])
+    rows.append([f"`{keeping['work']}`: its journal stepped again", "", f"{rate} agent-steps/s", ""])
+    return table(["what it costs to last", 'durability "process"', '"disk"', "disk beside process"], rows)
+
+
 def origin_table(report: dict[str, Any]) -> str:
     """The claims of that analysis beside what was measured."""
     measured = [row for row in report.get("analysis", []) if "skipped" not in row]

@@ -9,6 +9,7 @@ from benches.drawing import draw
 from benches.plots import rates_by_work
 from benches.tables import (
     analysis_table,
+    durability_table,
     number,
     origin_table,
     peers_table,
@@ -18,7 +19,7 @@ from benches.tables import (
     workers_table,
 )
 
-PARTS = ("peers", "served", "workers", "analysis", "origin")
+PARTS = ("peers", "served", "workers", "durability", "analysis", "origin")
 
 
 def entry(work: str, ratio: float | None, theirs: float = 100.0) -> dict[str, Any]:
@@ -140,3 +141,22 @@ def test_numbers_have_three_digits(x: float, text: str) -> None:
 def test_ratios_have_two_digits() -> None:
     assert [times(r) for r in (1.94, 9.96, 13.61, 128.4)] == ["1.9x", "10.0x", "14x", "130x"]
     assert table(["a"], []) == ""
+
+
+def test_the_price_of_lasting_is_told_beside_what_it_is_the_price_of() -> None:
+    one = {"process": {"p50_ms": 0.5, "p99_ms": 1.0}, "disk": {"p50_ms": 0.8, "p99_ms": 0.9}}
+    works = {
+        "tmaze-10000": {
+            "process_agent_steps_per_s": 6e6,
+            "disk_agent_steps_per_s": 3e6,
+            "disk_over_process": 0.51,
+        }
+    }
+    keeping = {"work": "tmaze-10000", "checkpoint_s": 0.021, "replayed_steps": 3_000_000, "replay_s": 1.5}
+    found = {"works": works, "one_agent": one, "keeping": keeping}
+    rows = durability_table({"durability": found}).splitlines()[2:]
+    assert rows[0] == "| `tmaze-10000`, one call after the other | 6 M agent-steps/s | 3 M agent-steps/s | 51% |"
+    assert "+0.30 ms, -0.10 ms" in rows[1]
+    assert "21 ms" in rows[2]
+    assert "2 M agent-steps/s" in rows[3]
+    assert durability_table({}) == ""

@@ -111,10 +111,10 @@ class Journal:
 
 def entry_of(population: LoadedPopulation, begun: Begun, epoch: int, batch: int) -> Entry:
     """What is written of a step: the inputs of the agents that it will commit, and what they chose."""
-    picked = begun.picked
-    inputs = begun.inputs if len(picked) == len(begun.rows) else selected(begun.inputs, picked)
-    actions = begun.actions[picked]
-    return Entry(epoch, batch, inputs, population.store.request_ids(begun.rows[picked]), actions)
+    inputs, actions, picked = begun.inputs, begun.actions, begun.picked
+    if len(picked) < len(begun.rows):
+        inputs, actions = selected(inputs, picked), actions[picked]
+    return Entry(epoch, batch, inputs, population.store.request_ids(inputs.rows), actions)
 
 
 def selected(inputs: StepInputs, picked: NDArray[np.integer] | NDArray[np.bool_]) -> StepInputs:
