@@ -231,6 +231,9 @@ def test_controls_that_move_several_factors_or_none(seed: int) -> None:
         policy_len=2,
         sampling_mode=("full", "marginal")[seed // 2 % 2],
         action_selection=("deterministic", "stochastic")[seed // 4 % 2],
+        control_fac_idx=[0] if seed % 3 == 0 else None,
+        profile=("pymdp", "legacy", "spm")[seed % 3],
         dtype=dtype,
     )
-    _compare(model, seed, TOLERANCE[dtype])
+    assert len(model.policies) == (4 if seed % 3 == 0 else 36)
+    _compare(model, seed, TOLERANCE[dtype], per_agent=random_per_agent(rng, model, AGENTS) if seed % 4 == 1 else None)

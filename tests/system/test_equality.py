@@ -6,6 +6,7 @@ import pytest
 import beliefd
 from beliefd import peragent
 from beliefd.engine import Engine
+from beliefd.hierarchy import compose
 from beliefd.worlds import grid, tmaze
 from beliefd_proto.errors import InvalidArgument
 from models import random_model, random_per_agent, with_counts
@@ -253,6 +254,20 @@ def test_parameters_per_agent(client, name, case, monkeypatch):
         observations = batch(rng, model, agents + more, categorical=tick % 2 == 1)
         arguments = {"reset": rng.random(agents + more) < 0.2, "want": WANT}
         assert_same(mice.step(observations, **arguments), local.step(observations, **arguments))
+    mice.drop()
+
+
+def test_two_levels(client, name):
+    rng = np.random.default_rng(400)
+    stay = np.array([[0.9, 0.1], [0.1, 0.9]])
+    upper = beliefd.Model([[[0.6, 0.4], [0.4, 0.6]]], [np.stack([stay, stay[::-1]], axis=-1)])
+    lower = beliefd.Model([[[0.8, 0.2], [0.2, 0.8]]], [np.stack([np.eye(2), np.eye(2)[::-1]], axis=-1)], C=[[0, 1]])
+    model = compose(upper, lower, {0: (0, stay)}, 3, policy_len=2)
+    mice = client.create_population(name, model, agents=100, seed=1)
+    local = Engine(model, agents=100, seed=1)
+    for tick in range(10):
+        observations = batch(rng, model, 100, categorical=tick % 2 == 1)
+        assert_same(mice.step(observations, want=WANT), local.step(observations, want=WANT))
     mice.drop()
 
 
