@@ -32,7 +32,7 @@ def _learners(seed: int) -> tuple[np.random.Generator, Model]:
         inference_horizon=2,
     )
     forgetting = {"fr_pA": 0.9, "fr_pB": 0.9} if seed % 3 == 1 else {}
-    return rng, with_counts(rng, model, learn_E=False, use_param_info_gain=seed > 3, **forgetting)
+    return rng, with_counts(rng, model, learn_C=True, use_param_info_gain=seed > 3, **forgetting)
 
 
 def _population(model: Model) -> LoadedPopulation:

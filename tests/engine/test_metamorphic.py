@@ -155,7 +155,7 @@ def test_agents_that_were_stopped_go_on_as_if_they_had_not_been(name: str, own: 
         model = random_model(rng, dtype="float32", coupled=False, inference_algo="fpi", action_selection="stochastic")
         if name != "exact" or len(model.B) == 1:
             break
-    model = with_counts(rng, model, learn_E=False, **{"fr_pA": 0.9, **options})
+    model = with_counts(rng, model, **{"fr_pA": 0.9, "learn_C": model.window == 1, **options})
     per_agent = random_per_agent(rng, model, 20) if own else None
     if per_agent is not None and name == "goals":
         per_agent["pB"] = None

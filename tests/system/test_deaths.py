@@ -110,7 +110,7 @@ def test_agents_that_learn_when_workers_die(stack, client, name):
     """What they learned, and how they judge their policies by it, is that of agents that nothing happened to."""
     stack.wait_ready(2)
     rng = np.random.default_rng(1)
-    model = with_counts(rng, random_model(rng, dtype="float32", inference_algo="fpi"), learn_E=False)
+    model = with_counts(rng, random_model(rng, dtype="float32", inference_algo="fpi"), learn_C=True)
     run = Run(client, name, agents=2000, model=model)
     want = (*WANT, "q_pi", "neg_efe")
 

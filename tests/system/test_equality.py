@@ -69,7 +69,7 @@ def test_random_models(client, name, case, dtype):
 def test_agents_that_learn_and_have_goals(client, name, case, dtype):
     rng = np.random.default_rng(100 + case)
     model = random_model(rng, dtype=dtype, sharp=case % 2 == 1, inference_algo="fpi")
-    model = with_counts(rng, model, learn_E=False, use_inductive=True, use_param_info_gain=True, fr_pA=0.9, fr_pB=0.9)
+    model = with_counts(rng, model, learn_C=True, use_inductive=True, use_param_info_gain=True, fr_pA=0.9, fr_pB=0.9)
     agents = 300
     mice = client.create_population(name, model, agents=agents, seed=case)
     local = Engine(model, agents=agents, seed=case)

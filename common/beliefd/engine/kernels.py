@@ -23,6 +23,7 @@ from beliefd.engine.action import (
     take_first_actions,
 )
 from beliefd.engine.copies import mark_copy
+from beliefd.engine.habits import keep_policies, learn_preferences_and_habits, load_preferences_and_habits
 from beliefd.engine.jit import inline, kernel
 from beliefd.engine.jointly import infer_until_settled, joint_free_energy, observe_jointly
 from beliefd.engine.layout import FLAG_EXECUTED, FLAG_MOVED, FLAG_MOVED_BEFORE, FLAG_RESET
@@ -193,6 +194,7 @@ def advance(
         if ints[plan.NUM_COUNTS] + ints[plan.NUM_PARAMETERS] > 0:
             load_own(ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, FLAG_MOVED, int32s, records, given)
             load_novelty(ints, reals, work, lanes, _RECORD, _TICK, records, given)
+            load_preferences_and_habits(ints, reals, work, lanes, _RECORD, _TICK, given)
         if ints[plan.WINDOW] > 0:
             keep_step(
                 ints,
@@ -265,6 +267,21 @@ def advance(
                 int64s,
                 records,
                 given,
+            )
+        if ints[plan.NUM_COUNTS] > 0:
+            learn_preferences_and_habits(
+                ints,
+                reals,
+                work,
+                lanes,
+                _RECORD,
+                _TICK,
+                observed,
+                distributions,
+                lanes[_ITEM],
+                lanes[_PLACE],
+                used,
+                records,
             )
         _write_slots(ints, lanes, marks, used, int32s, int64s, request_ids, chosen, reset, executed, actions)
 
@@ -364,8 +381,9 @@ def _plan_and_act(ints, reals, work, lanes, choice, chosen, seed, used, q_pi, ne
     by_maximum = ints[plan.MARGINAL] == 0 and ints[plan.STOCHASTIC] == 0 and ints[plan.RANDOM_TIES] == 0
     if by_maximum:
         choose_best_policies(ints, work, tolerance, choice)
-    if not by_maximum or len(q_pi) > 0:
+    if not by_maximum or len(q_pi) > 0 or ints[plan.PE_COUNTS] >= 0:
         infer_policies(ints, work)
+        keep_policies(ints, work)
         _write_scores(ints, work, lanes, used, q_pi)
     if ints[plan.MARGINAL]:
         choose_marginal_actions(ints, reals, work, tolerance, choice, chosen, seed, lanes[_RECORD], lanes[_TICK])
@@ -491,6 +509,7 @@ def report(
                     ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, FLAG_MOVED_BEFORE, int32s, records, given
                 )
                 load_novelty(ints, reals, work, lanes, _RECORD, _TICK, records, given)
+                load_preferences_and_habits(ints, reals, work, lanes, _RECORD, _TICK, given)
             multiply_joints(ints, work, ints[plan.ALL_JOINTS])
             _write_parts(ints, reals, work, lanes, used, parts)
             evaluate_policies(ints, reals, work, ALL_PARTS)

@@ -226,6 +226,11 @@ def _begin_copy(ints, reals, lane, row, tick, fresh, previous, observed, int32s,
         if start >= 0:
             size = ints[ints[plan.JOINT_SIZE] + ints[ints[plan.A_JOINT] + m]]
             bring_up(ints, int32s, records, row, tick, m, start, ints[ints[plan.NUM_OBS] + m], size, few)
+        start = ints[ints[plan.PC_COUNTS] + m]
+        if start >= 0:
+            bring_up(ints, int32s, records, row, tick, m, start, 1, ints[ints[plan.NUM_OBS] + m], False)
+    if ints[plan.PE_COUNTS] >= 0:
+        bring_up(ints, int32s, records, row, tick, 0, ints[plan.PE_COUNTS], 1, ints[plan.NUM_POLICIES], False)
     for f in range(ints[plan.NUM_FACTORS]):
         start, states = ints[ints[plan.OWN_B_COUNTS] + f], ints[ints[plan.NUM_STATES] + f]
         if start >= 0:

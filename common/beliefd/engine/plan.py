@@ -68,6 +68,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     KEEP_ZEROS,
     NUM_COUNTS,  # that an agent has of its own
     NUM_PARAMETERS,  # that an agent was given
+    PE_COUNTS,  # which of the counts is the first of pE; -1 where it is not learned
     OWN_E,  # the first scratch row of the agent's own ln E; -1 for the model's
     OWN_GAMMA,  # its row
     OWN_ALPHA,
@@ -124,7 +125,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     FRAME_ROWS,
     MASKED_ROWS,  # rows from PREDICTION_ROW on for beliefs in their actions' places
     LARGEST_JOINT,  # rows of the largest joint that a transition depends on
-) = range(67)
+) = range(68)
 
 # Integer sections. Per factor:
 (
@@ -158,6 +159,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     OWN_A,  # the first scratch row of the agent's own A (observation, state of the joint), laid out as A' is; or -1
     OWN_A_COUNTS,  # which of its counts is the first of pA; -1 where it is not learned
     GIVEN_PA,  # which parameter is the first of pA; -1 where it is the model's
+    PC_COUNTS,  # which of the agent's counts is the first of pC; -1 where it is not learned
     OWN_C,  # the first scratch row of the agent's own C (time, observation); -1 for the model's
     GIVEN_WIDTH,  # states of the factor that stays when A is contracted, see contraction; of the joint where A is own
     GIVEN_START,  # which of GIVEN_ROWS is the first of A'
@@ -211,7 +213,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     OWN_LOG_B,  # as OWN_B, its logarithm
     STEP_ROWS,  # sparse rows
     STEP_COLUMNS,
-) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 78)
+) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 79)
 
 # Real sections; the first three have one entry.
 (
@@ -229,8 +231,8 @@ NO_MESSAGES, MMP, VMP = range(3)
     CERTAINTY,  # per state of all factors: the sum of p ln p over the combinations of observations
     PREFERENCES,  # per modality (time, observation)
     INITIAL_COUNTS,
-    INITIAL_TENSORS,  # A, B and D in the order of the counts: they hold until something is learned
-    RATES,  # learning rate and what is kept, of pA, pB, pD
+    INITIAL_TENSORS,  # A, B, C, D and ln E in the order of the counts: they hold until something is learned
+    RATES,  # learning rate and what is kept, of pA, pB, pD, pC, pE
     LOG_EPSILON,  # of inductive inference
     LOG_E,
     STEP_VALUES,  # logarithms as what they are above that of zero

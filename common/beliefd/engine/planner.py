@@ -112,8 +112,6 @@ def _refuse_gaps(model: Model) -> None:
         ("inference_algo", "vmp", model.inference_algo == "vmp" and model.profile != "pymdp", 'profile "pymdp"'),
         ("planner", model.planner, model.planner != "policies", '"policies"'),
         ("planner", model.planner, model.planner != "policies" and model.profile != "pymdp", 'profile "pymdp"'),
-        ("learn_C", model.learn_C, bool(model.learn_C), "nothing"),
-        ("learn_E", True, model.learn_E, "False"),
     )
     for field, value, is_gap, allowed in gaps:
         if is_gap:
@@ -315,14 +313,15 @@ class _Own:
         b_arrays = [array for name, array in learned.items() if name.startswith("pB")]
         b_start = b_arrays[0].start if b_arrays else 0
         modalities, factors = len(model.num_obs), len(model.num_states)
-        # D that was given holds until D is learned; counts are the mean of A and B from the first.
+        # C, D and E that were given hold until they are learned; counts are the mean of A and B from the first.
         first = [
-            self._from(f"D{name[2:]}" if name.startswith("pD") else name, array) for name, array in learned.items()
+            self._from(name[1:] if name.startswith(("pC", "pD", "pE")) else name, array)
+            for name, array in learned.items()
         ]
         return {
             plan.B_COUNTS_START: b_start,
             plan.B_COUNTS_END: b_start + sum(array.size for array in b_arrays),
-            plan.INITIAL_TENSORS: np.concatenate([zeros, *(a.kept(tensors[name[1:]]) for name, a in learned.items())]),
+            plan.INITIAL_TENSORS: np.concatenate([zeros, *(self._before(name) for name in learned)]),
             plan.COUNT_ORDER: np.concatenate([none, *(array.order for array in learned.values())]),
             plan.NUM_COUNTS: sum(array.size for array in learned.values()),
             plan.NUM_PARAMETERS: sum(array.size for array in self._given.values()),
@@ -335,8 +334,19 @@ class _Own:
             plan.GIVEN_D: [self._first_given(f"D{f}") for f in range(factors)],
             plan.GIVEN_PA: [self._first_given(f"pA{m}") for m in range(modalities)],
             plan.GIVEN_PB: [self._first_given(f"pB{f}") for f in range(factors)],
-            plan.RATES: [model.lr_pA, model.fr_pA, model.lr_pB, model.fr_pB, model.lr_pD, model.fr_pD],
+            plan.RATES: [getattr(model, f"{kind}_p{letter}") for letter in "ABDCE" for kind in ("lr", "fr")],
+            plan.PC_COUNTS: [learned[f"pC{m}"].start if f"pC{m}" in learned else -1 for m in range(modalities)],
+            plan.PE_COUNTS: learned["pE"].start if "pE" in learned else -1,
         }
+
+    def _before(self, name: str) -> NDArray[np.float64]:
+        """What holds until counts of this name are learned, in their order."""
+        tensor = self._model.tensors()[name[1:]]
+        if name.startswith("pC"):
+            tensor = preferences(tensor, self._model.profile)
+        elif name == "pE":
+            tensor = log_habits(tensor, self._model.profile)
+        return self._learned[name].kept(tensor)
 
     def _first_given(self, name: str) -> int:
         return self._given[name].start if name in self._given else -1
@@ -365,7 +375,7 @@ class _Own:
             count_rows.append(np.arange(row, row + array.size))
             row += _rows_of(name, array, times)
         for name, array in self._given.items():
-            if name in rows or (name.startswith("D") and f"p{name}" in rows):
+            if name in rows or (name.startswith(("C", "D", "E")) and f"p{name}" in rows):
                 parameter_rows.append(np.full(array.size, -1))
                 continue
             rows[name] = row
@@ -375,9 +385,9 @@ class _Own:
         fields = {
             plan.OWN_A: [rows.get(f"pA{m}", -1) for m in modalities],
             plan.OWN_B: [rows.get(f"pB{f}", -1) for f in factors],
-            plan.OWN_C: [rows.get(f"C{m}", -1) for m in modalities],
+            plan.OWN_C: [rows.get(f"pC{m}", rows.get(f"C{m}", -1)) for m in modalities],
             plan.OWN_D: [rows.get(f"pD{f}", rows.get(f"D{f}", -1)) for f in factors],
-            plan.OWN_E: rows.get("E", -1),
+            plan.OWN_E: rows.get("pE", rows.get("E", -1)),
             plan.OWN_GAMMA: rows.get("gamma", -1),
             plan.OWN_ALPHA: rows.get("alpha", -1),
             plan.COUNT_ROWS: np.concatenate(count_rows),
