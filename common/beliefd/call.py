@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -41,6 +41,8 @@ def want_bits(want: Iterable[str], read: bool = False) -> int:
     InvalidArgument
         For a name that is no output.
     """
+    if isinstance(want, tuple) and not want:
+        return 0
     known = _WANT_READ if read else _WANT
     bits = 0
     names = (want,) if isinstance(want, str) else want
@@ -138,6 +140,8 @@ class Call:
         )
 
     def _outputs(self, arrays: Arrays) -> dict[str, Any]:
+        if len(arrays) == 1:
+            return {}
         beliefs = arrays.get("beliefs")
         return {
             "beliefs": None if beliefs is None else np.split(beliefs, np.cumsum(self.info.num_states)[:-1], axis=1),
@@ -187,7 +191,7 @@ def step_call(
             arrays["ticks"], tick = ticks[start:stop], None
         arrays.update({name: a[start:stop] for name, a in inputs.items()})
         header = m.Step(
-            id=secrets.token_bytes(16),
+            id=os.urandom(16),
             deadline_ms=0,
             population=population,
             count=stop - start,
@@ -209,7 +213,7 @@ def read_call(population: str, info: ModelInfo, limits: m.Limits, rows: Rows, wa
         arrays: Arrays = {}
         first = _first(rows, start, stop, arrays)
         header = m.Read(
-            id=secrets.token_bytes(16),
+            id=os.urandom(16),
             deadline_ms=0,
             population=population,
             count=stop - start,
@@ -266,7 +270,7 @@ def checked_header(kind: type[Any], **fields: Any) -> Any:
     InvalidArgument
     """
     fields = {name: int(value) if isinstance(value, np.integer) else value for name, value in fields.items()}
-    header = kind(id=secrets.token_bytes(16), deadline_ms=0, **fields)
+    header = kind(id=os.urandom(16), deadline_ms=0, **fields)
     try:
         msgspec.msgpack.decode(msgspec.msgpack.encode(header), type=kind)
     except UnicodeEncodeError as error:

@@ -19,6 +19,7 @@ import zmq
 
 from beliefd import peragent
 from beliefd.agents import new_ids, some_ids
+from beliefd.background import GRACE_S, Collectors
 from beliefd.call import checked_header, deadline_after
 from beliefd.model import Model
 from beliefd.population import Population
@@ -72,8 +73,9 @@ class Client:
     """A connection to a broker. Safe to use from several threads.
 
     Whoever waits for an answer drives the socket; while somebody does, the others wait for their answer only. Futures
-    from `Population.submit` are driven by a thread of the client's own, which starts with the first of them. Their
-    callbacks run on whichever thread drives, and may use the client; while one of them waits, others run on its thread.
+    from `Population.submit` are driven by whoever waits for one, and by a thread of the client's own while nobody does.
+    Their callbacks run on whichever thread drives, and may use the client; while one of them waits, others run on its
+    thread.
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -101,10 +103,14 @@ class Client:
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._wake_fd, zmq.POLLIN)
-        # Guards the session and `_driver`. The socket and `_ended` belong to the thread `_driver`, lock or no lock.
+        # Guards the session, `_driver` and `_collectors`. The socket and `_ended` belong to the thread `_driver`, lock
+        # or no lock.
         self._lock = threading.RLock()
         self._turn = threading.Condition(self._lock)
         self._driver: int | None = None
+        self._followers = 0
+        self._collectors = Collectors()
+        self._unattended = threading.Condition(self._lock)
         self._ended: deque[Pending] = deque()
         self._closed = False
         self._process = os.getpid()
@@ -249,6 +255,7 @@ class Client:
             self._ended.extend(self._session.take_ended())
             self._wake()
             self._turn.notify_all()
+            self._unattended.notify_all()
             while self._driver not in (None, threading.get_ident()):
                 self._turn.wait()
         self._resolve_ended()
@@ -282,13 +289,14 @@ class Client:
 
     def send(self, pending: Pending) -> None:
         """Hand a request to the session. Somebody has to drive."""
+        most_bytes = self.limits.frame_bytes
         frame_bytes = max([a.nbytes for a in pending.arrays.values()], default=0)
-        if frame_bytes > self.limits.frame_bytes:
+        if frame_bytes > most_bytes:
             raise InvalidArgument(
                 "one array, or the list of ids, is larger than the broker takes in a frame",
                 field="arrays",
                 value=f"{frame_bytes} bytes",
-                allowed=f"{self.limits.frame_bytes} bytes",
+                allowed=f"{most_bytes} bytes",
             )
         if self._process != os.getpid():
             # Before the lock: a thread that does not exist in this process may hold it.
@@ -306,12 +314,36 @@ class Client:
                 self._wake()
 
     def drive_in_background(self) -> None:
-        """Have a thread of the client's own drive from now on whenever something is open."""
+        """Have a thread of the client's own drive while something is open and nobody waits for it."""
         with self._lock:
             if self._pump is None and not self._closed:
                 self._pump = threading.Thread(target=self._pump_loop, name="beliefd-client", daemon=True)
                 self._pump.start()
-            self._turn.notify_all()
+            if not self._collectors.expected:
+                self._unattended.notify()
+                return
+            if self._driver is not None or self._closed:
+                return  # who drives was woken, and sends
+            self._driver = threading.get_ident()
+        try:
+            self._send_outgoing()
+        finally:
+            self._stop_driving(None)
+
+    def collect(self, done: Callable[[], bool]) -> None:
+        """Wait for a future of `Population.submit`: drive until it is `done`, in place of the client's own thread."""
+        with self._lock:
+            in_callback = self._driver == threading.get_ident()
+            if not in_callback:
+                self._collectors.waiting += 1
+                if self._driver is not None:
+                    self._wake()
+        try:
+            self.drive(done)
+        finally:
+            if not in_callback:
+                with self._lock:
+                    self._collectors.leave()
 
     def wait_connected(self, timeout_s: float) -> None:
         """Wait until the broker has welcomed this client."""
@@ -320,20 +352,32 @@ class Client:
     def drive(self, done: Callable[[], bool]) -> None:
         """Move messages until `done`, or wait for the thread that moves them."""
         me = threading.get_ident()
-        while True:
-            with self._lock:
+        with self._lock:
+            # Before `done` is asked: the driver looks for followers after it has resolved something.
+            self._followers += 1
+            try:
                 while self._driver not in (None, me) and not done():
                     self._turn.wait()
-                if done() or self._closed:
-                    return
-                # Callbacks run on the driving thread: where one of them waits for an answer, this thread is `outer`.
-                outer, self._driver = self._driver, me
-            try:
-                self._exchange_once()
             finally:
-                with self._lock:
-                    self._driver = outer
-                    self._turn.notify_all()
+                self._followers -= 1
+            if self._closed or done():
+                return
+            # Callbacks run on the driving thread: where one of them waits for an answer, this thread is `outer`.
+            outer, self._driver = self._driver, me
+        try:
+            while not self._closed and not done():
+                self._exchange_once()
+                if self._followers:
+                    with self._lock:
+                        self._turn.notify_all()
+        finally:
+            self._stop_driving(outer)
+
+    def _stop_driving(self, outer: int | None) -> None:
+        with self._lock:
+            self._driver = outer
+            if self._followers or self._closed:  # `close` waits without being one
+                self._turn.notify_all()
 
     def _exchange_once(self) -> None:
         """Send what has to be sent, wait for something, take what arrived. For the driving thread only."""
@@ -347,12 +391,7 @@ class Client:
             self._ended.popleft().resolve()
 
     def _exchange(self) -> None:
-        now_s = time.monotonic()
-        with self._lock:
-            outgoing = self._session.take_outgoing(now_s)
-            wait_s = max(self._session.next_wakeup_s(now_s) - now_s, 0.0)
-        for frames in outgoing:
-            send(self._socket, frames)
+        wait_s = self._send_outgoing()
         for source, _ in self._poller.poll(math.ceil(wait_s * 1000)):
             if source == self._wake_fd:
                 os.read(self._wake_fd, 4096)
@@ -364,14 +403,28 @@ class Client:
             self._session.tick(now_s)
             self._ended.extend(self._session.take_ended())
 
+    def _send_outgoing(self) -> float:
+        """Send what has to be sent; returns how many seconds from now there is more to do if nothing arrives."""
+        now_s = time.monotonic()
+        with self._lock:
+            outgoing = self._session.take_outgoing(now_s)
+            wait_s = max(self._session.next_wakeup_s(now_s) - now_s, 0.0)
+        for frames in outgoing:
+            send(self._socket, frames)
+        return wait_s
+
     def _pump_loop(self) -> None:
         while True:
             with self._lock:
-                while self._idle() and not self._closed:
-                    self._turn.wait()
+                while not self._closed and self._attended():
+                    self._unattended.wait(GRACE_S if self._collectors.expected else None)
                 if self._closed:
                     return
-            self.drive(self._idle)
+            self.drive(self._attended)
+
+    def _attended(self) -> bool:
+        """Whether the client's own thread has nothing to drive."""
+        return self._idle() or self._collectors.expected
 
     def _idle(self) -> bool:
         """Whether nobody waits for anything: a callback that raised may have left some of what ended unresolved."""

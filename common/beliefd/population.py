@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from beliefd import peragent
 from beliefd.agents import Rows, agent_rows, compact, executed_array, new_ids, reset_array, some_ids
+from beliefd.background import Collected
 from beliefd.call import Call, Chunk, checked_header, deadline_after, read_call, remaining_s, step_call, want_bits
 from beliefd.learned import LearnedCounts, learned_counts
 from beliefd.model import Model
@@ -137,7 +138,7 @@ class Population:
         """
         deadline_s = deadline_after(timeout_s)
         call = self._prepare(observations, agents, reset, executed_actions, want, deadline_s)
-        result: Future[Step] = Future()
+        result: Future[Step] = Collected(self._client.collect)
         result.set_running_or_notify_cancel()
         remaining = len(call.chunks)
 
@@ -207,7 +208,9 @@ class Population:
         """Read agents; returns the call with all its answers."""
         call = read_call(self.uid, self.info, self._client.limits, rows, want)
         self._send(call, call.chunks, deadline_s)
-        self._client.drive(lambda: _answered(call))
+        for chunk in call.chunks:
+            assert chunk.future is not None
+            self._client.drive(chunk.future.done)
         if (error := call.error()) is not None:
             raise error
         return call
@@ -462,7 +465,9 @@ class Population:
         """Send chunks of a step and wait for their answers."""
         try:
             self._send(call, chunks, deadline_s)
-            self._client.drive(lambda: _answered(call))
+            for chunk in chunks:
+                assert chunk.future is not None
+                self._client.drive(chunk.future.done)
         except BaseException:
             self._give_free(call)
             raise
@@ -500,10 +505,6 @@ class Population:
         arrays = fields.pop("arrays", {})
         header = checked_header(kind, population=self.uid, **fields)
         return self._client.request(command, header, arrays, timeout_s)
-
-
-def _answered(call: Call) -> bool:
-    return all(chunk.future is not None and chunk.future.done() for chunk in call.chunks)
 
 
 def _numbers(rows: Rows) -> NDArray[np.int64]:

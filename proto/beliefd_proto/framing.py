@@ -72,9 +72,14 @@ def encode(command: Command, header: Header, arrays: Mapping[str, NDArray[Any]] 
     """
     if not arrays:
         return [_preambles[command] + _encoder.encode(header)]
-    described = tuple([Array(name, a.dtype.str, a.shape) for name, a in arrays.items()])
-    header = msgspec.structs.replace(header, arrays=described)
-    return [_preambles[command] + _encoder.encode(header), *[a.tobytes() for a in arrays.values()]]
+    described = []
+    frames = [b""]
+    for name, array in arrays.items():
+        described.append(Array(name, array.dtype.str, array.shape))
+        frames.append(array.tobytes())
+    header = msgspec.structs.replace(header, arrays=tuple(described))
+    frames[0] = _preambles[command] + _encoder.encode(header)
+    return frames
 
 
 def decode(frames: Sequence[Any]) -> Message:

@@ -112,6 +112,28 @@ def test_futures_work_with_what_concurrent_futures_offers(peer, mice):
     assert mice.step(np.zeros(8, int)).tick.tolist() == [3] * 8
 
 
+def test_who_waits_for_a_future_drives_in_place_of_the_clients_own_thread(peer, client, mice):
+    mice.step(np.zeros(8, int))
+    peer.hold.set()
+    future = mice.submit(np.zeros(8, int), timeout_s=NOW)
+    seen = []
+    future.add_done_callback(lambda _: seen.append(threading.get_ident()))
+    waiting = threading.Thread(target=future.result)
+    waiting.start()
+    until(lambda: client._driver == waiting.ident)
+    peer.hold.clear()
+    waiting.join(NOW)
+    assert seen == [waiting.ident]
+
+
+def test_futures_that_nobody_waits_for_end_after_others_that_were_waited_for(peer, mice):
+    for tick in range(1, 20):
+        assert mice.submit(np.zeros(8, int), timeout_s=NOW).result().tick[0] == tick
+    ended = threading.Event()
+    mice.submit(np.zeros(8, int), timeout_s=NOW).add_done_callback(lambda _: ended.set())
+    assert ended.wait(NOW / 2)  # before its deadline ends it
+
+
 @pytest.mark.parametrize("driver", ["the client's thread", "a thread that steps"])
 def test_a_callback_may_use_the_client(peer, client, driver):
     """It runs on the thread that drives, and waits there for an answer that only this thread can fetch."""
