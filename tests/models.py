@@ -122,6 +122,13 @@ def random_per_agent(rng: np.random.Generator, model: Model, agents: int) -> dic
             D[:, model.pD[f] == 0.0] = 0.0
         return np.asarray(D / D.sum(axis=1, keepdims=True))
 
+    def habits() -> NDArray[np.float64]:
+        E = columns(model.E.shape)
+        if model.learn_E:
+            assert model.pE is not None
+            E[:, model.pE == 0.0] = 0.0
+        return np.asarray(E / E.sum(axis=1, keepdims=True))
+
     def some(entries: list[Any]) -> list[Any]:
         return [entry if rng.random() < 0.6 else None for entry in entries]
 
@@ -133,7 +140,7 @@ def random_per_agent(rng: np.random.Generator, model: Model, agents: int) -> dic
         **{
             name: array
             for name, array in (
-                ("E", columns(model.E.shape)),
+                ("E", habits()),
                 ("gamma", rng.uniform(0.5, 4.0, agents)),
                 ("alpha", rng.uniform(0.5, 4.0, agents)),
             )

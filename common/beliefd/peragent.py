@@ -131,7 +131,7 @@ def _check_sums(array: NDArray[Any], name: str, letter: str) -> None:
 
 
 def check_starts(arrays: Mapping[str, NDArray[Any]], model: Model) -> None:
-    """Refuse a D that the counts which it is learned by rule out.
+    """Refuse a D, or an E, that the counts which it is learned by rule out.
 
     Raises
     ------
@@ -141,6 +141,8 @@ def check_starts(arrays: Mapping[str, NDArray[Any]], model: Model) -> None:
         D, counts = arrays.get(f"D{f}"), None if model.pD is None else model.pD[f]
         if D is not None and counts is not None:
             _refuse((D > 0) & (counts == 0), D, f"D{f}", f"a probability above 0 where pD[{f}] is 0", "0 there")
+    if model.learn_E and model.pE is not None and (E := arrays.get("E")) is not None:
+        _refuse((E > 0) & (model.pE == 0), E, "E", "a probability above 0 where pE is 0", "0 there")
 
 
 def check_complete(arrays: Mapping[str, Any], info: ModelInfo) -> None:

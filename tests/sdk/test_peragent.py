@@ -80,3 +80,12 @@ def test_pieces_hold_all_agents_once_and_fit(agents: int, most: int) -> None:
         assert piece.stop - piece.start == 1 or sum(array.nbytes for array in message.values()) <= most
     joined = np.concatenate([peragent.from_message(message)["C0"] for message in messages])
     np.testing.assert_array_equal(joined, arrays["C0"])
+
+
+def test_a_habit_that_counts_rule_out_is_refused() -> None:
+    E = np.full((N, 16), 1 / 16)
+    habit = np.append(np.full(15, 1 / 15), 0.0)
+    model: Model = changed(MODEL, E=habit, pE=habit, learn_E=True)
+    with pytest.raises(InvalidArgument) as caught:
+        peragent.of_model({"E": E}, model, N)
+    assert (caught.value.field, caught.value.index) == ("per_agent['E']", (0, 15))
