@@ -12,7 +12,17 @@ from beliefd import parts
 from beliefd.model import Model
 from beliefd.worlds import grid, tmaze
 
-__all__ = ["changed", "grid", "random_model", "random_observation", "random_per_agent", "tmaze", "with_counts"]
+__all__ = [
+    "changed",
+    "grid",
+    "model_of_agent",
+    "random_model",
+    "random_observation",
+    "random_per_agent",
+    "redrawn",
+    "tmaze",
+    "with_counts",
+]
 
 MAX_POLICIES = 128
 
@@ -75,6 +85,27 @@ def changed(model: Model, **arguments: Any) -> Model:
     return Model(**(parts.arguments(model.spec(), model.tensors()) | arguments))
 
 
+def redrawn(rng: np.random.Generator, model: Model, sharp: bool) -> Model:
+    """The same model with other numbers in its tensors; counts are at least 1, and 0 where they stand beside a 0."""
+    columns = _sharp_columns if sharp else _dense_columns
+
+    def again(tensors: tuple[NDArray[np.float64], ...]) -> list[NDArray[np.float64]]:
+        return [columns(rng, len(tensor), list(tensor.shape[1:])) for tensor in tensors]
+
+    def counts(old: Any, before: Any, now: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+        full = any((count[p == 0.0] > 0.0).any() for count, p in zip(old, before, strict=True))
+        return [np.where(full | (p > 0.0), rng.uniform(1.0, 4.0, p.shape), 0.0) for p in now]
+
+    drawn = {"A": again(model.A), "B": again(model.B), "D": again(model.D)}
+    preferences = [rng.normal(0.0, 1.5, C.shape) for C in model.C]
+    own = {
+        f"p{letter}": counts(getattr(model, f"p{letter}"), getattr(model, letter), drawn[letter])
+        for letter in "ABD"
+        if getattr(model, f"p{letter}") is not None
+    }
+    return changed(model, **drawn, **own, C=preferences, E=columns(rng, len(model.E), []))
+
+
 def with_counts(rng: np.random.Generator, model: Model, **options: Any) -> Model:
     """The same model with counts for all its tensors, goal states, and random rates; all tensors learn.
 
@@ -102,6 +133,21 @@ def with_counts(rng: np.random.Generator, model: Model, **options: Any) -> Model
         "lr_pD": float(rng.uniform(0.1, 2.0)),
     }
     return changed(model, **(arguments | options))
+
+
+def model_of_agent(model: Model, per_agent: dict[str, Any], i: int) -> Model:
+    """The model that has what agent `i` has of its own."""
+    changes: dict[str, Any] = {}
+    for name, value in per_agent.items():
+        if not isinstance(value, list):
+            changes[name] = value[i]
+            continue
+        of_model = getattr(model, name) or [None] * len(value)
+        changes[name] = [theirs if entry is None else entry[i] for entry, theirs in zip(value, of_model, strict=True)]
+        if name in ("pA", "pB"):
+            arrays = zip(value, getattr(model, name[1]), strict=True)
+            changes[name[1]] = [p if entry is None else entry[i] / entry[i].sum(axis=0) for entry, p in arrays]
+    return changed(model, **changes)
 
 
 def random_per_agent(rng: np.random.Generator, model: Model, agents: int) -> dict[str, Any]:

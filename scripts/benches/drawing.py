@@ -14,10 +14,10 @@ from benches.readme import rewritten
 from benches.tables import analysis_table, durability_table, origin_table, peers_table, served_table, workers_table
 from demos.plots import DPI, STYLE
 
-_CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def draw(report: dict[str, Any], checkout: Path = _CHECKOUT) -> list[Path]:
+def draw(report: dict[str, Any], checkout: Path = CHECKOUT) -> list[Path]:
     """Draw what the report has; returns the files that were written."""
     plots: dict[str, Callable[[dict[str, Any]], Figure]] = {}
     if any(entry["ratio"] for entries in report["peers"].values() for entry in entries):

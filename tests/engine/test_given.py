@@ -11,27 +11,12 @@ import pytest
 from beliefd.engine import Engine
 from beliefd.model import Model
 from beliefd.step import Step
-from beliefd_proto.errors import InvalidModel, PopulationExists
-from models import changed, random_model, random_per_agent, tmaze, with_counts
+from beliefd_proto.errors import PopulationExists
+from models import model_of_agent, random_model, random_per_agent, tmaze, with_counts
 
 WANT = ("beliefs", "q_pi", "neg_efe", "vfe")
 AGENTS = 70
 """More than a tile."""
-
-
-def _model_of(model: Model, per_agent: dict[str, Any], i: int) -> Model:
-    """The model that has what agent `i` has of its own."""
-    changes: dict[str, Any] = {}
-    for name, value in per_agent.items():
-        if not isinstance(value, list):
-            changes[name] = value[i]
-            continue
-        of_model = getattr(model, name) or [None] * len(value)
-        changes[name] = [theirs if entry is None else entry[i] for entry, theirs in zip(value, of_model, strict=True)]
-        if name in ("pA", "pB"):
-            arrays = zip(value, getattr(model, name[1]), strict=True)
-            changes[name[1]] = [p if entry is None else entry[i] / entry[i].sum(axis=0) for entry, p in arrays]
-    return changed(model, **changes)
 
 
 def _bits(step: Step) -> list[bytes]:
@@ -52,7 +37,7 @@ def test_priors_habits_and_precisions_give_the_bits_of_a_model_with_them(dtype: 
         "alpha": rng.uniform(0.5, 4.0, AGENTS),
     }
     own = Engine(model, AGENTS, seed=3, per_agent=per_agent)
-    others = {i: Engine(_model_of(model, per_agent, i), AGENTS, seed=3) for i in (0, 1, 63, 64, 69)}
+    others = {i: Engine(model_of_agent(model, per_agent, i), AGENTS, seed=3) for i in (0, 1, 63, 64, 69)}
     for i, other in others.items():
         first, expected = own.read([i], want=("beliefs",)), other.read([i], want=("beliefs",))
         assert first.beliefs is not None
@@ -71,10 +56,10 @@ def test_priors_habits_and_precisions_give_the_bits_of_a_model_with_them(dtype: 
 def test_an_agent_is_that_of_a_model_with_its_parameters(seed: int) -> None:
     rng = np.random.default_rng(seed)
     model = random_model(rng, dtype="float64", coupled=True if seed == 0 else None, inference_algo="fpi")
-    model = with_counts(rng, model, learn_E=False, keep_zeros=False)
+    model = with_counts(rng, model, learn_E=False, keep_zeros=False, use_inductive=seed % 2 == 1)
     per_agent = random_per_agent(rng, model, 5)
     own = Engine(model, 5, seed=seed, per_agent=per_agent)
-    others = [Engine(_model_of(model, per_agent, i), 5, seed=seed) for i in range(5)]
+    others = [Engine(model_of_agent(model, per_agent, i), 5, seed=seed) for i in range(5)]
     for _ in range(4):
         observations = np.stack([rng.integers(0, n, 5) for n in model.num_obs], axis=1)
         executed = np.stack([rng.integers(0, n, 5) for n in model.num_controls], axis=1)
@@ -111,8 +96,11 @@ def test_learned_counts_start_from_the_agent_s_own() -> None:
     np.testing.assert_array_equal(engine.parameters()["pA"][1], own.astype(np.float32))
 
 
-def test_goals_and_an_own_b_are_refused() -> None:
-    model = with_counts(np.random.default_rng(5), tmaze(), use_inductive=True, learn_B=False, learn_E=False)
-    with pytest.raises(InvalidModel) as caught:
-        Engine(model, 2, per_agent={"pB": [np.ones((2, *model.B[0].shape)), None]})
-    assert caught.value.field == "per_agent['pB'][0]"
+def test_ways_to_a_goal_are_those_of_an_own_b() -> None:
+    """Action 0 leads one agent to the goal, action 1 the other."""
+    there, back = np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([[1.0, 1.0], [0.0, 0.0]])
+    B = [np.stack([there, back], axis=-1)]
+    model = Model([np.eye(2)], B, H=[[0.0, 1.0]], use_inductive=True, inductive_depth=2, pB=B)
+    own = np.stack([B[0], B[0][:, :, ::-1]])
+    step = Engine(model, 2, per_agent={"pB": [own]}).step([[0], [0]], want=("inductive",))
+    assert step.actions[:, 0].tolist() == [0, 1]

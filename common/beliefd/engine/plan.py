@@ -134,6 +134,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     NUM_MOVES,  # actions on the joint axis of its controls
     MOVE_CONTROLS_START,
     GOAL_START,  # of the factor's first state among GOAL_PATHS; -1 where it has no goal
+    OWN_GOAL,  # the first scratch row of the agent's own ways to the goal, where its B is its own; else -1
     OWN_B,  # the first scratch row of the agent's own B (action, next state, state of the joint); -1 for the model's
     OWN_B_COUNTS,  # which of its counts is the first of pB
     OWN_D,  # as OWN_B
@@ -213,7 +214,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     OWN_LOG_B,  # as OWN_B, its logarithm
     STEP_ROWS,  # sparse rows
     STEP_COLUMNS,
-) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 79)
+) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 80)
 
 # Real sections; the first three have one entry.
 (
@@ -234,9 +235,10 @@ NO_MESSAGES, MMP, VMP = range(3)
     INITIAL_TENSORS,  # A, B, C, D and ln E in the order of the counts: they hold until something is learned
     RATES,  # learning rate and what is kept, of pA, pB, pD, pC, pE
     LOG_EPSILON,  # of inductive inference
+    THRESHOLD,  # of inductive inference: above this probability a transition is possible
     LOG_E,
     STEP_VALUES,  # logarithms as what they are above that of zero
-) = range(STEP_COLUMNS + 1, STEP_COLUMNS + 20)
+) = range(STEP_COLUMNS + 1, STEP_COLUMNS + 21)
 
 _INT_SECTIONS = range(NUM_STATES, GAMMA)
 _REAL_SECTIONS = range(GAMMA, STEP_VALUES + 1)

@@ -64,7 +64,6 @@ def compile_model(model: Model, info: ModelInfo | None = None) -> CompiledModel:
     """
     info = model.info if info is None else info
     _refuse_gaps(model)
-    refuse_own_goals(model, info)
     layout = RecordLayout.of(info)
     tree = policy_tree(model.joint_policies)
     transitions = _transition_matrices(model)
@@ -73,7 +72,7 @@ def compile_model(model: Model, info: ModelInfo | None = None) -> CompiledModel:
     found = forecast(tree, known, [tuple(sorted(factors)) for factors in model.B_dependencies])
     novelty = NoveltyPlan(model, own.counts)
     likelihoods = _Likelihoods(model, found, own, {*own.modalities, *novelty.modalities})
-    goals = Goals(model)
+    goals = Goals(model, info)
     joints = Joints(model, likelihoods.contractions)
     ensemble = Ensemble(model, joints, own=bool(own.modalities))
     window = WindowPlan(model, layout.window, joints, transitions, own.factors)
@@ -116,20 +115,6 @@ def _refuse_gaps(model: Model) -> None:
     for field, value, is_gap, allowed in gaps:
         if is_gap:
             raise InvalidModel("this server does not do that yet", field=field, value=value, allowed=allowed)
-
-
-def refuse_own_goals(model: Model, info: ModelInfo) -> None:
-    """Refuse a B per agent where paths to a goal are those of the model's B.
-
-    Raises
-    ------
-    InvalidModel
-    """
-    for f in Goals(model).factors:
-        if f"pB{f}" in info.per_agent:
-            raise InvalidModel(
-                "paths to a goal are the model's, so its B is too", field=f"per_agent['pB'][{f}]", allowed="None"
-            )
 
 
 def _sizes(model: Model) -> dict[int, Any]:
@@ -420,7 +405,7 @@ class _Predictions:
         self._tree = tree
         self._found = found
         self._likelihoods = likelihoods
-        self._goals = goals
+        self.goals = goals
         self.own = own
         self.ensemble = ensemble
         self.novelty = novelty
@@ -445,7 +430,7 @@ class _Predictions:
             joint_number=joints.number,
             contractions=self._likelihoods.contractions,
             times=self._likelihoods.times,
-            goals=self._goals.factors,
+            goals=self.goals.factors,
             novelty=(self.novelty.modalities, self.novelty.factors),
             jointly=self.ensemble.gains,
             first_row=first_row,
@@ -476,9 +461,10 @@ def _place_scratch(fields: dict[int, Any], model: Model, predictions: _Predictio
     ):
         fields[name] = row
         row += rows
-    part, rows = predictions.own_fields(row)
-    fields.update(part)
-    row += rows
+    for own in (predictions.own_fields, predictions.goals.own_fields):
+        part, rows = own(row)
+        fields.update(part)
+        row += rows
     fields.update(predictions.ensemble.fields(row))
     row += predictions.ensemble.rows
     fields.update(predictions.novelty.fields(row))

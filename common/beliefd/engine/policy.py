@@ -208,6 +208,10 @@ def _prepare_goals(ints, reals, work):
             continue
         first, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
         paths, rows = ints[plan.GOAL_PATHS] + start, ints[plan.INDUCTIVE_ROW] + first
+        own = ints[ints[plan.OWN_GOAL] + f] >= 0
+        own_paths = ints[ints[plan.OWN_GOAL] + f] + states * states
+        if own:
+            _find_paths(ints, reals, work, f)
         for lane in range(LANES):
             largest = work[first, lane]
             for s in range(1, states):
@@ -216,12 +220,58 @@ def _prepare_goals(ints, reals, work):
             while work[first + likeliest, lane] < largest - tolerance:
                 likeliest += 1
             steps = 0
-            while steps < ints[plan.GOAL_STEPS] and ints[paths + steps * states + likeliest] == 0:
+            while steps < ints[plan.GOAL_STEPS]:
+                at = steps * states + likeliest
+                if (work[own_paths + at, lane] if own else ints[paths + at]) != 0:
+                    break
                 steps += 1
-            path = paths + max(steps - 1, 0) * states
+            path = max(steps - 1, 0) * states
             for s in range(states):
-                on_path = steps == ints[plan.GOAL_STEPS] or ints[path + s] != 0
-                work[rows + s, lane] = zero if on_path else off
+                leads = (work[own_paths + path + s, lane] if own else ints[paths + path + s]) != 0
+                work[rows + s, lane] = zero if leads or steps == ints[plan.GOAL_STEPS] else off
+
+
+@inline
+def _find_paths(ints, reals, work, f):
+    """Set the rows from `plan.OWN_GOAL` of factor f on: by the agent's own B, which states lead where, and to the goal.
+
+    One state leads to another if some action and some states of the other parents make it likelier than the threshold.
+    """
+    zero, one = work.dtype.type(0), work.dtype.type(1)
+    states, steps = ints[ints[plan.NUM_STATES] + f], ints[ints[plan.OWN_GOAL] + f]
+    joint = ints[ints[plan.B_JOINT] + f]
+    size, arity = ints[ints[plan.JOINT_SIZE] + joint], ints[ints[plan.JOINT_ARITY] + joint]
+    index = ints[plan.JOINT_INDEX] + ints[ints[plan.JOINT_INDEX_START] + joint]
+    first = ints[ints[plan.STATE_START] + f]
+    for i in range(states * states):
+        fill(work, steps + i, zero)
+    for k in range(size):
+        # Without itself among its parents a factor comes from any state.
+        lowest, highest = 0, states
+        for i in range(arity):
+            s = ints[index + k * arity + i] - first
+            if s >= 0 and s < states:
+                lowest, highest = s, s + 1
+        for move in range(ints[ints[plan.NUM_MOVES] + f]):
+            for following in range(states):
+                row = ints[ints[plan.OWN_B] + f] + (move * states + following) * size + k
+                for s in range(lowest, highest):
+                    target = steps + following * states + s
+                    for lane in range(LANES):
+                        if work[row, lane] > reals[ints[plan.THRESHOLD]]:
+                            work[target, lane] = one
+    goal, paths = ints[plan.GOAL_PATHS] + ints[ints[plan.GOAL_START] + f], steps + states * states
+    for s in range(states):
+        fill(work, paths + s, one if ints[goal + s] != 0 else zero)
+    for n in range(1, ints[plan.GOAL_STEPS]):
+        before, target = paths + (n - 1) * states, paths + n * states
+        for s in range(states):
+            fill(work, target + s, zero)
+            for following in range(states):
+                step = steps + following * states + s
+                for lane in range(LANES):
+                    reached = min(work[step, lane], work[before + following, lane])
+                    work[target + s, lane] = max(work[target + s, lane], reached)
 
 
 @inline

@@ -1,0 +1,150 @@
+"""What is compared, feature by feature: a row of the table each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cases
+import numpy as np
+
+from beliefd.model import Model
+from models import changed, random_model, with_counts
+
+Maker = Callable[[np.random.Generator, bool, int], Model]
+"""Makes model `n` of a feature; sharp ones have zeros, ties and nearly deterministic columns."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A feature, and how models that have it are made.
+
+    Attributes
+    ----------
+    oracle : callable
+        Makes the models that the kernels and the oracle are compared on.
+    pymdp, legacy : callable, or None
+        Makes those for pymdp 1.0.4 and 0.0.7.1, which do less; None where one does not have the feature.
+    indices_only : bool
+        Whether observations are neither missing nor distributions.
+    own : bool
+        Whether agents have parameters of their own.
+    """
+
+    oracle: Maker
+    pymdp: Maker | None = None
+    legacy: Maker | None = None
+    indices_only: bool = False
+    own: bool = False
+
+
+def plain(rng: np.random.Generator, sharp: bool, n: int, **options: Any) -> Model:
+    model: Model = random_model(rng, sharp=sharp, **options)
+    return model
+
+
+def coupled(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+    return plain(rng, sharp, n, coupled=True)
+
+
+def learner(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+    learned = {f"learn_{letter}": bool(rng.random() < 0.7) for letter in "ABD"}
+    kept = {f"fr_p{letter}": float(rng.choice([1.0, 0.9])) for letter in "ABD"}
+    options = {**learned, **kept, "learn_E": False, "keep_zeros": bool(rng.random() < 0.5)}
+    model: Model = with_counts(rng, plain(rng, sharp, n), **options)
+    return model
+
+
+def novelty(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+    learned = {f"learn_{letter}": bool(rng.random() < 0.5) for letter in "ABD"} | {"learn_E": False}
+    model: Model = with_counts(rng, plain(rng, sharp, n), **learned, use_param_info_gain=True)
+    return model
+
+
+def own_parameters(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+    """Counts of D and E would hold agents to the zeros of the model's. Zeros that grow are infinitely novel."""
+    options = {"pD": None, "learn_D": False, "pE": None, "learn_E": False, "keep_zeros": False}
+    learned = {f"learn_{letter}": not sharp and bool(rng.random() < 0.5) for letter in "AB"}
+    model: Model = with_counts(rng, plain(rng, sharp, n), **options, **learned, use_param_info_gain=True)
+    return model
+
+
+def window(algo: str, learns: bool) -> Maker:
+    """Agents that look back: with message passing, or to learn."""
+
+    def make(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+        options: dict[str, Any] = {"inference_algo": algo, "inference_horizon": int(rng.integers(1, 5))}
+        if algo in ("exact", "ovf"):
+            options["coupled"] = False
+        model = plain(rng, sharp, n, **options | {"inference_algo": "ovf" if algo == "exact" else algo})
+        while algo == "exact" and len(model.B) > 1:
+            model = plain(rng, sharp, n, **options | {"inference_algo": "ovf"})
+        if not learns:
+            return model
+        zeros = {"keep_zeros": bool(rng.random() < 0.5), "learn_E": False}
+        learner: Model = with_counts(rng, model, inference_algo=algo, **zeros)
+        return learner
+
+    return make
+
+
+def profiled(profile: str, maker: Maker) -> Maker:
+    """The same models under another profile, whose one-factor beliefs need no dependencies."""
+
+    def make(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+        model: Model = changed(maker(rng, sharp, n), profile=profile)
+        return model
+
+    return make
+
+
+def inductive(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+    learned = {"learn_A": False, "learn_B": n % 3 == 0, "learn_D": False, "learn_E": False}
+    model: Model = with_counts(rng, plain(rng, sharp, n), **learned, use_inductive=True)
+    return model
+
+
+def preferences_over_time(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+    model = plain(rng, sharp, n)
+    over_time: Model = changed(model, C=[rng.normal(size=(model.policy_len, size)) for size in model.num_obs])
+    return over_time
+
+
+def full(maker: Maker, **options: Any) -> Maker:
+    """The same with no count that is 0: pymdp's floor under a mean makes something of it, and learning shows it."""
+
+    def make(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+        model = maker(rng, sharp, n)
+        counts = {f"p{letter}": [rng.uniform(1.0, 4.0, p.shape) for p in getattr(model, letter)] for letter in "AB"}
+        filled: Model = changed(model, **counts, **options)
+        return filled
+
+    return make
+
+
+FEATURES: dict[str, Feature] = {
+    "state inference, policies, action": Feature(plain, cases.plain),
+    "transitions that depend on several factors": Feature(coupled, lambda *of: cases.plain(*of, coupled=True)),
+    "preferences over time": Feature(preferences_over_time, cases.preferences_over_time),
+    "controls that move several factors": Feature(cases.controls, cases.controls),
+    "inductive inference": Feature(inductive, cases.inductive),
+    "learning of A, B, D": Feature(
+        learner,
+        full(cases.novelty, use_param_info_gain=False),
+    ),
+    "parameters per agent": Feature(own_parameters, own=True),
+    "novelty": Feature(novelty, full(cases.novelty)),
+    "message passing (mmp)": Feature(window("mmp", learns=False), cases.window("mmp", coupled=False, learns=False)),
+    "message passing (vmp)": Feature(window("vmp", learns=False), cases.window("vmp", coupled=False, learns=False)),
+    "message passing (mmp), learning": Feature(window("mmp", True), full(cases.PYMDP["mmp learning"])),
+    "message passing (vmp), learning": Feature(window("vmp", True), full(cases.PYMDP["vmp learning"])),
+    "smoothing (exact), learning": Feature(window("exact", True), full(cases.PYMDP["exact learning"])),
+    "smoothing (ovf), learning": Feature(window("ovf", True), full(cases.PYMDP["ovf learning"])),
+    'profile "legacy"': Feature(profiled("legacy", plain), legacy=cases.LEGACY["fpi"]),
+    'profile "legacy", learning': Feature(profiled("legacy", learner), legacy=cases.LEGACY["fpi learning"]),
+    'profile "legacy", novelty': Feature(profiled("legacy", novelty), legacy=cases.LEGACY["fpi novelty"]),
+    'profile "spm"': Feature(profiled("spm", plain)),
+    'profile "spm", learning': Feature(profiled("spm", learner)),
+    'profile "spm", novelty': Feature(profiled("spm", novelty)),
+}

@@ -1,0 +1,56 @@
+"""The kernels beside the slow oracle, on random models and histories."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from beliefd.engine import Engine
+from beliefd.model import Model
+from beliefd.step import Step
+from conforming.gaps import gap, worst
+from conforming.history import PARTS, History, engine_steps
+from models import model_of_agent
+from naive import NaiveAgent, NaiveStep
+
+
+def from_oracle(model: Model, history: History, seed: int) -> dict[str, float]:
+    """How far the kernels are from the oracle, by output, in all of a history.
+
+    The oracle's actions are forced to be the kernels', so that ties decide nothing.
+    """
+    engine = Engine(model, history.agents, seed=seed, per_agent=history.per_agent)
+    steps = engine_steps(engine, history)
+    gaps: dict[str, float] = {}
+    for i in range(history.agents):
+        own = model if history.per_agent is None else model_of_agent(model, history.per_agent, i)
+        oracle = NaiveAgent(own, seed=seed, agent=i)
+        for t, step in enumerate(steps):
+            expected = oracle.step(
+                [entry[i] for entry in history.observations[t]],
+                bool(history.reset[t][i]),
+                executed=history.executed[t][i].tolist(),
+                force=step.actions[i].tolist(),
+            )
+            gaps = worst(gaps, step_gaps(step, i, expected))
+        for name, arrays in engine.parameters().items():
+            for part, array in enumerate(arrays):
+                if array is not None:
+                    gaps = worst(gaps, {name: gap(array[i], getattr(oracle.model, name)[part])})
+    return gaps
+
+
+def step_gaps(step: Step, i: int, expected: NaiveStep) -> dict[str, float]:
+    """The gaps of one agent's step."""
+    assert step.beliefs is not None
+    assert step.q_pi is not None
+    assert step.neg_efe is not None
+    assert step.vfe is not None
+    gaps = {
+        "beliefs": gap(np.concatenate([q[i] for q in step.beliefs]), np.concatenate(expected.beliefs)),
+        "q_pi": gap(step.q_pi[i], expected.q_pi),
+        "neg_efe": gap(step.neg_efe[i], expected.neg_efe),
+        "vfe": gap(step.vfe[i], expected.vfe),
+    }
+    # Parts may cancel each other: what is rounded off them is rounded off G.
+    scale = np.maximum(1.0, np.abs(expected.neg_efe))
+    return gaps | {part: gap(getattr(step, part)[i] / scale, getattr(expected, part) / scale) for part in PARTS}
