@@ -48,6 +48,10 @@ def load_own(ints, reals, work, lanes, slot, record, tick, flag, int32s, records
             row = lanes[record, lane]
             at = counts_place(ints, lanes[tick, lane] - 1, work.itemsize)
             moved = int32s[row, (lanes[slot, lane] + ints[plan.FLAGS_AT]) // _INT32_BYTES] & flag
+            if lanes[tick, lane] > 1 and moved != 0:
+                for i in range(first, end):
+                    work[ints[ints[plan.COUNT_ROWS] + i], lane] = records[row, at + i]
+                continue
             for i in range(first, end):
                 target = ints[ints[plan.COUNT_ROWS] + i]
                 initial = lanes[tick, lane] == 1
