@@ -202,7 +202,8 @@ class RecordLayout:
     def hash(self) -> str:
         """16 hexadecimal digits that differ wherever two layouts differ."""
         # What a model does not use is left out, so that new fields leave the files of others as they are.
-        used = {field.name: getattr(self, field.name) for field in fields(self)}
+        unused = () if self.counts_bytes else ("counts", "counts_bytes", "counts_start")
+        used = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in unused}
         named = ", ".join(f"{name}={value!r}" for name, value in used.items() if value is not None)
         return hashlib.sha256(f"{FORMAT_VERSION} RecordLayout({named})".encode()).hexdigest()[:16]
 
