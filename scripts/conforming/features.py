@@ -70,6 +70,15 @@ def own_parameters(rng: np.random.Generator, sharp: bool, n: int) -> Model:
     return model
 
 
+def habits(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+    """Agents that learn preferences and habits."""
+    model = plain(rng, sharp, n)
+    rates = {f"{rate}_p{letter}": float(rng.choice([1.0, 0.9])) for rate in ("lr", "fr") for letter in "CE"}
+    options = {"learn_A": False, "learn_B": False, "learn_D": False, "learn_C": True, "learn_E": True}
+    made: Model = with_counts(rng, model, **options, **rates)
+    return made
+
+
 def window(algo: str, learns: bool) -> Maker:
     """Agents that look back: with message passing, or to learn."""
 
@@ -134,6 +143,7 @@ FEATURES: dict[str, Feature] = {
         full(cases.novelty, use_param_info_gain=False),
     ),
     "parameters per agent": Feature(own_parameters, own=True),
+    "learning of C and E": Feature(habits),
     "novelty": Feature(novelty, full(cases.novelty)),
     "message passing (mmp)": Feature(window("mmp", learns=False), cases.window("mmp", coupled=False, learns=False)),
     "message passing (vmp)": Feature(window("vmp", learns=False), cases.window("vmp", coupled=False, learns=False)),

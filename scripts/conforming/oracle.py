@@ -33,9 +33,10 @@ def from_oracle(model: Model, history: History, seed: int) -> dict[str, float]:
             )
             gaps = worst(gaps, step_gaps(step, i, expected))
         for name, arrays in engine.parameters().items():
-            for part, array in enumerate(arrays):
+            theirs = getattr(oracle.model, name)
+            for array, counts in [(arrays, theirs)] if name == "pE" else zip(arrays, theirs, strict=True):
                 if array is not None:
-                    gaps = worst(gaps, {name: gap(array[i], getattr(oracle.model, name)[part])})
+                    gaps = worst(gaps, {name: gap(array[i], counts)})
     return gaps
 
 

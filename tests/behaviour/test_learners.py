@@ -1,4 +1,4 @@
-"""Agents that learn look where they know little, find out how a world works, and forget."""
+"""Agents that learn look where they know little, find out how a world works, form habits, and forget."""
 
 from __future__ import annotations
 
@@ -130,3 +130,22 @@ def _trials_to_relearn(fr_pA: float) -> float:
 
 def test_with_forgetting_a_reversed_reward_is_learned_sooner() -> None:
     assert _trials_to_relearn(0.9) < 0.5 * _trials_to_relearn(1.0)
+
+
+def test_habits_form_and_outlast_their_reason() -> None:
+    """A choice that paid for long goes on for a while when it pays no more, and more so the longer it was made."""
+    choose = np.zeros((2, 2, 2))
+    choose[0, :, 0] = choose[1, :, 1] = 1.0
+    model = Model(
+        A=[np.eye(2)], B=[choose], C=[np.array([2.0, 0.0])], pE=np.ones(2), learn_E=True, use_states_info_gain=False
+    )
+    engine = Engine(model, 1, seed=7)
+    habit = []
+    for _ in range(50):
+        step = engine.step([[0]], want=("q_pi",))
+        assert step.q_pi is not None
+        habit.append(step.q_pi[0, 0])
+    counts = engine.parameters()["pE"]
+    assert counts[0, 0] > 5.0 * counts[0, 1]
+    assert (np.diff(habit) >= -1e-6).all()
+    assert habit[-1] > habit[0] + 0.05
