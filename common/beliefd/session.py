@@ -30,13 +30,23 @@ import numpy as np
 from beliefd_proto import Applied, Arrays, Command, Message, decode, encode
 from beliefd_proto import messages as m
 from beliefd_proto.error_message import from_header, to_header
-from beliefd_proto.errors import BeliefdError, DeadlineExceeded, Disconnected, VersionMismatch
+from beliefd_proto.errors import (
+    BeliefdError,
+    DeadlineExceeded,
+    Disconnected,
+    InvalidInput,
+    TickGap,
+    TickTaken,
+    VersionMismatch,
+)
 
 SILENCE_S = 0.25
 """How long the session waits for a word from the broker before it asks whether it is still known."""
 _MAX_SILENCE_S = 2.0
 _HOMEWARD_S = 0.1
 """How long before a deadline the broker shall have answered."""
+_SURE = (InvalidInput, TickTaken, TickGap)
+"""These say of a request that was sent more than once that it changed nothing. Others say so of the last time alone."""
 _PATIENCE_MS = 50
 """How long to wait where a busy broker does not say."""
 
@@ -251,6 +261,8 @@ class Session:
         if isinstance(header, m.Error):
             error = from_header(header, message.arrays)
             error.partial = message.arrays
+            if error.applied is not None and (pending.sent > 1 or header.attempt) and not isinstance(error, _SURE):
+                error.applied = np.where(error.applied == Applied.NO, Applied.UNKNOWN, error.applied).astype(np.uint8)
             self._end(pending, _with_applied(error, pending))
         else:
             self._end(pending, message)

@@ -402,3 +402,22 @@ def test_the_error_of_an_earlier_attempt_does_not_end_a_retry():
     told = m.Error(id=again.id, code="deadline_exceeded", message="", attempt=1)
     session.receive(encode(Command.ERROR, told), now_s)
     assert session.idle
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [("deadline_exceeded", Applied.UNKNOWN), ("stale_tick", Applied.UNKNOWN), ("tick_gap", Applied.NO)],
+)
+def test_what_was_sent_twice_may_have_been_applied_the_first_time(code, told):
+    """The broker that says so was started in between: it does not know what the one before it began."""
+    session = greeted()
+    header = step_header(count=2)
+    future = hand_in(session, Command.STEP, header, DEADLINE_S)
+    sent(session)
+    session.receive(error(header.id, "hello_required"), 1.0)
+    (hello,) = sent(session, 1.0)
+    session.receive(welcome(hello.id, epoch=2), 1.0)
+    assert [h.id for h in sent(session, 1.0)] == [header.id]
+    said = m.Error(id=header.id, code=code, message="")
+    session.receive(frames(Command.ERROR, said, {"applied": np.array([0, 1], np.uint8)}), 2.0)
+    assert outcome(session, future).applied.tolist() == [told, Applied.YES]
