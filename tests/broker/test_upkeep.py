@@ -87,6 +87,17 @@ def test_nothing_is_begun_with_a_population_that_waits_to_be_rebuilt():
     assert not [message for _, message in w.answers if message.header.id in (step, drop)]
 
 
+def test_a_population_whose_recovery_waits_its_turn_waits_too():
+    many = [Population(info(uid=f"{i:016}", name=f"mice{i}"), np.array([[0, 100]]), {}, stale=True) for i in range(5)]
+    w = World([], workers=2)
+    clients = [w.client() for _ in many]
+    w.core.adopt(many)
+    for made, client in zip(many, clients, strict=True):
+        w.step(client, uid=made.info.uid)
+    w.pump()
+    assert {work.kind for _, work in in_hands(w)} == {Command.RECOVER}
+
+
 def test_a_recovery_whose_worker_dies_is_run_again():
     w = world(stale=True)
     w.pump()
