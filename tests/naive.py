@@ -56,7 +56,8 @@ class NaiveStep:
 
     `action` is the agent's own choice, whatever was forced. `ties` holds every action that rounding within the
     tolerance could choose instead, `action` among them. `prior` is the prior that inference started from: of the first
-    step of the window, where there is one. The terms add up to `neg_efe`; a tree has none.
+    step of the window, where there is one. The terms add up to `neg_efe`; a tree has none. `margin` is how near the
+    nearest decision of a tree was to another one.
     """
 
     beliefs: list[Vector]
@@ -70,6 +71,7 @@ class NaiveStep:
     info_gain: Vector
     novelty: Vector
     inductive: Vector
+    margin: float = np.inf
 
 
 class Mind:
@@ -273,9 +275,9 @@ def is_policy_conditioned(model: Model) -> bool:
 def evaluate(model: Model, q: list[Vector]) -> tuple[Vector, Vector, dict[str, Vector]]:
     """Gamma G + ln E, its softmax, and G with its terms."""
     if model.planner != "policies":
-        q_pi, neg_efe = tree.search(model, q)
-        nothing = np.zeros(len(neg_efe))
-        return model.gamma * neg_efe + L(model.E), q_pi, dict.fromkeys(value.TERMS, nothing) | {"neg_efe": neg_efe}
+        q_pi, neg_efe, margin = tree.search(model, q)
+        terms = dict.fromkeys(value.TERMS, np.zeros(len(neg_efe))) | {"neg_efe": neg_efe, "margin": margin}
+        return model.gamma * neg_efe + L(model.E), q_pi, terms
     terms = summed([value.policy_terms(model, q, policy) for policy in model.policies])
     log_habit = L(model.E) if model.profile == "pymdp" else legacy.ln(model.E)
     x = model.gamma * terms["neg_efe"] + log_habit

@@ -4,6 +4,9 @@ A belief node branches into actions, an action node into observations, each of w
 deeper. Below an action's probability, or an observation's, of 1/16 nothing grows. After every deepening the values
 return to the root: an action is worth what its own step is worth and the average of what follows its observations; a
 belief is worth the average of its actions. An action without followers is worth -512.
+
+Probabilities within the tolerance of 1/16 count as equal to it. Rounding decides about others that are near; `search`
+says how near the nearest was.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from beliefd.model import Model
-from naive_maths import L, Vector, entropy, expected_observations, predicted, softmax
+from naive_maths import RTOL, L, Vector, entropy, expected_observations, predicted, softmax
 from naive_perception import infer_states, log_likelihoods
 from naive_value import policy_terms
 
@@ -44,17 +47,36 @@ class BeliefNode:
     value: float = 0.0
 
 
-def search(model: Model, q: list[Vector]) -> tuple[Vector, Vector]:
-    """The probability and the value of each policy of one step, `model.policy_len` steps deep."""
-    root = BeliefNode(q, depth=0)
+class Limit:
+    """1/16 as a limit, give or take the tolerance, and how near anything came to the edge of that."""
+
+    def __init__(self, model: Model) -> None:
+        self.slack = RTOL[model.dtype]
+        self.margin = np.inf
+
+    def is_above(self, p: float) -> bool:
+        return self._compared(p, PRUNE * (1.0 + self.slack))
+
+    def is_below(self, p: float) -> bool:
+        return not self._compared(p, PRUNE * (1.0 - self.slack))
+
+    def _compared(self, p: float, edge: float) -> bool:
+        self.margin = min(self.margin, abs(p - edge) / PRUNE)
+        return p > edge
+
+
+def search(model: Model, q: list[Vector]) -> tuple[Vector, Vector, float]:
+    """The probability and the value of each policy of one step, `model.policy_len` steps deep; and the margin."""
+    root, limit = BeliefNode(q, depth=0), Limit(model)
     for depth in range(model.policy_len):
         for node in list(belief_nodes(root)):
             if node.depth == depth:
-                expand(model, node)
-        back_up(model, root)
+                expand(model, node, limit)
+        back_up(model, root, limit)
+        limit.margin = min(limit.margin, abs(float(entropy(root.q_pi)) - ENTROPY_STOP))
         if entropy(root.q_pi) <= ENTROPY_STOP:
             break
-    return softmax(model.gamma * root.neg_efe + L(model.E)), root.neg_efe
+    return softmax(model.gamma * root.neg_efe + L(model.E)), root.neg_efe, limit.margin
 
 
 def belief_nodes(node: BeliefNode) -> Iterator[BeliefNode]:
@@ -64,21 +86,21 @@ def belief_nodes(node: BeliefNode) -> Iterator[BeliefNode]:
             yield from belief_nodes(follower)
 
 
-def expand(model: Model, node: BeliefNode) -> None:
+def expand(model: Model, node: BeliefNode, limit: Limit) -> None:
     values = [sum(policy_terms(model, node.q, policy).values()) for policy in model.policies]
     for p, policy, value in zip(softmax(model.gamma * np.array(values)), model.policies, values, strict=True):
-        if p <= PRUNE:
+        if not limit.is_above(p):
             node.actions.append(None)
             continue
         following = predicted(model, node.q, policy[0])
         followers = [
             (probability, BeliefNode(updated(model, following, observation), node.depth + 1))
-            for probability, observation in probable_observations(model, following)
+            for probability, observation in probable_observations(model, following, limit)
         ]
         node.actions.append(ActionNode(value, followers))
 
 
-def probable_observations(model: Model, q: list[Vector]) -> list[tuple[float, tuple[int, ...]]]:
+def probable_observations(model: Model, q: list[Vector], limit: Limit) -> list[tuple[float, tuple[int, ...]]]:
     """The combinations of observations more probable than 1/16, modalities taken as independent."""
     qo = expected_observations(model, q)
     combinations = [(1.0, ())]
@@ -86,7 +108,7 @@ def probable_observations(model: Model, q: list[Vector]) -> list[tuple[float, tu
         combinations = [
             (p * float(p_m), (*observation, o))
             for (p, observation), (o, p_m) in itertools.product(combinations, enumerate(qo_m))
-            if p * p_m > PRUNE
+            if limit.is_above(p * float(p_m))
         ]
     return combinations
 
@@ -95,14 +117,14 @@ def updated(model: Model, q: list[Vector], observation: tuple[int, ...]) -> list
     return infer_states(model, log_likelihoods(model, observation), q)
 
 
-def back_up(model: Model, node: BeliefNode) -> None:
+def back_up(model: Model, node: BeliefNode, limit: Limit) -> None:
     """Values from the leaves; then the actions that turned out improbable are cut off for good."""
     if not node.actions:
         return
     values = []
     for action in node.actions:
         for _, follower in action.followers if action else ():
-            back_up(model, follower)
+            back_up(model, follower, limit)
         if action is None or not action.followers:
             values.append(-PENALTY)
         else:
@@ -110,4 +132,4 @@ def back_up(model: Model, node: BeliefNode) -> None:
     node.neg_efe = np.array(values)
     node.q_pi = softmax(model.gamma * node.neg_efe)
     node.value = float(node.q_pi @ node.neg_efe)
-    node.actions = [None if p < PRUNE else action for p, action in zip(node.q_pi, node.actions, strict=True)]
+    node.actions = [None if limit.is_below(p) else action for p, action in zip(node.q_pi, node.actions, strict=True)]

@@ -275,7 +275,7 @@ class TestTree:
         rng = np.random.default_rng(seed)
         model = self.model(rng, policy_len=depth)
         q = [rng.dirichlet(np.ones(3))]
-        q_pi, neg_efe = search(model, q)
+        q_pi, neg_efe, _ = search(model, q)
         expected = full_tree(model, q, depth)
         np.testing.assert_allclose(neg_efe, expected, atol=1e-12)
         np.testing.assert_allclose(q_pi, softmax(expected + L(model.E)), atol=1e-12)

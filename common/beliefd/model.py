@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from beliefd import advice, counts, parts, validation
+from beliefd import advice, counts, parts, treesize, validation
 from beliefd.modelarrays import ModelArrays
 from beliefd_proto.model_info import ModelInfo
 
@@ -297,6 +297,7 @@ class Model(ModelArrays):
         self._set_likelihoods(A, A_dependencies)
         self._set_inference(inference_algo, inference_horizon)
         self._set_policies(policies, policy_len, control_fac_idx)
+        treesize.check_search(self)
         self._set_priors(C, D, E)
         self._set_goals(H)
         self._set_counts(pA, pB, pC, pD, pE)

@@ -40,6 +40,7 @@ from beliefd.engine.sequence import (
     take_present,
     window_free_energy,
 )
+from beliefd.engine.sophisticated import search_tree
 from beliefd.engine.tile import multiply_joints
 from beliefd.engine.window import keep_beliefs, keep_step, load_beliefs, load_steps
 from beliefd.engine.windowlearning import learn_window
@@ -375,7 +376,7 @@ def _plan_and_act(ints, reals, work, lanes, choice, chosen, seed, used, q_pi, ne
     """Evaluate policies and set `chosen`, int32 (controls, LANES), to the actions."""
     tolerance = ints[plan.BASE_ROW]  # free after inference
     _write_parts(ints, reals, work, lanes, used, parts)
-    evaluate_policies(ints, reals, work, ALL_PARTS)
+    _evaluate(ints, reals, work)
     _write_scores(ints, work, lanes, used, neg_efe)
     score_policies(ints, reals, work, tolerance)
     by_maximum = ints[plan.MARGINAL] == 0 and ints[plan.STOCHASTIC] == 0 and ints[plan.RANDOM_TIES] == 0
@@ -396,9 +397,18 @@ def _plan_and_act(ints, reals, work, lanes, choice, chosen, seed, used, q_pi, ne
 
 
 @inline
+def _evaluate(ints, reals, work):
+    """Set the score rows to G of each policy, as the model's planner has it."""
+    if ints[plan.SEARCHES]:
+        search_tree(ints, reals, work)
+    else:
+        evaluate_policies(ints, reals, work, ALL_PARTS)
+
+
+@inline
 def _write_parts(ints, reals, work, lanes, used, parts):
-    """Evaluate the parts of G, where they are wanted."""
-    if parts.shape[1] > 0:
+    """Evaluate the parts of G, where they are wanted. What a tree is worth has none: they stay zero."""
+    if parts.shape[1] > 0 and not ints[plan.SEARCHES]:
         for part in range(len(parts)):
             evaluate_policies(ints, reals, work, part + 1)
             _write_scores(ints, work, lanes, used, parts[part])
@@ -512,7 +522,7 @@ def report(
                 load_preferences_and_habits(ints, reals, work, lanes, _RECORD, _TICK, given)
             multiply_joints(ints, work, ints[plan.ALL_JOINTS])
             _write_parts(ints, reals, work, lanes, used, parts)
-            evaluate_policies(ints, reals, work, ALL_PARTS)
+            _evaluate(ints, reals, work)
             _write_scores(ints, work, lanes, used, neg_efe)
             score_policies(ints, reals, work, ints[plan.BASE_ROW])
             infer_policies(ints, work)

@@ -87,6 +87,9 @@ NO_MESSAGES, MMP, VMP = range(3)
     MARGINAL,
     TRANSITION_JOINTS,  # mask of the joints of several factors that transitions need
     ALL_JOINTS,  # mask of the joints of several factors
+    SEARCHES,  # whether a tree over actions and observations is searched
+    TREE_DEPTH,
+    LEVEL_ROWS,  # rows of scratch per level of the tree
     # The first scratch row of each region.
     BASE_ROW,  # ln prior plus what single-factor modalities say, per state
     MESSAGE_ROW,  # unnormalised ln posterior, per state
@@ -98,6 +101,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     SPARE_ROW,  # three rows for whoever needs them
     MARGINAL_ROW,  # probabilities of one factor's actions
     SCORE_ROW,  # per policy
+    TREE_ROW,  # the levels of the tree, and what its root is worth, per policy
     # Of a record, in bytes; see layout.
     SLOT_START,
     SLOT_BYTES,
@@ -125,7 +129,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     FRAME_ROWS,
     MASKED_ROWS,  # rows from PREDICTION_ROW on for beliefs in their actions' places
     LARGEST_JOINT,  # rows of the largest joint that a transition depends on
-) = range(68)
+) = range(72)
 
 # Integer sections. Per factor:
 (
@@ -202,6 +206,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     NODES,  # (node, NODE_INTS)
     LEAF_POLICIES,
     FIRST_ACTIONS,  # (policy, control)
+    POLICY_MOVES,  # (policy, factor): its first action on the joint axis of the factor's controls
     MOVE_CONTROLS,  # per factor its controls, as NUM_MOVES counts them: the last one fastest
     GOAL_PATHS,  # per factor with a goal (step, state): whether the goal can be reached in that many steps
     # Per factor, of a window: which of STEP_ROWS is the first, and its width as A_WIDTH.
@@ -214,7 +219,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     OWN_LOG_B,  # as OWN_B, its logarithm
     STEP_ROWS,  # sparse rows
     STEP_COLUMNS,
-) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 80)
+) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 81)
 
 # Real sections; the first three have one entry.
 (

@@ -22,6 +22,7 @@ from beliefd.engine.own import OwnArray, learned_arrays, own_arrays
 from beliefd.engine.plan import NODE_INTS, starts
 from beliefd.engine.policytree import PolicyTree, policy_tree
 from beliefd.engine.schedule import Blocks, schedule
+from beliefd.engine.treeplan import TreePlan
 from beliefd.engine.windowplan import WindowPlan
 from beliefd.model import Model
 from beliefd_proto.errors import InvalidModel
@@ -109,8 +110,14 @@ def _refuse_gaps(model: Model) -> None:
             '"fpi", or profile "pymdp"',
         ),
         ("inference_algo", "vmp", model.inference_algo == "vmp" and model.profile != "pymdp", 'profile "pymdp"'),
-        ("planner", model.planner, model.planner != "policies", '"policies"'),
+        ("planner", model.planner, model.planner == "mcts", '"policies", "sophisticated"'),
         ("planner", model.planner, model.planner != "policies" and model.profile != "pymdp", 'profile "pymdp"'),
+        (
+            "C",
+            "over the steps of a policy",
+            model.planner != "policies" and any(len(np.atleast_2d(C)) > 1 for C in model.C),
+            "where a tree is grown, of shape (num_obs,)",
+        ),
     )
     for field, value, is_gap, allowed in gaps:
         if is_gap:
@@ -485,7 +492,9 @@ def _place_scratch(fields: dict[int, Any], model: Model, predictions: _Predictio
     ):
         fields[name] = row
         row += rows
-    return row
+    tree = TreePlan(model)
+    fields.update(tree.fields(row))
+    return row + tree.rows
 
 
 def _kept(

@@ -42,6 +42,12 @@ def evaluate_policies(ints, reals, work, part):
     if ints[plan.NUM_COUNTS] + ints[plan.NUM_PARAMETERS] > 0:
         prepare_own(ints, reals, work, part)
         prepare_combined(ints, reals, work)
+    evaluate_prepared(ints, reals, work, part)
+
+
+@inline
+def evaluate_prepared(ints, reals, work, part):
+    """As `evaluate_policies`, where the rows of the agents' own A and B are up to date for this part."""
     if ints[plan.INDUCTIVE]:
         _prepare_goals(ints, reals, work)
     _predict(ints, reals, work, part)

@@ -171,6 +171,22 @@ def add_divergence(typing_context: Any, work: Any, target: Any, first: Any, refe
 
 
 @intrinsic
+def add_log_row(typing_context: Any, work: Any, target: Any, row: Any) -> Any:
+    """Add to `target` the logarithm of a row."""
+    signature = types.void(work, _i64, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, target, row = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+        logs = [scratch.math.log_floor(x) for x in scratch.load(row)]
+        pairs = zip(scratch.load(target), logs, strict=True)
+        scratch.store(target, [builder.fadd(a, b) for a, b in pairs])
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
 def add_weighed_logs(
     typing_context: Any, work: Any, target: Any, weights: Any, first: Any, step: Any, count: Any
 ) -> Any:

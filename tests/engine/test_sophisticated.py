@@ -1,0 +1,133 @@
+"""Sophisticated inference in the kernels against the oracle: random models, every choice, learning, batches."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from beliefd.engine import Engine
+from beliefd.model import Model
+from beliefd_proto.errors import InvalidModel
+from models import changed, random_model, random_observation, tmaze, with_counts
+from naive import NaiveAgent
+
+AGENTS = 2
+TICKS = 3
+TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
+NEAR = {"float64": 1e-11, "float32": 5e-6}
+"""A decision of the oracle's tree that is nearer to another than this may be another in the kernels."""
+
+
+def compare(model: Model, seed: int) -> int:
+    """Run both; how many searches were too near to call."""
+    rng = np.random.default_rng(seed)
+    tolerance, excluded = TOLERANCE[model.dtype], 0
+    engine = Engine(model, AGENTS, seed=seed)
+    oracles = [NaiveAgent(model, seed=seed, agent=i) for i in range(AGENTS)]
+    for _ in range(TICKS):
+        rows = [random_observation(rng, model, missing=0.2) for _ in range(AGENTS)]
+        step = engine.step(np.array(rows, dtype=int), want=("beliefs", "q_pi", "neg_efe", "vfe"))
+        told = engine.read(want=("q_pi", "neg_efe"))
+        np.testing.assert_array_equal(told.q_pi, step.q_pi)
+        np.testing.assert_array_equal(told.neg_efe, step.neg_efe)
+        for i, oracle in enumerate(oracles):
+            expected = oracle.step(rows[i], force=step.actions[i])
+            assert step.beliefs is not None
+            pairs = [(np.concatenate([q[i] for q in step.beliefs]), np.concatenate(expected.beliefs))]
+            if expected.margin > NEAR[model.dtype]:
+                assert step.q_pi is not None
+                assert step.neg_efe is not None
+                pairs += [(step.q_pi[i], expected.q_pi), (step.neg_efe[i], expected.neg_efe)]
+                assert tuple(step.actions[i].tolist()) in expected.ties
+            else:
+                excluded += 1
+            for found, wanted in pairs:
+                assert np.max(np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted))) <= tolerance
+    return excluded
+
+
+def tree_model(rng: np.random.Generator, seed: int, **options: Any) -> Model:
+    dtype, sharp = ("float64", "float32")[seed % 2], seed // 2 % 2 == 1
+    while True:
+        arguments = {"coupled": True if seed % 5 == 0 else None, "planner": "sophisticated", "policy_len": 1}
+        model = random_model(rng, dtype=dtype, sharp=sharp, **(arguments | {"E": None} | options))
+        # The oracle takes its time.
+        branches = len(model.policies) * math.prod(model.num_obs)
+        deep = branches <= 16 and len(model.num_states) < 3
+        if len(model.policies) > 1 and branches <= 64:
+            return changed(model, policy_len=3 if deep else 2, gamma=float(rng.uniform(0.4, 1.5)), num_iter=4)
+
+
+@pytest.mark.parametrize("first", range(0, 40, 8))
+def test_random_models(first: int) -> None:
+    excluded = 0
+    for seed in range(first, first + 8):
+        rng = np.random.default_rng(7000 + seed)
+        excluded += compare(tree_model(rng, seed), seed)
+    assert excluded <= 0.03 * 8 * AGENTS * TICKS
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_learning_and_goals(seed: int) -> None:
+    rng = np.random.default_rng(8000 + seed)
+    window = {"inference_algo": ("fpi", "mmp", "vmp", "fpi")[seed // 2], "inference_horizon": 2}
+    model = with_counts(rng, tree_model(rng, seed), learn_E=False, use_inductive=seed % 2 == 0, **window)
+    compare(changed(model, use_param_info_gain=seed % 3 == 0), seed)
+
+
+@pytest.mark.parametrize("selection", ["deterministic", "stochastic"])
+@pytest.mark.parametrize("mode", ["full", "marginal"])
+def test_the_tmaze_in_every_mode(mode: str, selection: str) -> None:
+    options: dict[str, Any] = {"sampling_mode": mode, "action_selection": selection, "alpha": 2.0, "dtype": "float64"}
+    assert compare(tmaze(planner="sophisticated", policy_len=2, **options), 3) == 0
+
+
+def test_four_steps_deep() -> None:
+    model = tmaze(planner="sophisticated", policy_len=4, dtype="float64")
+    step, expected = Engine(model, 1).step([[0, 0, 0]], want=("neg_efe",)), NaiveAgent(model).step([0, 0, 0])
+    assert step.neg_efe is not None
+    np.testing.assert_allclose(step.neg_efe[0], expected.neg_efe, rtol=1e-12)
+
+
+def test_no_agent_depends_on_those_beside_it() -> None:
+    model = tree_model(np.random.default_rng(7013), 13, policy_len=1)
+    rng = np.random.default_rng(1)
+    rows = np.array([random_observation(rng, model, missing=0.3) for _ in range(70)], dtype=int)
+    together = Engine(model, 70).step(rows, want=("q_pi", "neg_efe"))
+    alone = Engine(model, 70)
+    for i in range(0, 70, 7):
+        step = alone.step(rows[[i]], agents=[i], want=("q_pi", "neg_efe"))
+        assert step.neg_efe is not None
+        assert together.neg_efe is not None
+        np.testing.assert_array_equal(step.neg_efe[0], together.neg_efe[i])
+        np.testing.assert_array_equal(step.actions[0], together.actions[i])
+
+
+def test_more_actions_and_observations_than_fit_into_a_product() -> None:
+    rng = np.random.default_rng(0)
+    A = [np.eye(12)] * 10
+    B = np.moveaxis(np.eye(12)[rng.integers(0, 12, (12, 30))], -1, 0)
+    C = [np.eye(12)[3] * 4] * 10
+    model = Model(A, [B], C=C, planner="sophisticated", policy_len=3, dtype="float64")
+    assert len(model.policies) == 30
+    assert compare(model, 1) == 0
+
+
+def test_an_absurd_tree_is_refused_by_its_numbers() -> None:
+    with pytest.raises(InvalidModel, match=r"51,520,374,361 beliefs"):
+        tmaze(planner="sophisticated", policy_len=7)
+    with pytest.raises(InvalidModel, match=r"about 10\^"):
+        tmaze(planner="sophisticated", policy_len=65_536)
+    move = np.full((2, 2, 1_000), 0.5)
+    with pytest.raises(InvalidModel, match=r"[\d,]+ MiB for 64 agents"):
+        Model([np.full((2, 2, 2), 0.5)], [move, move], planner="sophisticated", policy_len=4)
+
+
+def test_preferences_over_time_are_refused() -> None:
+    tree: dict[str, Any] = {"planner": "sophisticated", "policy_len": 2, "policies": None, "E": None}
+    model = changed(tmaze(), **tree, C=[np.eye(4)[:2], np.eye(3)[0], [0, 1]])
+    with pytest.raises(InvalidModel, match="C"):
+        Engine(model, 1)
