@@ -25,6 +25,9 @@ def compare(client: Client, peer_name: str, works: list[str], quick: bool) -> li
     entries = []
     for name in works:
         try:
+            if WORKS[name].peers and peer_name not in WORKS[name].peers:
+                entries.append({"work": name, "ratio": None, "skipped": "it does not do that"})
+                continue
             entries.append({"work": name, **compare_work(client, PEERS[peer_name], WORKS[name], quick)})
         except DriverFailed as error:
             entries.append({"work": name, "ratio": None, "skipped": f"failed: {error}"})

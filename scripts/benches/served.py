@@ -72,4 +72,4 @@ class Walk:
 def material(work: Work, agents: int | None = None) -> tuple[Model, History]:
     """The model of a work, and a history of its agents or of as many as are asked for."""
     model = work.make()
-    return model, drawn_history(model, agents or work.agents, work.moves)
+    return model, drawn_history(model, agents or work.agents, work.moves, work.ticks)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from beliefd.model import Model
 from beliefd.worlds import CENTRE, CUE, cue_chaining, explorer, grid, tmaze
+from benches.history import TICKS
 
 
 @dataclass(frozen=True)
@@ -24,15 +26,21 @@ class Work:
     moves : tuple of int or None
         The actions of the first factor that histories are made of; None for all. In the T-maze an arm is never left and
         in it all policies are worth the same, so a history that enters one has nothing more to compare.
+    ticks : int
+        Of a history, before it begins anew.
+    peers : tuple of str
+        The programs that can do it; empty for all.
     """
 
     name: str
     make: Callable[[], Model]
     agents: int
     moves: tuple[int, ...] | None = None
+    ticks: int = TICKS
+    peers: tuple[str, ...] = ()
 
 
-def decided(make: Callable[..., Model], *arguments: int) -> Callable[[], Model]:
+def decided(make: Callable[..., Model], *arguments: int, **options: Any) -> Callable[[], Model]:
     """The world `make` gives, with a weak habit in favour of some policies.
 
     On a grid many policies are worth exactly the same: right and then down, or down and then right. Rounding would
@@ -43,11 +51,18 @@ def decided(make: Callable[..., Model], *arguments: int) -> Callable[[], Model]:
     def made() -> Model:
         policies = len(make(*arguments).policies)
         liking = np.exp(_HABIT * np.random.default_rng(policies).standard_normal(policies))
-        return make(*arguments, E=liking / liking.sum())
+        return make(*arguments, E=liking / liking.sum(), **options)
 
     return made
 
 
+def window(algo: str) -> dict[str, Any]:
+    """Arguments of a model that passes messages over a window."""
+    return {"inference_algo": algo, "inference_horizon": WINDOW}
+
+
+WINDOW = 8
+"""Steps that agents look back on where they pass messages. Histories are longer, so that most windows are full."""
 _HABIT = 0.2
 """Standard deviation of the habit's logarithm, in nats."""
 MAZE_MOVES = (CENTRE, CUE)
@@ -60,6 +75,13 @@ WORKS: dict[str, Work] = {
         Work("grid5-1000", decided(grid, 5), 1_000),
         Work("grid10-100", decided(grid, 10), 100),
         Work("cue-100", decided(cue_chaining), 100),
+        *(
+            Work(
+                f"{world}-{algo}-1000", decided(make, *arguments, **window(algo)), 1_000, moves, 4 * WINDOW, ("pymdp",)
+            )
+            for algo in ("mmp", "vmp")
+            for world, make, arguments, moves in (("tmaze", tmaze, (), MAZE_MOVES), ("grid5", grid, (5,), None))
+        ),
         Work("explorer-50", decided(explorer, 5), 50),
         Work("explorer100-50", decided(explorer, 10), 50),
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from numpy.typing import NDArray
+from pymdp import control
 from pymdp.agent import Agent
 
 from benches.drivers.given import Given
@@ -24,17 +26,16 @@ class Batch:
     def __init__(self, given: Given, agents: int) -> None:
         self._given, self._agents = given, agents
         self._agent = make_agent(given, agents)
-        self._observations = [
-            [jnp.asarray(modality, jnp.int32)[:, None] for modality in tick[:agents].T] for tick in given.observations
-        ]
+        self._windowed = given.inference_horizon is not None
+        self._observations = list(windows(given, agents)) if self._windowed else presents(given, agents)
         self._forced = [jnp.asarray(tick[:agents]) for tick in given.actions]
         self._tick, self._prior = 0, self._agent.D
         self._step = self._faster_step()
 
     def _faster_step(self) -> Any:
         """The agent as a constant of the compiled step, or as an argument: which is faster depends on the work."""
-        whole = jax.jit(whole_step)
-        ways: list[Any] = [partial(whole, self._agent), jax.jit(partial(whole_step, self._agent))]
+        step = window_step if self._windowed else whole_step
+        ways: list[Any] = [partial(jax.jit(step), self._agent), jax.jit(partial(step, self._agent))]
         fastest_s = []
         for way in ways:
             self._step, self._tick = way, 0
@@ -73,6 +74,39 @@ def whole_step(agent: Any, observations: list[Any], prior: list[Any], forced: An
     return agent.sample_action(q_pi), q_pi, agent.update_empirical_prior(forced, beliefs)
 
 
+def window_step(agent: Any, window: Any, prior: list[Any], _: Any) -> tuple[Any, Any, list[Any]]:
+    """The same over a window of fixed size, of which pymdp's rollout tells how many steps are valid."""
+    observations, past_actions, valid_steps = window
+    beliefs = agent.infer_states(
+        observations, empirical_prior=prior, past_actions=past_actions, valid_steps=valid_steps
+    )
+    q_pi, _ = agent.infer_policies(beliefs)
+
+    def following(_: Any) -> list[Any]:
+        move = jax.vmap(partial(control.compute_expected_state, B_dependencies=agent.B_dependencies))
+        return list(move([q[:, 0] for q in beliefs], agent.B, past_actions[:, 0]))
+
+    full = valid_steps == observations[0].shape[1]
+    return agent.sample_action(q_pi), q_pi, lax.cond(full, following, lambda _: list(prior), None)
+
+
+def presents(given: Given, agents: int) -> list[Any]:
+    """What is observed at each tick, per modality."""
+    return [[jnp.asarray(modality, jnp.int32)[:, None] for modality in tick[:agents].T] for tick in given.observations]
+
+
+def windows(given: Given, agents: int) -> Iterator[tuple[list[Any], Any, Any]]:
+    """The window of each tick: what was observed, per modality; what was done between; how many steps are valid."""
+    horizon = given.inference_horizon or 1
+    observations = np.full((horizon, *given.observations[0][:agents].shape), -1, np.int32)
+    actions = np.full((horizon, *given.actions[0][:agents].shape), -1, np.int32)
+    for tick, observed in enumerate(given.observations):
+        observations = np.concatenate([observations[1:], observed[None, :agents]])
+        seen = [jnp.asarray(observations[:, :, m].T, jnp.int32) for m in range(observations.shape[2])]
+        yield seen, jnp.asarray(actions[1:].swapaxes(0, 1)), jnp.asarray(min(tick + 1, horizon))
+        actions = np.concatenate([actions[1:], given.actions[tick][None, :agents]])
+
+
 def make_agent(given: Given, agents: int) -> Any:
     def batched(arrays: Sequence[NDArray[Any]]) -> list[Any]:
         return [jnp.broadcast_to(jnp.asarray(array, jnp.float32), (agents, *array.shape)) for array in arrays]
@@ -93,7 +127,8 @@ def make_agent(given: Given, agents: int) -> Any:
         num_iter=given.num_iter,
         action_selection="deterministic",
         sampling_mode="full",
-        inference_algo="fpi",
+        inference_algo=given.inference_algo,
+        inference_horizon=given.inference_horizon,
         batch_size=agents,
     )
 

@@ -30,6 +30,8 @@ class Served:
             B_dependencies=given.B_dependencies,
             control_fac_idx=given.control_fac_idx,
             policies=given.policies,
+            inference_algo=given.inference_algo,
+            inference_horizon=given.inference_horizon,
             num_iter=given.num_iter,
             gamma=given.gamma,
             alpha=given.alpha,
