@@ -103,7 +103,9 @@ def redrawn(rng: np.random.Generator, model: Model, sharp: bool) -> Model:
         for letter in "ABD"
         if getattr(model, f"p{letter}") is not None
     }
-    return changed(model, **drawn, **own, C=preferences, E=columns(rng, len(model.E), []))
+    # pymdp's tree has no habits.
+    habit = model.E if model.planner != "policies" else columns(rng, len(model.E), [])
+    return changed(model, **drawn, **own, C=preferences, E=habit)
 
 
 def with_counts(rng: np.random.Generator, model: Model, **options: Any) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -108,6 +109,15 @@ def profiled(profile: str, maker: Maker) -> Maker:
     return make
 
 
+def tree(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+    """Few policies and observations: the oracle takes its time."""
+    while True:
+        model = plain(rng, sharp, n, planner="sophisticated", policy_len=1, E=None)
+        if 1 < len(model.policies) * math.prod(model.num_obs) <= 32:
+            grown: Model = changed(model, policy_len=2, gamma=float(rng.uniform(0.4, 1.5)), num_iter=4)
+            return grown
+
+
 def inductive(rng: np.random.Generator, sharp: bool, n: int) -> Model:
     learned = {"learn_A": False, "learn_B": n % 3 == 0, "learn_D": False, "learn_E": False}
     model: Model = with_counts(rng, plain(rng, sharp, n), **learned, use_inductive=True)
@@ -151,6 +161,7 @@ FEATURES: dict[str, Feature] = {
     "message passing (vmp), learning": Feature(window("vmp", True), full(cases.PYMDP["vmp learning"])),
     "smoothing (exact), learning": Feature(window("exact", True), full(cases.PYMDP["exact learning"])),
     "smoothing (ovf), learning": Feature(window("ovf", True), full(cases.PYMDP["ovf learning"])),
+    "sophisticated inference": Feature(tree, cases.small_tree),
     'profile "legacy"': Feature(profiled("legacy", plain), legacy=cases.LEGACY["fpi"]),
     'profile "legacy", learning': Feature(profiled("legacy", learner), legacy=cases.LEGACY["fpi learning"]),
     'profile "legacy", novelty': Feature(profiled("legacy", novelty), legacy=cases.LEGACY["fpi novelty"]),

