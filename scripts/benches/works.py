@@ -76,11 +76,12 @@ WORKS: dict[str, Work] = {
         Work("grid10-100", decided(grid, 10), 100),
         Work("cue-100", decided(cue_chaining), 100),
         *(
-            Work(
-                f"{world}-{algo}-1000", decided(make, *arguments, **window(algo)), 1_000, moves, 4 * WINDOW, ("pymdp",)
-            )
+            work
             for algo in ("mmp", "vmp")
-            for world, make, arguments, moves in (("tmaze", tmaze, (), MAZE_MOVES), ("grid5", grid, (5,), None))
+            for work in (
+                Work(f"tmaze-{algo}-10000", decided(tmaze, **window(algo)), 10_000, MAZE_MOVES, 4 * WINDOW, ("pymdp",)),
+                Work(f"grid5-{algo}-1000", decided(grid, 5, **window(algo)), 1_000, None, 4 * WINDOW, ("pymdp",)),
+            )
         ),
         Work("explorer-50", decided(explorer, 5), 50),
         Work("explorer100-50", decided(explorer, 10), 50),

@@ -238,3 +238,55 @@ def weigh_steps(
         return context.get_dummy_value()
 
     return signature, emit
+
+
+@intrinsic
+def mask_rows(
+    typing_context: Any, work: Any, target: Any, first: Any, count: Any, marks: Any, mark: Any, value: Any
+) -> Any:
+    """Set `count` rows from `target` on to those from `first` on in lanes where marks[mark] is `value`, else to zero.
+
+    `marks` is int32, shape (rows, LANES).
+    """
+    signature = types.void(work, _i64, _i64, _i64, marks, _i64, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, target, first, count, marks, mark, value = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+        wanted = scratch.spread_int(value)
+        chosen = [builder.icmp_signed("==", v, wanted) for v in scratch.marks(signature.args[4], marks, mark)]
+
+        def choose(i: Any, _: list[Any]) -> list[Any]:
+            row = scratch.load(builder.add(first, i))
+            masked = [builder.select(*parts) for parts in zip(chosen, row, scratch.zeros(), strict=True)]
+            scratch.store(builder.add(target, i), masked)
+            return []
+
+        scratch.fold(count, [], choose)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def add_share(typing_context: Any, work: Any, target: Any, left: Any, share: Any, right: Any, count: Any) -> Any:
+    """Set `count` rows from `target` on to those from `left` on plus `share` times those from `right` on.
+
+    `share` is of the type of `work`.
+    """
+    signature = types.void(work, _i64, _i64, share, _i64, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, target, left, share, right, count = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+        shares = scratch.spread(share)
+
+        def add(i: Any, _: list[Any]) -> list[Any]:
+            sums, terms = scratch.load(builder.add(left, i)), scratch.load(builder.add(right, i))
+            scratch.store(builder.add(target, i), scratch.add_products(sums, shares, terms))
+            return []
+
+        scratch.fold(count, [], add)
+        return context.get_dummy_value()
+
+    return signature, emit

@@ -22,7 +22,7 @@ from beliefd.engine.jit import inline
 from beliefd.engine.perception import observe, pass_messages, set_uniform
 from beliefd.engine.plan import LANES
 from beliefd.engine.rowmath import add_divergence, log_rows, softmax_rows
-from beliefd.engine.rows import add_row_products, multiply_rows
+from beliefd.engine.rows import add_row_products, add_share, mask_rows, multiply_rows
 from beliefd.engine.tile import fill, multiply_joints, weigh_rows
 from beliefd.engine.vectormath import FLOOR
 from beliefd.engine.window import place_distributions
@@ -38,8 +38,8 @@ def observe_window(ints, reals, work, lanes, record, tick, seen, places, earlies
         base, likelihood = base_row(ints, step), likelihood_row(ints, step)
         for s in range(ints[plan.TOTAL_STATES]):
             fill(work, base + s, zero)
-        place_distributions(ints, lanes, tick, step, places, records)
         observed = seen[step * modalities : (step + 1) * modalities]
+        place_distributions(ints, lanes, tick, step, observed, places, records)
         observe(ints, reals, work, observed, records, lanes[record], places, base, likelihood)
 
 
@@ -176,9 +176,7 @@ def _sum_messages(ints, reals, work, first, moved, step, earliest, latest):
                 _expect_transition(ints, reals, work, f, moved, step)
         _begin_with_prior(ints, work, first, step, latest, start, states)
         source = (message if (informed >> f) & 1 else base) + start
-        for s in range(states):
-            for lane in range(LANES):
-                work[message + start + s, lane] = work[source + s, lane] + share * work[outcome + s, lane]
+        add_share(work, message + start, source, share, outcome, states)
     if step < last:
         for child in range(ints[plan.NUM_FACTORS]):
             if marginal:
@@ -260,7 +258,8 @@ def forward(ints, reals, work, f, moved, step, source, target, section, width, o
     for s in range(states):
         fill(work, target + s, work.dtype.type(0))
     for action in range(actions):
-        if _mask_one(work, masked, source, size, moved, row, action):
+        if _is_taken(moved, row, action):
+            mask_rows(work, masked, source, size, moved, row, action)
             for s in range(states):
                 at = own + (action * states + s) * size
                 add_row_products(work, target + s, target + s, at, 1, masked, 1, size)
@@ -281,7 +280,8 @@ def backward(ints, reals, work, f, moved, step, source, target, own):
     for k in range(size):
         fill(work, target + k, work.dtype.type(0))
     for action in range(actions):
-        if _mask_one(work, masked, source, states, moved, row, action):
+        if _is_taken(moved, row, action):
+            mask_rows(work, masked, source, states, moved, row, action)
             for k in range(size):
                 at = own + action * states * size + k
                 add_row_products(work, target + k, target + k, at, size, masked, 1, states)
@@ -291,26 +291,16 @@ def backward(ints, reals, work, f, moved, step, source, target, own):
 def _mask(work, target, source, count, moved, row, actions):
     """Put `count` rows in the place of the action that each agent took, zeros in those of the other actions."""
     for action in range(actions):
-        _mask_one(work, target + action * count, source, count, moved, row, action)
+        mask_rows(work, target + action * count, source, count, moved, row, action)
     return target
 
 
 @inline
-def _mask_one(work, target, source, count, moved, row, action):
-    """Set `count` rows to those from `source` on where the action was taken, else to zero.
-
-    Returns
-    -------
-    bool
-        Whether any agent took it.
-    """
-    zero = work.dtype.type(0)
+def _is_taken(moved, row, action):
+    """Whether any agent took an action."""
     taken = 0
     for lane in range(LANES):
         taken += moved[row, lane] == action
-    for k in range(count):
-        for lane in range(LANES):
-            work[target + k, lane] = work[source + k, lane] if moved[row, lane] == action else zero
     return taken > 0
 
 
@@ -329,7 +319,7 @@ def _return_marginal(ints, reals, work, child, moved, step):
         if arity == 1 and own < 0:
             backward(ints, reals, work, child, moved, following, now, origin, own)
             log_rows(work, origin, states)
-            _add_share(work, message, origin, states, half)
+            add_share(work, message, message, half, origin, states)
             continue
         multiply_without(ints, work, joint, beliefs_row(ints, step), i, others)
         forward(
@@ -340,7 +330,7 @@ def _return_marginal(ints, reals, work, child, moved, step):
         backward(ints, reals, work, child, moved, following, weights, origin, own)
         _sum_out_others(ints, work, joint, i, others, origin, outcome)
         log_rows(work, outcome, states)
-        _add_share(work, message, outcome, states, half)
+        add_share(work, message, message, half, outcome, states)
 
 
 @inline
@@ -357,11 +347,11 @@ def _return_variational(ints, reals, work, child, moved, step):
         start, states = ints[ints[plan.STATE_START] + parent], ints[ints[plan.NUM_STATES] + parent]
         message = message_row(ints, step) + start
         if arity == 1:
-            _add_share(work, message, origin, states, one)
+            add_share(work, message, message, one, origin, states)
             continue
         multiply_without(ints, work, joint, beliefs_row(ints, step), i, others)
         _sum_out_others(ints, work, joint, i, others, origin, outcome)
-        _add_share(work, message, outcome, states, one)
+        add_share(work, message, message, one, outcome, states)
 
 
 @inline
@@ -384,13 +374,6 @@ def divide_rows(work, target, above, below, count):
     for i in range(count):
         for lane in range(LANES):
             work[target + i, lane] = work[above + i, lane] / max(work[below + i, lane], floor)
-
-
-@inline
-def _add_share(work, target, source, count, share):
-    for i in range(count):
-        for lane in range(LANES):
-            work[target + i, lane] += share * work[source + i, lane]
 
 
 @inline

@@ -58,6 +58,27 @@ class Rows:
         spread = self.builder.shuffle_vector(one, undefined, everywhere)
         return [spread] * (self.in_row if count is None else count)
 
+    def marks(self, array_type: Any, array: Any, row: Any) -> list[Any]:
+        """The vectors of a row of an int32 array that has as many columns as a row has lanes."""
+        vector = ir.VectorType(ir.IntType(32), self._width)
+        data = self._context.make_array(array_type)(self._context, self.builder, array).data
+        loaded = []
+        for v in range(self.in_row):
+            lane = self.builder.add(self.builder.mul(row, INDEX(LANES)), INDEX(v * self._width))
+            pointer = self.builder.bitcast(self.builder.gep(data, [lane]), vector.as_pointer())
+            loaded.append(self.builder.load(pointer))
+            loaded[-1].align = 4
+        return loaded
+
+    def spread_int(self, number: Any) -> Any:
+        """A vector of int32 with one int64 in all lanes."""
+        vector = ir.VectorType(ir.IntType(32), self._width)
+        narrow = self.builder.trunc(number, ir.IntType(32))
+        one = self.builder.insert_element(ir.Constant(vector, ir.Undefined), narrow, ir.Constant(ir.IntType(32), 0))
+        return self.builder.shuffle_vector(
+            one, ir.Constant(vector, ir.Undefined), ir.Constant(vector, [0] * self._width)
+        )
+
     def item(self, array_type: Any, array: Any, index: Any) -> Any:
         """A number of another array."""
         data = self._context.make_array(array_type)(self._context, self.builder, array).data

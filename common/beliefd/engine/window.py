@@ -74,8 +74,11 @@ def load_steps(ints, lanes, record, tick, fresh, first, from_start, seen, moved,
                 seen[step * modalities + m, lane] = -1
             for f in range(factors):
                 moved[step * factors + f, lane] = 0
+        # A division per agent, not one per step: the entries follow each other around the ring.
+        place = (now - (steps - 1 - begin)) % (steps + 1)
         for step in range(begin, steps):
-            entry = entry_at(ints, now - (steps - 1 - step))
+            entry = ints[plan.RING_START] + place * ints[plan.ENTRY_BYTES]
+            place = 0 if place == steps else place + 1
             for m in range(modalities):
                 at = (entry + ints[plan.PAST_OBSERVATION_AT]) // _INT32_BYTES
                 seen[step * modalities + m, lane] = int32s[row, at + m]
@@ -86,8 +89,17 @@ def load_steps(ints, lanes, record, tick, fresh, first, from_start, seen, moved,
 
 
 @inline
-def place_distributions(ints, lanes, tick, step, places, records):
-    """Set `places`, int64 (LANES,), to the columns of the records where distributions of a step of the window stand."""
+def place_distributions(ints, lanes, tick, step, observed, places, records):
+    """Set `places`, int64 (LANES,), to the columns of the records where distributions of a step of the window stand.
+
+    They are left as they were where `observed`, the step's observations, has no distribution in any lane.
+    """
+    given = 0
+    for m in range(ints[plan.NUM_MODALITIES]):
+        for lane in range(LANES):
+            given += observed[m, lane] == -2
+    if given == 0:
+        return
     for lane in range(LANES):
         entry = entry_at(ints, max(lanes[tick, lane] - (ints[plan.WINDOW] - 1 - step), 0))
         places[lane] = (entry + ints[plan.DISTRIBUTION_AT]) // records.itemsize

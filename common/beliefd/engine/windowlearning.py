@@ -158,8 +158,8 @@ def _learn_likelihood(ints, reals, work, lanes, record, tick, m, first, seen, pl
     size, rate = ints[ints[plan.JOINT_SIZE] + joint], reals[ints[plan.RATES]]
     at = ints[ints[plan.OWN_A_COUNTS] + m]
     for step in range(earliest, ints[plan.WINDOW]):
-        place_distributions(ints, lanes, tick, step, places, records)
         observed = seen[step * modalities : (step + 1) * modalities]
+        place_distributions(ints, lanes, tick, step, observed, places, records)
         hold_observation(ints, work, observed, records, lanes[record], places, m)
         source = beliefs_row(ints, step)
         if joint < ints[plan.NUM_FACTORS]:
