@@ -15,6 +15,7 @@ from beliefd.worlds import grid, tmaze
 __all__ = [
     "changed",
     "grid",
+    "late_treasure",
     "model_of_agent",
     "random_model",
     "random_observation",
@@ -78,6 +79,19 @@ def random_model(
         "dtype": dtype,
     }
     return Model(A, B, **(arguments | options))
+
+
+def late_treasure() -> Model:
+    """Three ways into a world that is seen as it is: two to 3 nats in the second step, one to 10 in the third.
+
+    After two steps the third way is less probable than 1/16.
+    """
+    after = [0, 4, 4, 6, 5, 5, 7, 5]
+    B = np.zeros((8, 8, 3))
+    B[after, np.arange(8), :] = 1.0
+    B[:, 0, :] = np.eye(8)[:, [1, 2, 3]]
+    C = [0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 10.0]
+    return Model([np.eye(8)], [B], C=[C], planner="sophisticated", policy_len=3, dtype="float64")
 
 
 def changed(model: Model, **arguments: Any) -> Model:

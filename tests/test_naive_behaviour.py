@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from beliefd.model import Model
-from models import changed, random_model, random_observation, with_counts
+from models import changed, late_treasure, random_model, random_observation, with_counts
 from naive import NaiveAgent, NaiveStep
 from naive_maths import L, expected_observations, predicted, softmax
 from naive_perception import infer_states, log_likelihoods
@@ -286,6 +286,12 @@ class TestTree:
         step = NaiveAgent(model).step([0])
         assert step.neg_efe.min() == -512.0
         assert step.neg_efe.max() > 0.0
+
+    def test_what_turns_out_improbable_stays_cut(self) -> None:
+        model = late_treasure()
+        start = [np.eye(8)[0]]
+        np.testing.assert_allclose(search(changed(model, policy_len=2), start)[1], [3.0, 3.0, 0.0], atol=1e-12)
+        np.testing.assert_allclose(search(model, start)[1], [3.0, 3.0, -512.0], atol=1e-12)
 
     def test_a_clear_choice_stops_the_search(self) -> None:
         model = changed(self.model(np.random.default_rng(0), policy_len=3, gamma=300.0), C=[[0.0, 3.0]])

@@ -11,7 +11,7 @@ import pytest
 from beliefd.engine import Engine
 from beliefd.model import Model
 from beliefd_proto.errors import InvalidModel
-from models import changed, random_model, random_observation, tmaze, with_counts
+from models import changed, late_treasure, random_model, random_observation, tmaze, with_counts
 from naive import NaiveAgent
 
 AGENTS = 2
@@ -90,6 +90,11 @@ def test_four_steps_deep() -> None:
     step, expected = Engine(model, 1).step([[0, 0, 0]], want=("neg_efe",)), NaiveAgent(model).step([0, 0, 0])
     assert step.neg_efe is not None
     np.testing.assert_allclose(step.neg_efe[0], expected.neg_efe, rtol=1e-12)
+
+
+def test_what_turns_out_improbable_stays_cut() -> None:
+    step = Engine(late_treasure(), 1).step([0], want=("neg_efe",))
+    np.testing.assert_allclose(step.neg_efe, [[3.0, 3.0, -512.0]], atol=1e-12)
 
 
 def test_no_agent_depends_on_those_beside_it() -> None:
