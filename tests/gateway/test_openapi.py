@@ -11,6 +11,7 @@ import schemathesis
 from gateway_world import GatewayProcess, StubBroker, created, info, settings_of, telemetry, until
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
 
 from beliefd_service.ring import RingWriter
 
@@ -45,7 +46,9 @@ def test_every_operation_keeps_to_its_description(described: schemathesis.BaseSc
         @settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy(generation_mode=mode))
         def check(case: schemathesis.Case) -> None:
-            case.call_and_validate()
+            # Not to be ready is an answer, and on a busy machine the broker may be late with its own.
+            busy = [not_a_server_error] if case.operation.path == "/readyz" else []
+            case.call_and_validate(excluded_checks=busy)
 
         check()
 
