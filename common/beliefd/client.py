@@ -11,6 +11,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -21,20 +22,23 @@ from beliefd import peragent
 from beliefd.agents import new_ids, some_ids
 from beliefd.background import GRACE_S, Collectors
 from beliefd.call import checked_header, deadline_after
+from beliefd.keys import Keys
 from beliefd.model import Model
 from beliefd.population import Population
 from beliefd.session import Pending, Session
 from beliefd.transport import receive, send
 from beliefd_proto import Arrays, Command, Message
 from beliefd_proto import messages as m
-from beliefd_proto.errors import BeliefdError, Disconnected, InvalidArgument
+from beliefd_proto.errors import BeliefdError, Disconnected, InvalidArgument, Unauthenticated
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5757"
 DEFAULT_TIMEOUT_S = 10.0
 _ENDPOINTS = "tcp://HOST:PORT, ipc://PATH"
 
 
-def connect(endpoint: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> Client:
+def connect(
+    endpoint: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S, keys: Keys | str | Path | None = None
+) -> Client:
     """Connect to a broker.
 
     Parameters
@@ -43,6 +47,9 @@ def connect(endpoint: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -
         ``tcp://HOST:PORT`` or ``ipc://PATH``. By default ``BELIEFD_ENDPOINT``, else ``tcp://127.0.0.1:5757``.
     timeout_s : float
         How long to wait for the broker, in seconds.
+    keys : Keys, str or Path, optional
+        What the broker's operator made for this client with ``beliefd-keys``, or the file that holds it. By default
+        the file that ``BELIEFD_CLIENT_KEY`` names, else none: such a broker serves its own machine only.
 
     Returns
     -------
@@ -52,7 +59,9 @@ def connect(endpoint: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -
     Raises
     ------
     Disconnected
-        No broker answered in time.
+        No broker answered in time; or these keys are for another one.
+    Unauthenticated
+        The broker wants keys, or does not know these.
     VersionMismatch
         The broker speaks another version of the protocol.
     InvalidArgument
@@ -60,7 +69,9 @@ def connect(endpoint: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -
     """
     if endpoint is None:
         endpoint = os.environ.get("BELIEFD_ENDPOINT") or DEFAULT_ENDPOINT
-    client = Client(endpoint)
+    if keys is None:
+        keys = os.environ.get("BELIEFD_CLIENT_KEY") or None
+    client = Client(endpoint, keys if keys is None or isinstance(keys, Keys) else Keys.read(keys))
     try:
         client.wait_connected(timeout_s)
     except BaseException:
@@ -78,17 +89,21 @@ class Client:
     thread.
     """
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, keys: Keys | None = None) -> None:
         if not isinstance(endpoint, str):
             raise InvalidArgument("an endpoint is text", field="endpoint", value=endpoint, allowed=_ENDPOINTS)
         self.endpoint = endpoint
-        self._session = Session(client=f"beliefd-python pid {os.getpid()}")
+        self._session = Session(client=f"beliefd-python pid {os.getpid()}", token=keys.token if keys else "")
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         self._socket.setsockopt(zmq.IPV6, int("[" in endpoint))
+        if keys is not None and endpoint.startswith("tcp://"):  # a file of this machine needs no encryption
+            self._socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server_key.encode())
+            self._socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public_key.encode())
+            self._socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret_key.encode())
         try:
             self._socket.connect(endpoint)
         except zmq.ZMQError as error:
@@ -409,8 +424,15 @@ class Client:
         with self._lock:
             outgoing = self._session.take_outgoing(now_s)
             wait_s = max(self._session.next_wakeup_s(now_s) - now_s, 0.0)
-        for frames in outgoing:
-            send(self._socket, frames)
+        try:
+            for frames in outgoing:
+                send(self._socket, frames)
+        except zmq.Again:
+            # The queue is unbounded: libzmq takes nothing only where it gave the connection up, after its handshake
+            # was refused.
+            with self._lock:
+                self._session.give_up(_refused(self.endpoint))
+            return 0.0
         return wait_s
 
     def _pump_loop(self) -> None:
@@ -433,3 +455,12 @@ class Client:
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake_write_fd, b"\0")
+
+
+def _refused(endpoint: str) -> Unauthenticated:
+    return Unauthenticated(
+        "what listens here refused the connection: it wants keys, does not know these, or is no broker",
+        field="keys",
+        value=endpoint,
+        allowed="keys that the broker's operator made with beliefd-keys; connect again with them",
+    )

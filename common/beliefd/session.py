@@ -37,6 +37,7 @@ from beliefd_proto.errors import (
     InvalidInput,
     TickGap,
     TickTaken,
+    Unauthenticated,
     VersionMismatch,
 )
 
@@ -49,6 +50,8 @@ _SURE = (InvalidInput, TickTaken, TickGap)
 """These say of a request that was sent more than once that it changed nothing. Others say so of the last time alone."""
 _PATIENCE_MS = 50
 """How long to wait where a busy broker does not say."""
+_FINAL = frozenset({VersionMismatch.code, Unauthenticated.code})
+_NOBODY = "the broker did not answer in time; is it running, and does it want keys, or does it not know these?"
 
 
 @dataclass(slots=True, eq=False)
@@ -99,11 +102,14 @@ class Pending:
 class Session:
     """State of one client: see the rules above."""
 
-    def __init__(self, client: str = "", session_id: bytes | None = None) -> None:
+    def __init__(self, client: str = "", session_id: bytes | None = None, token: str = "") -> None:
         self.id = session_id or secrets.token_bytes(16)
         self.limits = m.Limits()
         self.epoch = 0
         self._client = client
+        self._token = token
+        self._hello_id = bytes(16)
+        self._refusal: BeliefdError | None = None
         self._credits = 0
         self._greeted = False
         self._hello_sent_s = float("-inf")
@@ -156,7 +162,7 @@ class Session:
         try:
             message = decode(frames)
         except VersionMismatch as error:
-            self._give_up(to_header(error, bytes(16)))
+            self.give_up(error)
             return
         except BeliefdError:
             return
@@ -170,8 +176,11 @@ class Session:
         elif isinstance(header, m.Error) and header.code == "hello_required":
             self._greeted = False
             self._hello_sent_s = float("-inf")
-        elif isinstance(header, m.Error) and header.code == VersionMismatch.code:
-            self._give_up(header)
+        elif isinstance(header, m.Error) and header.code in _FINAL:
+            self.give_up(from_header(header, {}))
+        elif isinstance(header, m.Error) and header.id == self._hello_id:
+            # Such as too many sessions: it may pass, and is what is told if it does not.
+            self._refusal = from_header(header, {})
         else:
             self._answer(message, now_s)
 
@@ -206,20 +215,27 @@ class Session:
     def _ping_due_s(self) -> float:
         return max(self._heard_s, self._asked_s) + self._silence_s
 
-    def close(self, reason: str) -> None:
-        """End everything that has no answer."""
+    def give_up(self, error: BeliefdError) -> None:
+        """End everything in an error: the broker speaks another version, does not know the token, or lets nobody in."""
+        header = to_header(error, bytes(16))
         for pending in (*self._open.values(), *self._waiting):
-            self._end(pending, _with_applied(Disconnected(reason, field="client"), pending))
+            self._end(pending, _with_applied(from_header(header, {}), pending))
         self._open.clear()
         self._waiting.clear()
 
+    def close(self, reason: str) -> None:
+        """End everything that has no answer."""
+        self.give_up(Disconnected(reason, field="client"))
+
     def _hello(self, now_s: float) -> list[Any]:
+        self._hello_id = secrets.token_bytes(16)
         header = m.Hello(
-            id=secrets.token_bytes(16),
+            id=self._hello_id,
             deadline_ms=1000,
             session=self.id,
             versions=(m.PROTOCOL_VERSION,),
             client=self._client,
+            token=self._token,
         )
         return encode(Command.HELLO, header)
 
@@ -227,6 +243,7 @@ class Session:
         if self._greeted:
             return  # the answer to a HELLO that was sent twice
         self._greeted = True
+        self._refusal = None
         self.epoch = header.epoch
         self.limits = header.limits
         self._credits = header.credits
@@ -273,18 +290,11 @@ class Session:
             _, pending = self._open.popitem()
             self._end(pending, _with_applied(from_header(message.header, {}), pending))
 
-    def _give_up(self, header: m.Error) -> None:
-        """No request will ever be answered: the broker speaks another version."""
-        for pending in (*self._open.values(), *self._waiting):
-            self._end(pending, _with_applied(from_header(header, {}), pending))
-        self._open.clear()
-        self._waiting.clear()
-
     def _expire(self, pending: Pending) -> None:
         if self._open.pop(pending.header.id, None) is None:
             self._waiting.remove(pending)
         if not self._greeted:
-            error: BeliefdError = Disconnected("the broker did not answer in time; is it running?", field="endpoint")
+            error = self._refusal or Disconnected(_NOBODY, field="endpoint")
         else:
             error = DeadlineExceeded("no answer before the deadline", field="timeout_s")
         self._end(pending, _with_applied(error, pending))

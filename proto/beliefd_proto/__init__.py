@@ -5,6 +5,7 @@ from beliefd_proto.errors import ERRORS, Applied, BeliefdError
 from beliefd_proto.framing import Arrays, Message, decode, encode
 from beliefd_proto.messages import PROTOCOL_VERSION
 from beliefd_proto.model_info import ModelInfo
+from beliefd_proto.roles import Role
 
 __all__ = [
     "ERRORS",
@@ -15,6 +16,7 @@ __all__ = [
     "Command",
     "Message",
     "ModelInfo",
+    "Role",
     "StepStatus",
     "Want",
     "decode",

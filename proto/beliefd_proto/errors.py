@@ -22,6 +22,9 @@
     │   ├── DeadlineExceeded
     │   ├── Disconnected
     │   └── HelloRequired
+    ├── AccessDenied            whoever runs the server has to give the right
+    │   ├── Unauthenticated     the token is missing, or none of this server's
+    │   └── NotPermitted        the token is known, and its role is too low for this
     ├── VersionMismatch         client and server share no protocol version
     ├── WorkerCrashed           the request killed its workers
     ├── Quarantined             the population waits for an operator's release
@@ -196,6 +199,19 @@ class Disconnected(Unavailable):
 
 class HelloRequired(Unavailable):
     code = "hello_required"
+
+
+class AccessDenied(BeliefdError):
+    code = "access_denied"
+    blame = "operator"
+
+
+class Unauthenticated(AccessDenied):
+    code = "unauthenticated"
+
+
+class NotPermitted(AccessDenied):
+    code = "not_permitted"
 
 
 class VersionMismatch(BeliefdError):

@@ -63,6 +63,7 @@ class Hello(Request, frozen=True, kw_only=True):
     session: RequestId
     versions: Annotated[tuple[int, ...], msgspec.Meta(max_length=256)]
     client: Text = ""
+    token: Text = ""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

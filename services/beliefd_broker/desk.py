@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from beliefd_broker import answers
+from beliefd_broker.accounts import Account, Accounts
 from beliefd_broker.actions import Action, SendClient
 from beliefd_broker.population import Population
 from beliefd_broker.request import Chunk, Job, Request
@@ -31,8 +32,9 @@ CUT_OFF_S = 10.0
 class Desk:
     """Sessions and the requests that are open for them. `act` takes what has to be sent."""
 
-    def __init__(self, act: Callable[[Action], None], epoch: int, limits: m.Limits) -> None:
+    def __init__(self, act: Callable[[Action], None], epoch: int, limits: m.Limits, accounts: Accounts) -> None:
         self._act = act
+        self._accounts = accounts
         self._epoch = epoch
         self._limits = limits
         self._sessions: dict[bytes, Session] = {}
@@ -61,6 +63,9 @@ class Desk:
         Raises
         ------
         VersionMismatch
+        Unauthenticated
+        Busy
+            The client has as many sessions as it may.
         """
         if m.PROTOCOL_VERSION not in header.versions:
             raise VersionMismatch(
@@ -69,11 +74,14 @@ class Desk:
                 value=header.versions,
                 allowed=str(m.PROTOCOL_VERSION),
             )
+        account = self._accounts.of(header.token)
         session = next((s for s in self._sessions.values() if s.id == header.session), None)
         if session is None:
-            session = Session(header.session, route, header.client, CREDITS, now_s)
+            self._check_sessions(account)
+            session = Session(header.session, route, header.client, account, CREDITS, now_s)
         else:
             del self._sessions[session.route]
+            session.account = account
         session.route, session.heard_s = route, now_s
         self._sessions[route] = session
         welcome = m.Welcome(
@@ -85,6 +93,17 @@ class Desk:
             workers=workers,
         )
         self.send(route, Command.WELCOME, welcome)
+
+    def _check_sessions(self, account: Account) -> None:
+        if account.sessions is None:
+            return
+        if sum(session.account is account for session in self._sessions.values()) >= account.sessions:
+            raise Busy(
+                "this client has as many sessions as it may",
+                field="sessions",
+                allowed=str(account.sessions),
+                retry_after_s=1.0,
+            )
 
     def session(self, route: bytes, now_s: float) -> Session:
         """The session of a connection.
@@ -206,6 +225,16 @@ class Desk:
             )
             self.refuse(route, error, bytes(16))
         return rogues
+
+    def close_revoked(self) -> int:
+        """Forget the sessions whose account was changed or taken back; returns how many.
+
+        What was accepted is answered all the same.
+        """
+        revoked = [route for route, session in self._sessions.items() if not self._accounts.holds(session.account)]
+        for route in revoked:
+            del self._sessions[route]
+        return len(revoked)
 
     def close_idle(self, now_s: float) -> None:
         """Forget sessions that nobody has used for minutes, as where a client left; their clients say HELLO again."""

@@ -15,14 +15,16 @@ from beliefd.transport import receive
 from beliefd_broker.actions import Action, Emit, KillWorker, Log, MarkQuarantine, SendClient, SendWorker, WatchWorker
 from beliefd_broker.desk import CREDITS
 from beliefd_broker.disk import clear_leftovers, load_populations, mark_quarantine, next_epoch
+from beliefd_broker.doorkeeper import Doorkeeper
 from beliefd_broker.gate import Gate
 from beliefd_broker.outbox import Outbox
 from beliefd_broker.population import Damaged, Population
 from beliefd_broker.routing import Core
 from beliefd_broker.upkeep import Upkeep
 from beliefd_broker.workforce import survivor_key
-from beliefd_proto.errors import EndpointNotUsable, StorageError
+from beliefd_proto.errors import BeliefdError, EndpointNotUsable, StorageError
 from beliefd_proto.messages import Limits
+from beliefd_service.access import Access
 from beliefd_service.leases import held_leases
 from beliefd_service.lifecycle import StopSignal
 from beliefd_service.logging import Logger
@@ -35,6 +37,7 @@ _TICK_MS = 20
 _HELD_POLL_MS = 5
 _GC_OBJECTS = 50_000
 _DRAIN_S = 5.0
+_ACCESS_S = 0.5
 
 
 class Broker:
@@ -45,7 +48,10 @@ class Broker:
         self._logger = logger
         self._stop = stop
         self._limits = Limits()
+        self._access = Access.read(settings.keys) if settings.keys is not None else None
+        self._accessed_s = 0.0
         self._context = zmq.Context()
+        self._doorkeeper = Doorkeeper(self._context, self._access) if self._access is not None else None
         self._clients = self._router([f"ipc://{settings.client_socket}", settings.endpoint])
         self._workers = self._router([f"ipc://{settings.worker_socket}"], of_workers=True)
         self._gate = Gate((settings.client_socket, settings.worker_socket))
@@ -60,7 +66,10 @@ class Broker:
         epoch = next_epoch(settings.run)
         survivors = _survivors(settings)
         upkeep = Upkeep(epoch, settings.journal_bytes, settings.checkpoint_s)
-        self._core = Core(epoch, (), survivors, time.monotonic(), time.time(), self._limits, upkeep)
+        grants = self._access.grants if self._access is not None else None
+        self._core = Core(
+            epoch, (), survivors, time.monotonic(), time.time(), self._limits, upkeep=upkeep, grants=grants
+        )
         for identity in survivors:
             self._watch(survivor_key(identity), identity, self._survivor_died(identity))
         self._ticked_s = 0.0
@@ -70,6 +79,7 @@ class Broker:
             socket=str(settings.client_socket),
             epoch=epoch,
             survivors=len(survivors),
+            keys=self._doorkeeper is not None,
         )
 
     @property
@@ -136,6 +146,8 @@ class Broker:
     def close(self) -> None:
         """Let go of everything. What is in workers' hands stays there: the next broker settles it."""
         self._flush()
+        if self._doorkeeper is not None:
+            self._doorkeeper.stop()
         self._context.destroy(linger=200)
         self._ring.close()
         for fd in self._pidfds.values():
@@ -167,6 +179,21 @@ class Broker:
             self._core.tick(now_s, time.time())
             if self._gate.look():
                 self._logger.warning("descriptors", scarce=self._gate.shut)
+            if self._access is not None and now_s - self._accessed_s >= _ACCESS_S:
+                self._accessed_s = now_s
+                self._renew_access(self._access, now_s)
+
+    def _renew_access(self, access: Access, now_s: float) -> None:
+        """Follow what beliefd-keys changed. Where that cannot be read, what held holds on."""
+        try:
+            renewed = access.renewed()
+        except BeliefdError as error:
+            self._logger.error("access_not_renewed", reason=str(error))
+            return
+        if renewed is not None and self._doorkeeper is not None:
+            self._access = renewed
+            self._doorkeeper.renew(renewed)
+            self._core.renew_access(renewed.grants, now_s)
 
     def _flush(self) -> None:
         for outbox in (self._client_outbox, self._worker_outbox):
@@ -233,6 +260,8 @@ class Broker:
         socket.setsockopt(zmq.LINGER, 200)
         socket.setsockopt(zmq.IPV6, int(any("[" in endpoint for endpoint in endpoints)))
         for endpoint in endpoints:
+            if self._doorkeeper is not None and endpoint.startswith("tcp://"):
+                self._doorkeeper.protect(socket)
             try:
                 socket.bind(endpoint)
             except zmq.ZMQError as error:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from beliefd.wire import ID_ARRAYS
 from beliefd_broker import answers
+from beliefd_broker.accounts import Accounts
 from beliefd_broker.actions import Action, Emit, Log, MarkQuarantine, SendWorker
 from beliefd_broker.admission import check_arrays, check_chunk, check_removed, quarantined_error
 from beliefd_broker.batching import job_message, pieces_message, shares
@@ -44,6 +45,7 @@ from beliefd_proto.errors import (
 )
 from beliefd_proto.framing import request_id
 from beliefd_service import events
+from beliefd_service.access import Grant
 from beliefd_service.process import ProcessIdentity
 
 DEATHS_TO_QUARANTINE = 3
@@ -76,12 +78,14 @@ class Core:
         wall_s: float,
         limits: m.Limits | None = None,
         upkeep: Upkeep | None = None,
+        grants: Iterable[Grant] | None = None,
     ) -> None:
         self.epoch = epoch
         self.limits = limits or m.Limits()
         self._actions: list[Action] = []
         self.workforce = Workforce(epoch, held_leases, now_s)
-        self._desk = Desk(self._actions.append, epoch, self.limits)
+        self._accounts = Accounts(grants, now_s)
+        self._desk = Desk(self._actions.append, epoch, self.limits, self._accounts)
         self._scheduler = Scheduler()
         self._upkeep = upkeep or Upkeep(epoch)
         self._populations: dict[str, Population] = {}
@@ -119,6 +123,11 @@ class Core:
         self._actions.clear()
         return taken
 
+    def renew_access(self, grants: Iterable[Grant], now_s: float) -> None:
+        """These grants hold from now on: sessions of a grant that was changed or taken back have to say HELLO again."""
+        self._accounts.renew(grants, now_s)
+        self._actions.append(Log("info", "access_renewed", {"sessions_closed": self._desk.close_revoked()}))
+
     # What arrives from clients.
 
     def client_message(self, route: bytes, frames: Sequence[Any], now_s: float) -> None:
@@ -154,7 +163,15 @@ class Core:
         session = self._desk.session(route, now_s)
         if isinstance(header, m.Ping):
             self._desk.ping(route, header)
-        elif not (self._desk.join(header, session, now_s) or self._answer_at_once(route, command, header, now_s)):
+            return
+        account = session.account
+        if account.guarded:
+            account.permit(command)
+        if self._desk.join(header, session, now_s):
+            return
+        if account.guarded:
+            account.charge(header, now_s)
+        if not self._answer_at_once(route, command, header, now_s):
             self._desk.check_credit(session)
             request = self._build(session, command, header, arrays, now_s)
             self._desk.accept(request)

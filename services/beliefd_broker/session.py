@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from beliefd_broker.accounts import Account
     from beliefd_broker.request import Chunk, Job
 
 
@@ -16,10 +17,13 @@ class Session:
     accepted and not yet answered, and never exceeds `credits`. `has_turn` says that the scheduler's rotation holds it.
     """
 
-    def __init__(self, session_id: bytes, route: bytes, client: str, credits: int, now_s: float) -> None:
+    def __init__(
+        self, session_id: bytes, route: bytes, client: str, account: Account, credits: int, now_s: float
+    ) -> None:
         self.id = session_id
         self.route = route
         self.client = client
+        self.account = account
         self.credits = credits
         self.outstanding = 0
         self.waiting: deque[Chunk | Job] = deque()

@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator
 
+from beliefd_broker.accounts import Account
 from beliefd_broker.population import Population
 from beliefd_broker.request import Job
 from beliefd_broker.session import Session
@@ -37,7 +38,7 @@ class Upkeep:
         self._journal_bytes = journal_bytes
         self._checkpoint_s = checkpoint_s
         self._jobs = 0
-        self._session = Session(bytes(16), b"", "beliefd", _CREDITS, 0.0)
+        self._session = Session(bytes(16), b"", "beliefd", Account(None, 0.0), _CREDITS, 0.0)
 
     def recovery(self, population: Population) -> Job:
         """The job that rebuilds a population."""

@@ -28,14 +28,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from starlette.types import ASGIApp
+
 from beliefd_gateway.app import application
 from beliefd_gateway.bridge import Bridge
 from beliefd_gateway.database import Database, DatabaseError
 from beliefd_gateway.follow import Follower
+from beliefd_gateway.guard import Guard
 from beliefd_gateway.live import Live
 from beliefd_gateway.recorder import Recorder
 from beliefd_gateway.server import Server, address_of, forward_library_logs, listen
 from beliefd_gateway.streams import Hub
+from beliefd_service.access import Access
 from beliefd_service.lifecycle import StopSignal, make_folders, raise_descriptor_limit, run
 from beliefd_service.logging import Logger
 from beliefd_service.parent import end_with_supervisor
@@ -79,10 +83,18 @@ async def _serve(
     except DatabaseError as error:
         recorder.report_trouble(error)
 
-    bridge = Bridge(f"ipc://{settings.client_socket}", _on(loop, live.take_report), _on(loop, live.take_outage), logger)
+    access = Access.read(settings.keys) if settings.keys is not None else None
+    bridge = Bridge(
+        f"ipc://{settings.client_socket}",
+        _on(loop, live.take_report),
+        _on(loop, live.take_outage),
+        logger,
+        access.server.local_keys if access is not None else None,
+    )
     follower = Follower(settings.events, _on(loop, live.take_entries), logger)
     hub = Hub(live, bridge.ask)
-    server = Server(application(live, hub, recorder, database))
+    app: ASGIApp = application(live, hub, recorder, database)
+    server = Server(app if access is None else Guard(app, access, logger))
 
     bridge.start()
     follower.start()

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from beliefd import Client
+from beliefd import Client, Keys
 from beliefd_proto.errors import BeliefdError, InternalError, Unavailable
 from beliefd_proto.messages import StatusReport
 from beliefd_service.logging import Logger
@@ -26,6 +26,7 @@ class Bridge(threading.Thread):
         reported: Callable[[StatusReport], None],
         failed: Callable[[BeliefdError], None],
         logger: Logger,
+        keys: Keys | None = None,
     ) -> None:
         super().__init__(name="gateway-broker")
         self._endpoint = endpoint
@@ -34,7 +35,7 @@ class Bridge(threading.Thread):
         self._logger = logger
         # None asks the thread to end; a future is done once a question that was put after it has been answered.
         self._asked: queue.Queue[Future[None] | None] = queue.Queue(_MAX_WAITING)
-        self._client = Client(endpoint)
+        self._client = Client(endpoint, keys)
         self._stopping = threading.Event()
 
     def ask(self) -> Future[None]:

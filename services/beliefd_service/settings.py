@@ -7,6 +7,8 @@ BELIEFD_DATA             ./var                        the data folder: populatio
 BELIEFD_ENDPOINT         tcp://127.0.0.1:5757         where simulators connect; an ipc socket in the data
                                                       folder, run/beliefd.ipc, serves beside it
 BELIEFD_HTTP             127.0.0.1:8757               where the gateway listens
+BELIEFD_KEYS             none                         the folder of keys that ``beliefd-keys`` made: who has none
+                                                      of them is refused, and any address may be listened on
 BELIEFD_DATABASE         SQLite in the data folder    SQLAlchemy URL of the gateway's database
 BELIEFD_GATEWAY_THREADS  20                           threads of the gateway for blocking work
 BELIEFD_WORKER_MEMORY    2048                         MiB of its own after which a worker is replaced
@@ -18,6 +20,7 @@ BELIEFD_HISTORY          256                          MiB of older journals and 
                                                       fork from past ticks
 BELIEFD_LOG_LEVEL        info                         debug, info, warning or error
 BELIEFD_CACHE            beliefd in the user's cache  compiled kernels; read by `beliefd.engine.jit`
+BELIEFD_CLIENT_KEY       none                         a client's file of keys; read by `beliefd.connect`
 BELIEFD_PYTHON           python3                      the Python of the environment; read by ``scripts/setup``
 =======================  ===========================  =====================================================
 """
@@ -46,6 +49,7 @@ class Settings:
     endpoint: str
     http_host: str
     http_port: int
+    keys: Path | None
     database: str
     gateway_threads: int
     worker_memory_bytes: int
@@ -65,12 +69,14 @@ class Settings:
             Naming the variable, its value and what is allowed.
         """
         data = Path(environment.get("BELIEFD_DATA") or "var").absolute()
-        host, port = _address("BELIEFD_HTTP", environment.get("BELIEFD_HTTP") or "127.0.0.1:8757")
+        keys = Path(environment["BELIEFD_KEYS"]).absolute() if environment.get("BELIEFD_KEYS") else None
+        host, port = _address("BELIEFD_HTTP", environment.get("BELIEFD_HTTP") or "127.0.0.1:8757", keys)
         settings = cls(
             data=data,
-            endpoint=_endpoint(environment.get("BELIEFD_ENDPOINT") or "tcp://127.0.0.1:5757"),
+            endpoint=_endpoint(environment.get("BELIEFD_ENDPOINT") or "tcp://127.0.0.1:5757", keys),
             http_host=host,
             http_port=port,
+            keys=keys,
             database=environment.get("BELIEFD_DATABASE") or f"sqlite+aiosqlite:///{data}/gateway.db",
             gateway_threads=_count(
                 "BELIEFD_GATEWAY_THREADS", environment.get("BELIEFD_GATEWAY_THREADS") or "20", 1, 256
@@ -143,14 +149,14 @@ def _choice(name: str, text: str, allowed: tuple[str, ...]) -> str:
     return text
 
 
-def _address(name: str, text: str) -> tuple[str, int]:
+def _address(name: str, text: str, keys: Path | None) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.strip("[]")
-    _loopback(name, text, host)
+    _check_reach(name, text, host, keys)
     return host, _count(name, port, 0, 65535)
 
 
-def _endpoint(text: str) -> str:
+def _endpoint(text: str, keys: Path | None) -> str:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
@@ -160,19 +166,21 @@ def _endpoint(text: str) -> str:
         raise InvalidSetting(
             "this is not an endpoint to listen on", field="BELIEFD_ENDPOINT", value=text, allowed="tcp://HOST:PORT"
         )
-    _loopback("BELIEFD_ENDPOINT", text, host)
+    _check_reach("BELIEFD_ENDPOINT", text, host, keys)
     return text
 
 
-def _loopback(name: str, text: str, host: str) -> None:
-    """Refuse to listen beyond this machine: nothing on the wire is authenticated or encrypted yet."""
+def _check_reach(name: str, text: str, host: str, keys: Path | None) -> None:
+    """Refuse to listen beyond this machine without keys: whoever can connect may then do everything."""
+    if keys is not None:
+        return
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         loopback = False
     if not loopback:
         raise InvalidSetting(
-            "beliefd listens on loopback only",
+            "without keys beliefd listens on loopback only; make some with beliefd-keys and set BELIEFD_KEYS",
             field=name,
             value=text,
             allowed="an address in 127.0.0.0/8, ::1 or localhost",

@@ -21,7 +21,9 @@ from typing import Self
 
 from beliefd.client import Client, connect
 from beliefd.engine.folderlock import LEASES
+from beliefd.keys import Keys
 from beliefd_proto.errors import BeliefdError, StartupError
+from beliefd_service.access import Access
 from beliefd_service.leases import held_leases
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -58,8 +60,9 @@ def make_stack(folder: Path, workers: int | None = None) -> None:
     unless `workers` says how many they are or it was written for another checkout; then it is written anew.
     """
     folder = folder.resolve()
-    for part in ("run", "log", "supervisor"):
-        (folder / "var" / part).mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in (".", "run", "log", "supervisor"):  # a parent that mkdir makes on the way is open to all
+        (folder / "var" / part).mkdir(exist_ok=True, mode=0o700)
     if folder != CHECKOUT:
         shutil.copyfile(CHECKOUT / "supervisord.conf", folder / "supervisord.conf")
         if not (folder / ".venv").exists():
@@ -101,6 +104,12 @@ class Stack:
     def data(self) -> Path:
         return self.folder / "var"
 
+    @property
+    def keys(self) -> Keys | None:
+        """The keys of the stack's own processes; None for a stack without."""
+        folder = self.environment.get("BELIEFD_KEYS")
+        return Access.read(Path(folder)).server.local_keys if folder else None
+
     def start(self) -> None:
         """Start supervisord and wait until every worker is ready.
 
@@ -123,7 +132,7 @@ class Stack:
             if self._supervisord is not None and (code := self._supervisord.poll()) is not None:
                 raise StartupError(f"supervisord ended with code {code}:\n{self.log_tails()}", field=str(self.folder))
             try:
-                with connect(self.endpoint, timeout_s=1.0) as client:
+                with connect(self.endpoint, timeout_s=1.0, keys=self.keys) as client:
                     if _ready_workers(client) >= workers:
                         return
             except BeliefdError:

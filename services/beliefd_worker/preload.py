@@ -52,6 +52,7 @@ def hold_lock() -> int:
 
 def main() -> int:
     started_s = time.time()
+    os.umask(0o077)
     end_with_supervisor(signal.SIGTERM)
     try:
         lock = hold_lock()

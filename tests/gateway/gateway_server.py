@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway_world import info, quiet_logger, settings_of, worker
+from starlette.types import ASGIApp
 
 from beliefd_gateway.app import application
 from beliefd_gateway.database import Database
@@ -56,7 +57,10 @@ def _answered() -> Future[None]:
 
 @asynccontextmanager
 async def serving(
-    folder: Path, max_clients: int = 8, ask_broker: Callable[[], Future[None]] = _answered
+    folder: Path,
+    max_clients: int = 8,
+    ask_broker: Callable[[], Future[None]] = _answered,
+    around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
 ) -> AsyncIterator[Serving]:
     settings = settings_of(folder)
     database = Database(settings.database)
@@ -65,7 +69,7 @@ async def serving(
     live = Live()
     hub = Hub(live, ask_broker, max_clients)
     with listen(settings.http_host, settings.http_port) as listening:
-        server = Server(application(live, hub, recorder, database))
+        server = Server(around(application(live, hub, recorder, database)))
         publishing = asyncio.create_task(hub.publish())
         running = asyncio.create_task(server.serve(sockets=[listening]))
         try:
