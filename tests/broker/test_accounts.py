@@ -51,6 +51,10 @@ def headers():
         Command.PARAMETERS: m.Parameters(population=uid, id=secrets.token_bytes(16), deadline_ms=deadline_ms),
         Command.STATUS: m.Status(id=secrets.token_bytes(16), deadline_ms=deadline_ms),
         Command.RELEASE: m.Release(population=uid, id=secrets.token_bytes(16), deadline_ms=deadline_ms),
+        Command.CHECKPOINT: m.Checkpoint(population=uid, id=secrets.token_bytes(16), deadline_ms=deadline_ms),
+        Command.SNAPSHOT: m.Snapshot(population=uid, name="kept", id=secrets.token_bytes(16), deadline_ms=deadline_ms),
+        Command.RESTORE: m.Restore(snapshot="kept", name="back", id=secrets.token_bytes(16), deadline_ms=deadline_ms),
+        Command.FORK: m.Fork(population=uid, name="other", id=secrets.token_bytes(16), deadline_ms=deadline_ms),
     }
 
 
