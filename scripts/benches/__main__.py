@@ -143,10 +143,17 @@ def own_sections(client: Client, stack: Stack, works: list[str], quick: bool) ->
 
 
 def updated(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """An earlier report with what was measured anew. `runs` says what was measured when, the last run last."""
-    peers = {**old["peers"], **new["peers"]}
-    versions = {**old["peer_versions"], **new["peer_versions"]}
-    return {**old, **new, "peers": peers, "peer_versions": versions, "runs": [*old["runs"], *new["runs"]]}
+    """An earlier report with what was measured anew, work by work. `runs` says what was measured when."""
+    peers = dict(old["peers"])
+    for peer, entries in new["peers"].items():
+        by_work = {entry["work"]: entry for entry in [*peers.get(peer, []), *entries]}
+        peers[peer] = sorted(by_work.values(), key=lambda entry: list(WORKS).index(entry["work"]))
+    merged = {**old, **new, "peers": peers, "runs": [*old["runs"], *new["runs"]]}
+    merged["peer_versions"] = {**old["peer_versions"], **new["peer_versions"]}
+    if "works" in old and "works" in new:
+        works = {**old["works"], **new["works"]}
+        merged["works"] = {name: works[name] for name in WORKS if name in works}
+    return merged
 
 
 def failed_checks(report: dict[str, Any]) -> list[dict[str, Any]]:

@@ -104,12 +104,23 @@ def test_multiply_adds_are_counted_over_what_is_predicted() -> None:
 
 
 def test_an_updated_report_keeps_what_was_not_measured_again() -> None:
-    old = {"works": 1, "flight": 2, "peers": {"pymdp": [1]}, "peer_versions": {"pymdp": "1"}, "runs": ["a"]}
-    new = {"works": 3, "peers": {"ray": [2]}, "peer_versions": {"ray": "2"}, "runs": ["b"]}
-    assert updated(old, new) == {
-        "works": 3,
+    old = {
+        "works": {"tmaze-1000": 1, "grid5-1000": 1},
         "flight": 2,
-        "peers": {"pymdp": [1], "ray": [2]},
+        "peers": {"pymdp": [{"work": "tmaze-1000", "ratio": 1}, {"work": "grid5-1000", "ratio": 1}]},
+        "peer_versions": {"pymdp": "1"},
+        "runs": ["a"],
+    }
+    new = {
+        "works": {"tmaze-1000": 3},
+        "peers": {"pymdp": [{"work": "tmaze-1000", "ratio": 3}], "ray": []},
+        "peer_versions": {"ray": "2"},
+        "runs": ["b"],
+    }
+    assert updated(old, new) == {
+        "works": {"tmaze-1000": 3, "grid5-1000": 1},
+        "flight": 2,
+        "peers": {"pymdp": [{"work": "tmaze-1000", "ratio": 3}, {"work": "grid5-1000", "ratio": 1}], "ray": []},
         "peer_versions": {"pymdp": "1", "ray": "2"},
         "runs": ["a", "b"],
     }
