@@ -101,6 +101,16 @@ def test_agents_that_look_back(client, name, algo):
     mice.drop()
 
 
+def test_agents_that_search_a_tree(client, name):
+    model, rng, agents = tmaze(planner="sophisticated"), np.random.default_rng(201), 150
+    mice = client.create_population(name, model, agents=agents, seed=1)
+    local = Engine(model, agents=agents, seed=1)
+    for _ in range(3):
+        observations = batch(rng, model, agents, categorical=False)
+        assert_same(mice.step(observations, want=WANT), local.step(observations, want=WANT))
+    mice.drop()
+
+
 def test_agents_that_learn_nothing_have_no_counts(client, name):
     idle = client.create_population(name, tmaze(), agents=2)
     assert idle.parameters() == {}

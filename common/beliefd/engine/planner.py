@@ -64,7 +64,7 @@ def compile_model(model: Model, info: ModelInfo | None = None) -> CompiledModel:
         Of the population, where its agents were given parameters of their own.
     """
     info = model.info if info is None else info
-    _refuse_gaps(model)
+    _refuse_gaps(model, info)
     layout = RecordLayout.of(info)
     tree = policy_tree(model.joint_policies)
     transitions = _transition_matrices(model)
@@ -95,8 +95,8 @@ def compile_model(model: Model, info: ModelInfo | None = None) -> CompiledModel:
     return CompiledModel(ints, reals, info, layout, scratch_rows)
 
 
-def _refuse_gaps(model: Model) -> None:
-    """Refuse what a model can ask for and kernels do not do.
+def _refuse_gaps(model: Model, info: ModelInfo) -> None:
+    """Refuse what a model or its agents can ask for and kernels do not do.
 
     Raises
     ------
@@ -112,6 +112,12 @@ def _refuse_gaps(model: Model) -> None:
         ("inference_algo", "vmp", model.inference_algo == "vmp" and model.profile != "pymdp", 'profile "pymdp"'),
         ("planner", model.planner, model.planner == "mcts", '"policies", "sophisticated"'),
         ("planner", model.planner, model.planner != "policies" and model.profile != "pymdp", 'profile "pymdp"'),
+        (
+            "per_agent",
+            sorted(info.per_agent),
+            model.planner != "policies" and bool(info.per_agent),
+            'nothing, or planner "policies"',
+        ),
         (
             "C",
             "over the steps of a policy",
