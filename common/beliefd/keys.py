@@ -5,16 +5,50 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
-from beliefd_proto.errors import InvalidArgument
+from beliefd_proto.errors import InvalidArgument, InvalidSetting
 from beliefd_proto.messages import Name, Text
 
-_MOST_BYTES = 4096
 Z85 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}\Z")]
 """A CurveZMQ key of 32 bytes as text (ZeroMQ RFC 32)."""
+
+
+_Kind = TypeVar("_Kind")
+
+
+def read_private(
+    path: str | os.PathLike[str], kind: type[_Kind], error: type[InvalidArgument] | type[InvalidSetting], field: str
+) -> _Kind:
+    """Read a JSON file that nobody but its owner may read.
+
+    Raises
+    ------
+    InvalidArgument, InvalidSetting
+        As `error` says: the file is not there, is no such file, or others may read it. It names `field`.
+    """
+    try:
+        with open(path, "rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            content = file.read()
+    except OSError as failed:
+        raise error(f"this file of keys cannot be read: {failed.strerror}", field=field, value=str(path)) from None
+    if mode & 0o077:
+        raise error(
+            "others may read this file of keys; run chmod 600 on it",
+            field=field,
+            value=f"{path}, mode {mode:04o}",
+            allowed="0600",
+        )
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as failed:
+        # The reason names a field and never its content.
+        raise error(
+            f"this is no file of keys: {failed}", field=field, value=str(path), allowed="what beliefd-keys wrote"
+        ) from None
 
 
 class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -50,28 +84,7 @@ class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         InvalidArgument
             The file is not there, is no such file, or others may read it.
         """
-        try:
-            with open(path, "rb") as file:
-                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-                content = file.read(_MOST_BYTES + 1)
-        except OSError as error:
-            raise InvalidArgument(
-                f"cannot read the file of keys: {error.strerror}", field="keys", value=str(path)
-            ) from None
-        if mode & 0o077:
-            raise InvalidArgument(
-                "others may read this file of keys; run chmod 600 on it",
-                field="keys",
-                value=f"{path}, mode {mode:04o}",
-                allowed="0600",
-            )
-        try:
-            return msgspec.json.decode(content, type=cls)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            # The reason names a field and never its content.
-            raise InvalidArgument(
-                f"this is no file of keys: {error}", field="keys", value=str(path), allowed="what beliefd-keys wrote"
-            ) from None
+        return read_private(path, cls, InvalidArgument, "keys")
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write a new file that only its owner may read.

@@ -8,13 +8,12 @@ knows the token of the stack's own processes, which is derived from it.
 from __future__ import annotations
 
 import hashlib
-import stat
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 
-from beliefd.keys import Z85, Keys
+from beliefd.keys import Z85, Keys, read_private
 from beliefd_proto import Role
 from beliefd_proto.errors import InvalidSetting
 from beliefd_proto.messages import Name
@@ -23,7 +22,6 @@ from beliefd_proto.roles import ROLES
 SERVER_FILE = "server.json"
 CLIENTS_FILE = "clients.json"
 _LOCAL = b"beliefd: the stack's own processes\0"
-_Kind = TypeVar("_Kind")
 _Rate = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
 
 
@@ -96,7 +94,7 @@ class Access:
             It is not there, damaged, or others may read it.
         """
         version = _version(folder)
-        server = _read(folder / SERVER_FILE, ServerKeys)
+        server = read_private(folder / SERVER_FILE, ServerKeys, InvalidSetting, "BELIEFD_KEYS")
         return cls(folder, server, read_grants(folder), version)
 
     def renewed(self) -> Access | None:
@@ -120,7 +118,7 @@ def read_grants(folder: Path) -> tuple[Grant, ...]:
     ------
     InvalidSetting
     """
-    return _read(folder / CLIENTS_FILE, tuple[Grant, ...])
+    return read_private(folder / CLIENTS_FILE, tuple[Grant, ...], InvalidSetting, "BELIEFD_KEYS")
 
 
 def sha256_of(token: str) -> str:
@@ -138,26 +136,3 @@ def _version(folder: Path) -> tuple[int, ...]:
             value=str(folder),
         ) from None
     return tuple(number for status in found for number in (status.st_mtime_ns, status.st_ino, status.st_size))
-
-
-def _read(path: Path, kind: type[_Kind]) -> _Kind:
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        content = path.read_bytes()
-    except OSError as error:
-        raise InvalidSetting(
-            f"this file cannot be read: {error.strerror}", field="BELIEFD_KEYS", value=str(path)
-        ) from None
-    if mode & 0o077:
-        raise InvalidSetting(
-            "others may read this file; run chmod 600 on it",
-            field="BELIEFD_KEYS",
-            value=f"{path}, mode {mode:04o}",
-            allowed="0600",
-        )
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidSetting(
-            f"this file is damaged: {error}", field="BELIEFD_KEYS", value=str(path), allowed="what beliefd-keys wrote"
-        ) from None
