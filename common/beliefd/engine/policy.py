@@ -9,6 +9,7 @@ entropy of the predicted observations is linear in the beliefs, and comes with t
 # mypy: disable-error-code="no-untyped-def"
 
 from beliefd.engine import plan
+from beliefd.engine.induction import find_off_path, find_ways, value_goal
 from beliefd.engine.jit import inline
 from beliefd.engine.jointly import prepare_combined, value_jointly
 from beliefd.engine.learning import prepare_own
@@ -16,10 +17,8 @@ from beliefd.engine.novelty import value_novelty_of_likelihood, value_novelty_of
 from beliefd.engine.plan import (
     ALL_PARTS,
     CONTRACT,
-    INDUCTIVE_VALUE,
     INFO_GAIN,
     JOIN,
-    LANES,
     MOVE,
     NODE_INTS,
     SUM,
@@ -42,6 +41,7 @@ def evaluate_policies(ints, reals, work, part):
     if ints[plan.NUM_COUNTS] + ints[plan.NUM_PARAMETERS] > 0:
         prepare_own(ints, reals, work, part)
         prepare_combined(ints, reals, work)
+        find_ways(ints, reals, work)
     evaluate_prepared(ints, reals, work, part)
 
 
@@ -49,7 +49,7 @@ def evaluate_policies(ints, reals, work, part):
 def evaluate_prepared(ints, reals, work, part):
     """As `evaluate_policies`, where the rows of the agents' own A and B are up to date for this part."""
     if ints[plan.INDUCTIVE]:
-        _prepare_goals(ints, reals, work)
+        find_off_path(ints, reals, work)
     _predict(ints, reals, work, part)
     node = ints[plan.NODES]
     fill(work, ints[plan.NEG_EFE_ROW], work.dtype.type(0))
@@ -81,7 +81,7 @@ def _predict(ints, reals, work, part):
             _value_given(ints, work, ints[at + 2], ints[at + 3], ints[at + 4], ints[at + 5], part, target)
             at += 6
         elif operation == VALUE_GOAL:
-            _value_goal(ints, work, ints[at + 2], ints[at + 3], part, target)
+            value_goal(ints, work, ints[at + 2], ints[at + 3], part, target)
             at += 4
         elif operation == VALUE_JOINTLY:
             value_jointly(ints, reals, work, ints[at + 2], part, target)
@@ -197,94 +197,3 @@ def _value_given(ints, work, first, m, time, given, part, target):
         at, end = ints[entries + o], ints[entries + o + 1]
         weigh_rows_by_rows(work, predicted + o, given + at - start, ints, ints[plan.GIVEN_STATES] + at, end - at, first)
     _value_observations(ints, work, m, own_c, time, part, target)
-
-
-@inline
-def _prepare_goals(ints, reals, work):
-    """Set the inductive rows: ln epsilon for each state that is not on the agent's path to its goal, else 0.
-
-    The path: with n steps at the fewest from the likeliest state to the goal, the states from which n - 1 steps can
-    lead there. Where no number of steps does, nothing is on a path or off it. Of states that tie the first is the
-    likeliest.
-    """
-    zero, off, tolerance = work.dtype.type(0), reals[ints[plan.LOG_EPSILON]], reals[ints[plan.TOLERANCE]]
-    for f in range(ints[plan.NUM_FACTORS]):
-        start = ints[ints[plan.GOAL_START] + f]
-        if start < 0:
-            continue
-        first, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
-        paths, rows = ints[plan.GOAL_PATHS] + start, ints[plan.INDUCTIVE_ROW] + first
-        own = ints[ints[plan.OWN_GOAL] + f] >= 0
-        own_paths = ints[ints[plan.OWN_GOAL] + f] + states * states
-        if own:
-            _find_paths(ints, reals, work, f)
-        for lane in range(LANES):
-            largest = work[first, lane]
-            for s in range(1, states):
-                largest = max(largest, work[first + s, lane])
-            likeliest = 0
-            while work[first + likeliest, lane] < largest - tolerance:
-                likeliest += 1
-            steps = 0
-            while steps < ints[plan.GOAL_STEPS]:
-                at = steps * states + likeliest
-                if (work[own_paths + at, lane] if own else ints[paths + at]) != 0:
-                    break
-                steps += 1
-            path = max(steps - 1, 0) * states
-            for s in range(states):
-                leads = (work[own_paths + path + s, lane] if own else ints[paths + path + s]) != 0
-                work[rows + s, lane] = zero if leads or steps == ints[plan.GOAL_STEPS] else off
-
-
-@inline
-def _find_paths(ints, reals, work, f):
-    """Set the rows from `plan.OWN_GOAL` of factor f on: by the agent's own B, which states lead where, and to the goal.
-
-    One state leads to another if some action and some states of the other parents make it likelier than the threshold.
-    """
-    zero, one = work.dtype.type(0), work.dtype.type(1)
-    states, steps = ints[ints[plan.NUM_STATES] + f], ints[ints[plan.OWN_GOAL] + f]
-    joint = ints[ints[plan.B_JOINT] + f]
-    size, arity = ints[ints[plan.JOINT_SIZE] + joint], ints[ints[plan.JOINT_ARITY] + joint]
-    index = ints[plan.JOINT_INDEX] + ints[ints[plan.JOINT_INDEX_START] + joint]
-    first = ints[ints[plan.STATE_START] + f]
-    for i in range(states * states):
-        fill(work, steps + i, zero)
-    for k in range(size):
-        # Without itself among its parents a factor comes from any state.
-        lowest, highest = 0, states
-        for i in range(arity):
-            s = ints[index + k * arity + i] - first
-            if s >= 0 and s < states:
-                lowest, highest = s, s + 1
-        for move in range(ints[ints[plan.NUM_MOVES] + f]):
-            for following in range(states):
-                row = ints[ints[plan.OWN_B] + f] + (move * states + following) * size + k
-                for s in range(lowest, highest):
-                    target = steps + following * states + s
-                    for lane in range(LANES):
-                        if work[row, lane] > reals[ints[plan.THRESHOLD]]:
-                            work[target, lane] = one
-    goal, paths = ints[plan.GOAL_PATHS] + ints[ints[plan.GOAL_START] + f], steps + states * states
-    for s in range(states):
-        fill(work, paths + s, one if ints[goal + s] != 0 else zero)
-    for n in range(1, ints[plan.GOAL_STEPS]):
-        before, target = paths + (n - 1) * states, paths + n * states
-        for s in range(states):
-            fill(work, target + s, zero)
-            for following in range(states):
-                step = steps + following * states + s
-                for lane in range(LANES):
-                    reached = min(work[step, lane], work[before + following, lane])
-                    work[target + s, lane] = max(work[target + s, lane], reached)
-
-
-@inline
-def _value_goal(ints, work, first, f, part, target):
-    """Set row `target` to what inductive inference adds to G under the beliefs of factor f from row `first` on."""
-    if part != ALL_PARTS and part != INDUCTIVE_VALUE:
-        fill(work, target, work.dtype.type(0))
-        return
-    weights = ints[plan.INDUCTIVE_ROW] + ints[ints[plan.STATE_START] + f]
-    add_row_products(work, target, -1, weights, 1, first, 1, ints[ints[plan.NUM_STATES] + f])

@@ -18,6 +18,7 @@ cut with 0: it goes through the motions, and adds nothing. So no lane's result d
 import numpy as np
 
 from beliefd.engine import plan
+from beliefd.engine.induction import find_ways
 from beliefd.engine.jit import inline
 from beliefd.engine.learning import prepare_own
 from beliefd.engine.perception import infer_states
@@ -49,6 +50,7 @@ def search_tree(ints, reals, work):
     """
     if ints[plan.NUM_COUNTS] > 0:
         prepare_own(ints, reals, work, ALL_PARTS)
+        find_ways(ints, reals, work)
     path = np.empty((ints[plan.TREE_DEPTH], _CHOSEN + ints[plan.NUM_MODALITIES]), dtype=np.int64)
     root = ints[plan.TREE_ROW]
     fill(work, _active(ints, root), work.dtype.type(1))
