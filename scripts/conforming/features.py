@@ -11,7 +11,7 @@ import cases
 import numpy as np
 
 from beliefd.model import Model
-from models import changed, random_model, with_counts
+from models import changed, random_model, redrawn, with_counts
 
 Maker = Callable[[np.random.Generator, bool, int], Model]
 """Makes model `n` of a feature; sharp ones have zeros, ties and nearly deterministic columns."""
@@ -27,8 +27,6 @@ class Feature:
         Makes the models that the kernels and the oracle are compared on.
     pymdp, legacy : callable, or None
         Makes those for pymdp 1.0.4 and 0.0.7.1, which do less; None where one does not have the feature.
-    indices_only : bool
-        Whether observations are neither missing nor distributions.
     own : bool
         Whether agents have parameters of their own.
     """
@@ -36,12 +34,16 @@ class Feature:
     oracle: Maker
     pymdp: Maker | None = None
     legacy: Maker | None = None
-    indices_only: bool = False
     own: bool = False
 
 
 def plain(rng: np.random.Generator, sharp: bool, n: int, **options: Any) -> Model:
     model: Model = random_model(rng, sharp=sharp, **options)
+    return model
+
+
+def controls(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+    model: Model = redrawn(rng, cases.controls(rng, sharp, n), sharp)
     return model
 
 
@@ -100,7 +102,7 @@ def window(algo: str, learns: bool) -> Maker:
 
 
 def profiled(profile: str, maker: Maker) -> Maker:
-    """The same models under another profile, whose one-factor beliefs need no dependencies."""
+    """The same models under another profile."""
 
     def make(rng: np.random.Generator, sharp: bool, n: int) -> Model:
         model: Model = changed(maker(rng, sharp, n), profile=profile)
@@ -146,12 +148,9 @@ FEATURES: dict[str, Feature] = {
     "state inference, policies, action": Feature(plain, cases.plain),
     "transitions that depend on several factors": Feature(coupled, lambda *of: cases.plain(*of, coupled=True)),
     "preferences over time": Feature(preferences_over_time, cases.preferences_over_time),
-    "controls that move several factors": Feature(cases.controls, cases.controls),
+    "controls that move several factors": Feature(controls, controls),
     "inductive inference": Feature(inductive, cases.inductive),
-    "learning of A, B, D": Feature(
-        learner,
-        full(cases.novelty, use_param_info_gain=False),
-    ),
+    "learning of A, B, D": Feature(learner, full(cases.novelty, use_param_info_gain=False)),
     "parameters per agent": Feature(own_parameters, own=True),
     "learning of C and E": Feature(habits),
     "novelty": Feature(novelty, full(cases.novelty)),

@@ -45,16 +45,13 @@ class History:
         return len(self.reset[0])
 
 
-def random_history(
-    rng: np.random.Generator, model: Model, agents: int, ticks: int, indices_only: bool, own: bool = False
-) -> History:
-    """Some observations missing and some given as distributions, unless `indices_only`; some resets; half the actions
-    told; where `own`, parameters per agent.
+def random_history(rng: np.random.Generator, model: Model, agents: int, ticks: int, own: bool = False) -> History:
+    """Some observations missing and some given as distributions; some resets; half the actions told; where `own`,
+    parameters per agent.
     """
     history = History([], [], [], random_per_agent(rng, model, agents) if own else None)
     for _ in range(ticks):
-        unclear = (0.0, 0.0) if indices_only else (0.15, 0.2)
-        history.observations.append(columns([random_observation(rng, model, *unclear) for _ in range(agents)], model))
+        history.observations.append(columns([random_observation(rng, model, 0.15, 0.2) for _ in range(agents)], model))
         history.reset.append(rng.random(agents) < 0.15)
         executed = np.stack([rng.integers(0, n, agents) for n in model.num_controls], axis=1)
         executed[rng.random(executed.shape) < 0.5] = -1

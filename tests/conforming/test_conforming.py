@@ -30,7 +30,7 @@ def test_the_gap_is_absolute_below_one_and_relative_above() -> None:
 
 def test_a_difference_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tmaze(dtype="float64")
-    history = random_history(np.random.default_rng(0), model, 2, 4, indices_only=False)
+    history = random_history(np.random.default_rng(0), model, 2, 4)
     assert max(from_oracle(model, history, 0).values()) < 1e-9
     monkeypatch.setattr("naive_maths.FLOOR", 1e-6)
     assert max(from_oracle(model, history, 0).values()) > 1e-4
@@ -47,9 +47,9 @@ def test_a_model_between_two_solutions_amplifies() -> None:
     agree = np.array([[[0.999, 0.001], [0.001, 0.999]], [[0.001, 0.999], [0.999, 0.001]]])
     stay = [np.eye(2)[..., None]] * 2
     both = Model(A=[agree], B=stay, D=[np.full(2, 0.5)] * 2, num_iter=16, dtype="float64")
-    history = random_history(np.random.default_rng(1), both, 2, 3, indices_only=True)
+    history = random_history(np.random.default_rng(1), both, 2, 3)
     assert amplification(both, history) > 1e6
-    assert amplification(tmaze(dtype="float64"), random_history(np.random.default_rng(1), tmaze(), 2, 3, True)) < 1e3
+    assert amplification(tmaze(dtype="float64"), random_history(np.random.default_rng(1), tmaze(), 2, 3)) < 1e3
 
 
 def test_members_of_a_family_have_one_spec_and_numbers_of_their_own() -> None:
