@@ -67,13 +67,27 @@ class Hello(Request, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the broker accepts. A client checks against these before it sends."""
+    """What the broker accepts. A client checks against these before it sends.
+
+    Attributes
+    ----------
+    frame_bytes, header_bytes : int
+        Of an array, and of the header of a request.
+    chunk_agents, population_agents : int
+        Agents of a chunk, and those that a population ever has.
+    populations, policies : int
+        Populations of the server, and policies of a model.
+    open_bytes : int
+        Of all open requests of all clients together, and so of any one of them.
+    """
 
     frame_bytes: int = 64 * 2**20
     header_bytes: int = MAX_REQUEST_HEADER_BYTES
     chunk_agents: int = 65_536
     population_agents: int = 2**26
     populations: int = 4096
+    policies: int = 1_000_000
+    open_bytes: int = 2**30
 
 
 class Welcome(Header, frozen=True, kw_only=True):

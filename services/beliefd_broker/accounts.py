@@ -47,19 +47,19 @@ class Account:
             )
 
     def charge(self, header: Request, now_s: float) -> None:
-        """Count a request against the quotas.
+        """Count a request against the quotas; one that any of them refuses is counted against none.
 
         Raises
         ------
         Busy
         """
-        wait_s = self._requests.take(1.0, now_s) if self._requests is not None else 0.0
-        if wait_s:
+        agents = self._agents if isinstance(header, AgentRequest) else None
+        if agents is not None and (wait_s := agents.wait_s(now_s)):
+            raise _spent("agents_per_s", self.grant.agents_per_s if self.grant else None, wait_s)
+        if self._requests is not None and (wait_s := self._requests.take(1.0, now_s)):
             raise _spent("requests_per_s", self.grant.requests_per_s if self.grant else None, wait_s)
-        if self._agents is not None and isinstance(header, AgentRequest):
-            wait_s = self._agents.take(header.count, now_s)
-            if wait_s:
-                raise _spent("agents_per_s", self.grant.agents_per_s if self.grant else None, wait_s)
+        if agents is not None and isinstance(header, AgentRequest):
+            agents.take(header.count, now_s)
 
 
 class Accounts:

@@ -20,13 +20,16 @@ from beliefd_broker.session import Session
 from beliefd_proto import Arrays, Command, encode
 from beliefd_proto import messages as m
 from beliefd_proto.error_message import to_header
-from beliefd_proto.errors import BeliefdError, Busy, HelloRequired, VersionMismatch
+from beliefd_proto.errors import BeliefdError, Busy, HelloRequired, TooLarge, VersionMismatch
 
 CREDITS = 64
 SESSION_IDLE_S = 300.0
 MOST_REFUSALS = 256
 """Who sends so many requests beyond its credits between two looks does not heed what it is told."""
 CUT_OFF_S = 10.0
+MOST_SESSIONS = 65_536
+_ROOM_S = 0.02
+"""When to ask again where there is no room: some batches later."""
 
 
 class Desk:
@@ -41,6 +44,7 @@ class Desk:
         self._requests: dict[bytes, Request] = {}
         self._refusals: Counter[bytes] = Counter()
         self._cut_off: dict[bytes, float] = {}
+        self._open_bytes = 0
         self.counters = dict.fromkeys(("requests", "answers", "errors", "busy"), 0)
 
     @property
@@ -95,6 +99,13 @@ class Desk:
         self.send(route, Command.WELCOME, welcome)
 
     def _check_sessions(self, account: Account) -> None:
+        if len(self._sessions) >= MOST_SESSIONS:
+            raise Busy(
+                "this server has as many sessions as it may",
+                field="sessions",
+                allowed=str(MOST_SESSIONS),
+                retry_after_s=1.0,
+            )
         if account.sessions is None:
             return
         if sum(session.account is account for session in self._sessions.values()) >= account.sessions:
@@ -151,16 +162,45 @@ class Desk:
             self._refusals[session.route] += 1
             raise Busy("more requests than credits", field="credits", value=session.credits, retry_after_s=0.05)
 
+    def check_bytes(self, request: Request) -> None:
+        """Refuse a request that there is no room for.
+
+        A session may hold as much as it leaves free, so that whoever comes next finds room.
+
+        Raises
+        ------
+        TooLarge
+        Busy
+        """
+        most, needed = self._limits.open_bytes, request.held_bytes
+        if 2 * needed > most:
+            raise TooLarge(
+                "this request and its answer are too large for this server; ask for fewer agents at once",
+                field="bytes",
+                value=needed,
+                allowed=f"{most // 2}",
+            )
+        if request.session.held_bytes + needed > most - self._open_bytes - needed:
+            self.counters["busy"] += 1
+            raise Busy(
+                "the open requests take as much memory as they may",
+                field="bytes",
+                value=self._open_bytes,
+                allowed=f"{most}",
+                retry_after_s=_ROOM_S,
+            )
+
     def accept(self, request: Chunk | Job) -> None:
         self.counters["requests"] += 1
+        self._open_bytes += request.held_bytes
+        request.session.held_bytes += request.held_bytes
         request.reply_to.outstanding += 1
         self._requests[request.id] = request
 
     def end(self, request: Request, command: Command, header: m.Header, arrays: Arrays | None = None) -> None:
         """Tell a request's client how it ended."""
         request.answered = True
-        request.reply_to.outstanding -= 1
-        del self._requests[request.id]
+        self.forget(request)
         self.counters["errors" if command is Command.ERROR else "answers"] += 1
         if isinstance(header, m.Error):
             header = msgspec.structs.replace(header, attempt=request.attempt)
@@ -189,7 +229,9 @@ class Desk:
         return list(session.waiting) if session is not None else []
 
     def forget(self, request: Request) -> None:
-        """Drop a request that nobody waits for."""
+        """Hold a request no longer."""
+        self._open_bytes -= request.held_bytes
+        request.session.held_bytes -= request.held_bytes
         request.reply_to.outstanding -= 1
         del self._requests[request.id]
 

@@ -23,7 +23,6 @@ from beliefd_broker.routing import Core
 from beliefd_broker.upkeep import Upkeep
 from beliefd_broker.workforce import survivor_key
 from beliefd_proto.errors import BeliefdError, EndpointNotUsable, StorageError
-from beliefd_proto.messages import Limits
 from beliefd_service.access import Access
 from beliefd_service.leases import held_leases
 from beliefd_service.lifecycle import StopSignal
@@ -47,7 +46,7 @@ class Broker:
         self._settings = settings
         self._logger = logger
         self._stop = stop
-        self._limits = Limits()
+        self._limits = settings.limits
         self._access = Access.read(settings.keys) if settings.keys is not None else None
         self._accessed_s = 0.0
         self._context = zmq.Context()

@@ -12,6 +12,7 @@ from beliefd import transport
 
 MESSAGES_PER_PEER = 1024
 BYTES_PER_PEER = 256 * 2**20
+BYTES_OF_ALL = 2**30
 
 
 class Outbox:
@@ -25,6 +26,7 @@ class Outbox:
         self._socket = socket
         self._held: dict[bytes, deque[Sequence[Any]]] = {}
         self._held_bytes: dict[bytes, int] = {}
+        self._all_bytes = 0
 
     def __bool__(self) -> bool:
         return bool(self._held)
@@ -32,18 +34,22 @@ class Outbox:
     def send(self, route: bytes, frames: Sequence[Any]) -> bool:
         """Send now, or as soon as the peer takes it; False where the peer is gone or takes nothing any more."""
         held = self._held.get(route)
-        if held is not None:
-            self._held_bytes[route] += _bytes(frames)
-            if len(held) >= MESSAGES_PER_PEER or self._held_bytes[route] > BYTES_PER_PEER:
-                self._drop(route)
-                return False
-            held.append(frames)
-            return True
-        sent = self._try(route, frames)
-        if sent is None:
-            self._held[route] = deque([frames])
-            self._held_bytes[route] = _bytes(frames)
-        return sent is not False
+        if held is None:
+            sent = self._try(route, frames)
+            if sent is not None:
+                return sent
+            held = self._held[route] = deque()
+            self._held_bytes[route] = 0
+        size = _bytes(frames)
+        peer_bytes = self._held_bytes[route] + size
+        full = bool(held) and (len(held) >= MESSAGES_PER_PEER or peer_bytes > BYTES_PER_PEER)
+        if full or peer_bytes > BYTES_OF_ALL - self._all_bytes - size:  # as much as it leaves free
+            self._drop(route)
+            return False
+        held.append(frames)
+        self._held_bytes[route] = peer_bytes
+        self._all_bytes += size
+        return True
 
     def flush(self) -> Iterator[bytes]:
         """Try again what is held; yields the peers that turned out to be gone."""
@@ -56,12 +62,15 @@ class Outbox:
                     held.clear()
                     yield route
                 else:
-                    self._held_bytes[route] -= _bytes(held.popleft())
+                    size = _bytes(held.popleft())
+                    self._held_bytes[route] -= size
+                    self._all_bytes -= size
             if not held:
                 self._drop(route)
 
     def _drop(self, route: bytes) -> None:
-        del self._held[route], self._held_bytes[route]
+        del self._held[route]
+        self._all_bytes -= self._held_bytes.pop(route)
 
     def _try(self, route: bytes, frames: Sequence[Any]) -> bool | None:
         """True: sent. False: the peer is gone. None: it takes nothing now."""

@@ -21,6 +21,8 @@ JOB_AGENT_NS = 1000.0
 JOB_JOURNAL_BYTE_NS = 500.0
 MAKING = (m.Create, m.Restore, m.Fork)
 """Requests that make a population, of the name that they say."""
+REQUEST_BYTES = 2048
+"""What a request takes beside its arrays and its answer."""
 _OF_THE_BROKER = frozenset({"agents", "ticks"})
 
 
@@ -28,7 +30,7 @@ class Request:
     """A request that was accepted and will be answered exactly once.
 
     `session` is the one whose turn it takes; `reply_to` gets the answer: another one where a client came back under a
-    new session and asked again.
+    new session and asked again. `held_bytes` is what it takes in memory at the most until it is answered.
     """
 
     def __init__(self, session: Session, command: Command, header: RequestHeader, arrays: Arrays, now_s: float) -> None:
@@ -43,12 +45,19 @@ class Request:
         self.answered = False
         self.expired = False
         self.population: Population | None = None
+        self.held_bytes = REQUEST_BYTES
+        for array in arrays.values():
+            self.held_bytes += array.nbytes
 
 
 class Job(Request):
     """A request over a whole population, run by one worker while nothing else touches the population."""
 
     deaths = 0
+
+    def __init__(self, session: Session, command: Command, header: RequestHeader, arrays: Arrays, now_s: float) -> None:
+        super().__init__(session, command, header, arrays, now_s)
+        self.held_bytes += len(getattr(header, "spec", b""))
 
     @property
     def predicted_ns(self) -> float:
@@ -94,6 +103,7 @@ class Chunk(Request):
     ) -> None:
         super().__init__(session, command, header, arrays, now_s)
         self.population = population
+        self.held_bytes += header.count * population.row_bytes(header.want)
         self.count = header.count
         self.first = header.first
         self.rows: NDArray[np.int64] | None = None

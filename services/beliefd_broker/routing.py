@@ -174,6 +174,7 @@ class Core:
         if not self._answer_at_once(route, command, header, now_s):
             self._desk.check_credit(session)
             request = self._build(session, command, header, arrays, now_s)
+            self._desk.check_bytes(request)
             self._desk.accept(request)
             self._scheduler.push(request)
 

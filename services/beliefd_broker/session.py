@@ -14,7 +14,8 @@ class Session:
     """One client's session. `route` is where it is reached now; a client that reconnects keeps its session.
 
     `waiting` holds what was accepted and not yet admitted, in the order of arrival; `outstanding` counts what was
-    accepted and not yet answered, and never exceeds `credits`. `has_turn` says that the scheduler's rotation holds it.
+    accepted and not yet answered, and never exceeds `credits`; `held_bytes` is what
+    the requests whose turn it takes hold. `has_turn` says that the scheduler's rotation holds it.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class Session:
         self.account = account
         self.credits = credits
         self.outstanding = 0
+        self.held_bytes = 0
         self.waiting: deque[Chunk | Job] = deque()
         self.heard_s = now_s
         self.has_turn = False

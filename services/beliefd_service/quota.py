@@ -18,11 +18,15 @@ class Bucket:
         self._level = self._most = per_s * BURST_S
         self._at_s = now_s
 
-    def take(self, amount: float, now_s: float) -> float:
-        """Use `amount` and return 0.0; use nothing where the bucket is empty, and return the seconds to wait."""
+    def wait_s(self, now_s: float) -> float:
+        """The seconds to wait until something can be used; 0.0 where it can now."""
         self._level = min(self._level + (now_s - self._at_s) * self._per_s, self._most)
         self._at_s = now_s
-        if self._level <= 0.0:
-            return max(-self._level / self._per_s, 0.001)
-        self._level -= amount
-        return 0.0
+        return 0.0 if self._level > 0.0 else max(-self._level / self._per_s, 0.001)
+
+    def take(self, amount: float, now_s: float) -> float:
+        """Use `amount` and return 0.0; use nothing where the bucket is empty, and return the seconds to wait."""
+        wait_s = self.wait_s(now_s)
+        if not wait_s:
+            self._level -= amount
+        return wait_s

@@ -18,6 +18,12 @@ BELIEFD_CHECKPOINT_S     300                          seconds after which a popu
 BELIEFD_JOURNAL          64                           MiB of journal after which one of "disk" gets a checkpoint
 BELIEFD_HISTORY          256                          MiB of older journals and checkpoints kept per population, to
                                                       fork from past ticks
+BELIEFD_FRAME            64                           MiB of the largest array that travels
+BELIEFD_OPEN             1024                         MiB of all open requests together; what goes beyond is told
+                                                      to wait, and one request may not be larger
+BELIEFD_POPULATIONS      4096                         populations that the server holds
+BELIEFD_AGENTS           67108864                     agents that a population ever has
+BELIEFD_POLICIES         1000000                      policies of a model
 BELIEFD_LOG_LEVEL        info                         debug, info, warning or error
 BELIEFD_CACHE            beliefd in the user's cache  compiled kernels; read by `beliefd.engine.jit`
 BELIEFD_CLIENT_KEY       none                         a client's file of keys; read by `beliefd.connect`
@@ -36,6 +42,7 @@ from urllib.parse import urlsplit
 
 from beliefd.engine.folderlock import LEASES
 from beliefd_proto.errors import InvalidSetting
+from beliefd_proto.messages import Limits
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _IPC_PATH_BYTES = 107  # sockaddr_un.sun_path less its closing zero
@@ -57,6 +64,7 @@ class Settings:
     checkpoint_s: int
     journal_bytes: int
     history_bytes: int
+    limits: Limits
     log_level: str
 
     @classmethod
@@ -87,6 +95,7 @@ class Settings:
             checkpoint_s=_count("BELIEFD_CHECKPOINT_S", environment.get("BELIEFD_CHECKPOINT_S") or "300", 0, 2**31),
             journal_bytes=2**20 * _count("BELIEFD_JOURNAL", environment.get("BELIEFD_JOURNAL") or "64", 1, 2**24),
             history_bytes=2**20 * _count("BELIEFD_HISTORY", environment.get("BELIEFD_HISTORY") or "256", 0, 2**24),
+            limits=_limits(environment),
             log_level=_choice("BELIEFD_LOG_LEVEL", environment.get("BELIEFD_LOG_LEVEL") or "info", LOG_LEVELS),
         )
         for path in (settings.client_socket, settings.worker_socket):
@@ -131,6 +140,21 @@ class Settings:
     @property
     def snapshots(self) -> Path:
         return self.data / "snapshots"
+
+
+def _limits(environment: Mapping[str, str]) -> Limits:
+    defaults = Limits()
+
+    def limit(name: str, default: int, high: int) -> int:
+        return _count(name, environment.get(name) or str(default), 1, high)
+
+    return Limits(
+        frame_bytes=2**20 * limit("BELIEFD_FRAME", defaults.frame_bytes // 2**20, 256),
+        open_bytes=2**20 * limit("BELIEFD_OPEN", defaults.open_bytes // 2**20, 2**24),
+        populations=limit("BELIEFD_POPULATIONS", defaults.populations, 2**20),
+        population_agents=limit("BELIEFD_AGENTS", defaults.population_agents, 2**32),
+        policies=limit("BELIEFD_POLICIES", defaults.policies, defaults.policies),
+    )
 
 
 def _count(name: str, text: str, low: int, high: int) -> int:

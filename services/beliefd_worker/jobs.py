@@ -34,8 +34,6 @@ from beliefd_worker import keeping
 from beliefd_worker.execution import Outcome
 from beliefd_worker.shelf import Shelf
 
-FRAME_BYTES = m.Limits().frame_bytes
-
 
 def run(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
     """Do one job."""
@@ -82,10 +80,11 @@ def _create(request: m.Create, arrays: Arrays, shelf: Shelf) -> Outcome:
     model = Model.from_parts(spec, tensors)
     if model.hash != request.hash:
         raise InvalidModel("the model changed on its way", field="hash", value=model.hash, allowed=request.hash)
+    _check_policies(model, shelf.settings.limits)
     peragent.check(given, peragent.shapes_of(model), request.agents)
     peragent.check_starts(given, model)
     info = msgspec.structs.replace(model.info, per_agent={name: a.shape[1:] for name, a in given.items()})
-    members = _bounded(Members.of(request.agents, _ids(arrays)))
+    members = _bounded(Members.of(request.agents, _ids(arrays)), shelf.settings.limits)
     manifest = Manifest(
         uid=uid,
         name=request.name,
@@ -140,7 +139,7 @@ def _add(uid: str, request: m.AddAgents, arrays: Arrays, shelf: Shelf) -> Outcom
     manifest, members = read_manifest(shelf.folder(uid))
     done = manifest.change(request.id.hex())
     if done is None:
-        members = _bounded(members.added(request.count, _ids(arrays)))
+        members = _bounded(members.added(request.count, _ids(arrays)), shelf.settings.limits)
         first, rows = manifest.rows, manifest.rows + request.count
         # What they have stands before the manifest counts them: a death in between leaves room that the next try uses.
         given = peragent.from_message(arrays)
@@ -162,7 +161,7 @@ def _remove(uid: str, request: bytes, numbers: Any, shelf: Shelf) -> Outcome:
     manifest, members = read_manifest(shelf.folder(uid))
     done = manifest.change(request.hex())
     if done is None:
-        members = _bounded(members.removed(numbers))
+        members = _bounded(members.removed(numbers), shelf.settings.limits)
         done = Change(request=request.hex(), kind="remove", first=0, count=len(numbers))
         write_manifest(shelf.folder(uid), manifest.changed(done, manifest.rows), members)
     return _described(uid, shelf, done)
@@ -202,16 +201,26 @@ def _told(members: Members) -> Arrays:
     return {"members": members.ranges, **({} if members.ids is None else id_arrays(members.ids))}
 
 
-def _bounded(members: Members) -> Members:
+def _check_policies(model: Model, limits: m.Limits) -> None:
+    if len(model.policies) > limits.policies:
+        raise TooLarge(
+            "this server takes models of fewer policies; its operator sets how many with BELIEFD_POLICIES",
+            field="policies",
+            value=len(model.policies),
+            allowed=f"1..{limits.policies}",
+        )
+
+
+def _bounded(members: Members, limits: m.Limits) -> Members:
     """Refuse members that no frame would hold, before anything is changed: clients could not be told who lives."""
     for name, array in _told(members).items():
-        if array.nbytes > FRAME_BYTES:
+        if array.nbytes > limits.frame_bytes:
             raise TooLarge(
                 "all ids of a population are to fit in one frame"
                 if name in ID_ARRAYS
                 else "what would be left is scattered over too many ranges of numbers; remove neighbours together",
                 field="agent_ids" if name in ID_ARRAYS else "agents",
                 value=f"{array.nbytes} bytes",
-                allowed=f"{FRAME_BYTES} bytes",
+                allowed=f"{limits.frame_bytes} bytes",
             )
     return members

@@ -173,6 +173,21 @@ def test_a_quota_of_agents_counts_agents_over_all_sessions():
     assert world.answer(status.id).command is Command.STATUS_REPORT
 
 
+def test_what_one_quota_refuses_is_not_counted_against_the_other():
+    world = world_of(grant("robot", requests_per_s=2.0, agents_per_s=10.0))
+    route, _ = hello(world, "token of robot")
+    served = [world.step(route, count=60)]
+    refused = [world.step(route, first=60) for _ in range(10)]  # the agents' quota is spent for seconds
+    world.now_s += 0.001
+    status = [m.Status(id=secrets.token_bytes(16), deadline_ms=1000) for _ in range(3)]
+    for header in status:
+        world.send(route, Command.STATUS, header)
+    world.settle()
+    assert world.answer(served[0]).command is Command.STEPPED
+    assert {world.answer(request).header.field for request in refused} == {"agents_per_s"}
+    assert [world.answer(header.id).command for header in status] == [Command.STATUS_REPORT] * 3
+
+
 def test_a_retry_of_what_is_under_way_costs_nothing():
     world = World([population()], workers=0, grants=[grant("robot", requests_per_s=1.0)])
     route, _ = hello(world, "token of robot")

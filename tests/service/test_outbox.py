@@ -124,3 +124,19 @@ def test_what_is_held_is_bounded_in_bytes_too(context, router, monkeypatch):
     assert not outbox.send(b"slow", [PAYLOAD])
     assert not outbox
     slow.close()
+
+
+def test_what_is_held_for_all_peers_together_is_bounded_and_frees_again(context, router, monkeypatch):
+    monkeypatch.setattr(module, "BYTES_OF_ALL", 10 * len(PAYLOAD))
+    slow, other = peer(context, router, b"slow"), peer(context, router, b"other")
+    outbox = Outbox(router)
+    fill(outbox, b"slow")
+    fill(outbox, b"other")
+    held = 1
+    while outbox.send(b"slow", [PAYLOAD]):
+        held += 1
+    assert 2 < held <= 5  # as much as is left free
+    for _ in range(2):  # what was given up is free again
+        assert outbox.send(b"other", [PAYLOAD])
+    slow.close()
+    other.close()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import beliefd_service.settings
 from beliefd_proto.errors import InvalidSetting
+from beliefd_proto.messages import Limits
 from beliefd_service.settings import Settings
 
 
@@ -21,6 +22,7 @@ def test_nothing_set_is_a_stack_in_var(monkeypatch, tmp_path):
     assert (settings.http_host, settings.http_port) == ("127.0.0.1", 8757)
     assert settings.database == f"sqlite+aiosqlite:///{tmp_path}/var/gateway.db"
     assert (settings.gateway_threads, settings.log_level) == (20, "info")
+    assert settings.limits == Limits()
     assert settings.client_socket == tmp_path / "var" / "run" / "beliefd.ipc"
     folders = (settings.run, settings.leases, settings.events, settings.models, settings.populations)
     assert all(folder.is_relative_to(settings.data) for folder in folders)
@@ -41,8 +43,16 @@ def test_what_is_set_is_taken():
             "BELIEFD_GATEWAY_THREADS": "256",
             "BELIEFD_WORKER_MEMORY": "64",
             "BELIEFD_WORKER_BATCHES": "1000",
+            "BELIEFD_FRAME": "2",
+            "BELIEFD_OPEN": "3",
+            "BELIEFD_POPULATIONS": "4",
+            "BELIEFD_AGENTS": "5",
+            "BELIEFD_POLICIES": "6",
             "BELIEFD_LOG_LEVEL": "debug",
         }
+    )
+    assert settings.limits == Limits(
+        frame_bytes=2 * 2**20, open_bytes=3 * 2**20, populations=4, population_agents=5, policies=6
     )
     assert (settings.worker_memory_bytes, settings.worker_batches) == (64 * 2**20, 1000)
     assert settings.data == Path("/d")
@@ -85,6 +95,11 @@ REFUSED = {
         "example.org:80",
     ],
     "BELIEFD_GATEWAY_THREADS": ["0", "257", "-1", "many", "2.5", "9" * 5000],
+    "BELIEFD_FRAME": ["0", "257"],
+    "BELIEFD_OPEN": ["0", "1.5"],
+    "BELIEFD_POPULATIONS": ["0", "x"],
+    "BELIEFD_AGENTS": ["0", str(2**32 + 1)],
+    "BELIEFD_POLICIES": ["0", "1000001"],
     "BELIEFD_LOG_LEVEL": ["loud", "INFO", "0"],
 }
 

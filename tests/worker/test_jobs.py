@@ -1,5 +1,6 @@
 """Jobs over whole populations on a real folder: each may be begun again, and is done once."""
 
+import dataclasses
 import secrets
 
 import msgspec
@@ -231,8 +232,24 @@ def test_ids_follow_their_agents(herd):
     assert read_manifest(herd.folder)[1].ids == ("a", "c", "d")
 
 
-def test_ids_that_no_frame_would_hold_are_refused_before_anything_is_changed(herd, monkeypatch):
-    monkeypatch.setattr(jobs, "FRAME_BYTES", 40)
+def limited(herd, **limits):
+    changed = msgspec.structs.replace(herd.settings.limits, **limits)
+    herd.shelf.settings = dataclasses.replace(herd.settings, limits=changed)
+
+
+def test_a_model_of_more_policies_than_the_server_takes_is_refused_and_leaves_nothing(herd):
+    limited(herd, policies=len(MODEL.policies) - 1)
+    with pytest.raises(TooLarge) as caught:
+        herd.create()
+    assert (caught.value.field, caught.value.value) == ("policies", len(MODEL.policies))
+    assert not herd.folder.exists()
+    assert not list(herd.settings.models.iterdir())
+    limited(herd, policies=len(MODEL.policies))
+    herd.create()
+
+
+def test_ids_that_no_frame_would_hold_are_refused_before_anything_is_changed(herd):
+    limited(herd, frame_bytes=40)
     herd.create(agents=3, ids=("a" * 12, "b" * 12, "c" * 12))
     before = (herd.folder / "population.json").read_bytes()
     with pytest.raises(TooLarge) as caught:
@@ -243,8 +260,8 @@ def test_ids_that_no_frame_would_hold_are_refused_before_anything_is_changed(her
     assert ids_from(herd.add(1, ids=("d" * 12,)).arrays) == ("a" * 12, "c" * 12, "d" * 12)
 
 
-def test_members_scattered_over_more_ranges_than_a_frame_holds_are_refused(herd, monkeypatch):
-    monkeypatch.setattr(jobs, "FRAME_BYTES", 32)
+def test_members_scattered_over_more_ranges_than_a_frame_holds_are_refused(herd):
+    limited(herd, frame_bytes=32)
     herd.create(agents=9)
     assert herd.remove([1, 2]).arrays["members"].tolist() == [[0, 1], [3, 9]]
     with pytest.raises(TooLarge) as caught:
