@@ -105,6 +105,11 @@ class Stack:
         return self.folder / "var"
 
     @property
+    def supervisord_pid(self) -> int | None:
+        """The process id of supervisord; None where it was not started."""
+        return None if self._supervisord is None else self._supervisord.pid
+
+    @property
     def keys(self) -> Keys | None:
         """The keys of the stack's own processes; None for a stack without."""
         folder = self.environment.get("BELIEFD_KEYS")

@@ -1,0 +1,45 @@
+"""``scripts/chaos``: a stack attacked, and everything that its clients were told checked."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nemesis.faults import KINDS
+from nemesis.run import run
+from nemesis.table import chaos_table, herds_table
+from provenance import provenance
+
+
+def main(
+    faults: Annotated[int, typer.Option(min=1, help="How many.")] = 100,
+    seed: Annotated[int | None, typer.Option(help="Of kinds, victims and times; the same ones again for one.")] = None,
+    kinds: Annotated[
+        str, typer.Option(help=f"Any of: {', '.join(kind.name for kind in KINDS)}. With semicolons.")
+    ] = "",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write what was found to this file.")] = None,
+) -> None:
+    """Attack a stack of its own, print a table, and end with 1 where a promise was broken."""
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    chosen = [name.strip() for name in kinds.split(";") if name.strip()]
+    for name in chosen:
+        if name not in {kind.name for kind in KINDS}:
+            raise typer.BadParameter(f"{name!r} is not one of them", param_hint="--kinds")
+    found = {**provenance(), **run(seed, faults, chosen)}
+    typer.echo(chaos_table(found))
+    typer.echo(herds_table(found))
+    if json_file is not None:
+        json_file.write_text(json.dumps(found, indent=1) + "\n")
+    for violation in found["violations"]:
+        typer.echo(f"violated: {violation}", err=True)
+    typer.echo(f"seed {seed}: {found['faults']} faults, {len(found['violations'])} violations")
+    if found["violations"]:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

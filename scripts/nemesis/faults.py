@@ -1,0 +1,264 @@
+"""What may go wrong, each as a context manager: it goes wrong, stays so for a while, and is put right again."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from nemesis.herds import HERDS
+from nemesis.scene import WORKERS, Scene
+
+_AGAIN = 4
+_AGAIN_S = 10.0
+_STEPS_S = (-86_400.0, -61.0, -0.5, 0.5, 61.0, 86_400.0)
+
+Do = Callable[[Scene, random.Random], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of fault: how often it is drawn, how long it lasts, and what a client may notice of it at most.
+
+    `most_s` bounds the longest time in which a herd got no answer, from the fault to the next; None: only that it is
+    served again at all.
+    """
+
+    name: str
+    do: Do
+    weight: int
+    lasts_s: tuple[float, float] = (0.0, 0.0)
+    most_s: float | None = None
+    mounts: bool = False
+
+
+def worker_name(draw: random.Random) -> str:
+    return f"worker_{draw.randrange(WORKERS):02d}"
+
+
+@contextlib.contextmanager
+def nothing(scene: Scene, draw: random.Random) -> Iterator[None]:
+    """What a client notices when nothing goes wrong: to compare the others with."""
+    yield
+
+
+@contextlib.contextmanager
+def worker_killed(scene: Scene, draw: random.Random) -> Iterator[None]:
+    kill_worker(scene, worker_name(draw))
+    yield
+
+
+@contextlib.contextmanager
+def worker_killed_again_and_again(scene: Scene, draw: random.Random) -> Iterator[None]:
+    """As soon as it is back: supervisord waits longer every time."""
+    name = worker_name(draw)
+    deadline_s = time.monotonic() + _AGAIN_S
+    for _ in range(_AGAIN):
+        while scene.stack.worker_pid(name) is None and time.monotonic() < deadline_s:
+            time.sleep(0.005)
+        kill_worker(scene, name)
+    yield
+
+
+@contextlib.contextmanager
+def all_workers_killed(scene: Scene, draw: random.Random) -> Iterator[None]:
+    for worker in range(WORKERS):
+        kill_worker(scene, f"worker_{worker:02d}")
+    yield
+
+
+@contextlib.contextmanager
+def worker_stopped(scene: Scene, draw: random.Random) -> Iterator[None]:
+    with stopped(scene, scene.stack.worker_pid(worker_name(draw))):
+        yield
+
+
+@contextlib.contextmanager
+def stub_killed(scene: Scene, draw: random.Random) -> Iterator[None]:
+    kill(scene, f"worker:{worker_name(draw)}")
+    yield
+
+
+@contextlib.contextmanager
+def broker_killed(scene: Scene, draw: random.Random) -> Iterator[None]:
+    kill(scene, "broker")
+    yield
+
+
+@contextlib.contextmanager
+def broker_stopped(scene: Scene, draw: random.Random) -> Iterator[None]:
+    with stopped(scene, scene.stack.pid("broker")):
+        yield
+
+
+@contextlib.contextmanager
+def broker_killed_beside_a_stopped_worker(scene: Scene, draw: random.Random) -> Iterator[None]:
+    """The worker goes on under the next broker, with what the last one gave it."""
+    broker, worker = scene.stack.pid("broker"), scene.stack.worker_pid(worker_name(draw))
+    with stopped(scene, worker):
+        if broker is not None:
+            scene.kill(broker)
+        yield
+
+
+@contextlib.contextmanager
+def broker_and_worker_killed(scene: Scene, draw: random.Random) -> Iterator[None]:
+    broker, worker = scene.stack.pid("broker"), worker_name(draw)
+    kill_worker(scene, worker)
+    time.sleep(draw.uniform(0.0, 0.02))
+    if broker is not None:
+        scene.kill(broker)
+    yield
+
+
+@contextlib.contextmanager
+def preload_killed(scene: Scene, draw: random.Random) -> Iterator[None]:
+    """With a worker, which has to wait for the next one, or to load everything itself."""
+    kill(scene, "preload")
+    kill_worker(scene, worker_name(draw))
+    yield
+
+
+@contextlib.contextmanager
+def gateway_killed(scene: Scene, draw: random.Random) -> Iterator[None]:
+    kill(scene, "gateway")
+    yield
+
+
+@contextlib.contextmanager
+def gateway_stopped(scene: Scene, draw: random.Random) -> Iterator[None]:
+    with stopped(scene, scene.stack.pid("gateway")):
+        yield
+
+
+@contextlib.contextmanager
+def supervisord_killed(scene: Scene, draw: random.Random) -> Iterator[None]:
+    """All it started goes with it; an operator starts it again."""
+    scene.stack.kill_supervisord()
+    yield
+    scene.stack.start()
+
+
+@contextlib.contextmanager
+def supervisord_stopped(scene: Scene, draw: random.Random) -> Iterator[None]:
+    """A worker dies, and nobody starts another one."""
+    with stopped(scene, scene.stack.supervisord_pid):
+        kill_worker(scene, worker_name(draw))
+        yield
+
+
+@contextlib.contextmanager
+def client_killed(scene: Scene, draw: random.Random) -> Iterator[None]:
+    herd = draw.choice(HERDS)
+    scene.kill_herd(herd)
+    yield
+    scene.start_herd(herd)
+
+
+@contextlib.contextmanager
+def connections_cut(scene: Scene, draw: random.Random) -> Iterator[None]:
+    """At once, or in the middle of a message."""
+    scene.proxy.cut(draw.choice([0, draw.randrange(1, 4_000)]))
+    yield
+
+
+@contextlib.contextmanager
+def connections_delayed(scene: Scene, draw: random.Random) -> Iterator[None]:
+    scene.proxy.delay(draw.uniform(0.02, 0.6))
+    yield
+    scene.proxy.delay(0.0)
+
+
+@contextlib.contextmanager
+def connections_silent(scene: Scene, draw: random.Random) -> Iterator[None]:
+    """Nothing passes for a while; then what was held back comes after all, or is lost."""
+    scene.proxy.swallow(True)
+    yield
+    if draw.random() < 0.5:
+        scene.proxy.cut()
+    scene.proxy.swallow(False)
+
+
+@contextlib.contextmanager
+def disk_full(scene: Scene, draw: random.Random) -> Iterator[None]:
+    """A worker or the broker dies at the same time, in half of the cases, and starts on the full disk."""
+    with scene.disk.full():
+        somebody_dies(scene, draw)
+        yield
+
+
+@contextlib.contextmanager
+def folder_read_only(scene: Scene, draw: random.Random) -> Iterator[None]:
+    with scene.disk.read_only("var/populations"):
+        somebody_dies(scene, draw)
+        yield
+
+
+@contextlib.contextmanager
+def clock_stepped(scene: Scene, draw: random.Random) -> Iterator[None]:
+    """The time of day jumps forth or back, somebody dies or not, and it jumps back again."""
+    scene.clock.step(draw.choice(_STEPS_S))
+    somebody_dies(scene, draw)
+    yield
+    scene.clock.step(0.0)
+
+
+KINDS = (
+    Kind("nothing", nothing, 2, (0.0, 0.5)),
+    Kind("worker killed", worker_killed, 8, most_s=0.25),
+    Kind("worker killed 4 times in a row", worker_killed_again_and_again, 1),
+    Kind("all workers killed", all_workers_killed, 3),
+    Kind("worker stopped", worker_stopped, 4, (0.05, 2.0)),
+    Kind("stub killed", stub_killed, 3, most_s=0.25),
+    Kind("broker killed", broker_killed, 6, most_s=3.0),
+    Kind("broker stopped", broker_stopped, 3, (0.05, 2.0)),
+    Kind("broker killed beside a stopped worker", broker_killed_beside_a_stopped_worker, 2, (0.05, 1.0)),
+    Kind("broker and worker killed", broker_and_worker_killed, 2, most_s=3.0),
+    Kind("preload and worker killed", preload_killed, 2),
+    Kind("gateway killed", gateway_killed, 2),
+    Kind("gateway stopped", gateway_stopped, 1, (0.1, 1.0)),
+    Kind("supervisord killed", supervisord_killed, 1),
+    Kind("supervisord stopped, worker killed", supervisord_stopped, 2, (0.1, 1.0)),
+    Kind("client killed", client_killed, 5),
+    Kind("connections cut", connections_cut, 5),
+    Kind("connections delayed", connections_delayed, 2, (0.2, 1.5)),
+    Kind("connections silent", connections_silent, 3, (0.1, 3.0)),
+    Kind("disk full", disk_full, 3, (0.1, 1.5), mounts=True),
+    Kind("folder read-only", folder_read_only, 3, (0.1, 1.5), mounts=True),
+    Kind("time of day stepped", clock_stepped, 3, (0.1, 1.0)),
+)
+
+
+def somebody_dies(scene: Scene, draw: random.Random) -> None:
+    match draw.randrange(4):
+        case 0:
+            kill(scene, "broker")
+        case 1:
+            kill_worker(scene, worker_name(draw))
+
+
+def kill(scene: Scene, program: str) -> None:
+    pid = scene.stack.pid(program)
+    if pid is not None:
+        scene.kill(pid)
+
+
+def kill_worker(scene: Scene, name: str) -> None:
+    pid = scene.stack.worker_pid(name)
+    if pid is not None:
+        scene.kill(pid)
+
+
+@contextlib.contextmanager
+def stopped(scene: Scene, pid: int | None) -> Iterator[None]:
+    if pid is not None:
+        scene.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        if pid is not None:
+            scene.kill(pid, signal.SIGCONT)

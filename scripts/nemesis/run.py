@@ -1,0 +1,130 @@
+"""A run: faults drawn from a seed, one after the other, each followed until every herd is served again."""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nemesis.checker import Verdict
+from nemesis.faults import KINDS, Kind
+from nemesis.herds import HERDS
+from nemesis.scene import NotRecovered, Scene
+
+_SPACING_S = (0.05, 0.8)
+
+
+@dataclass
+class Fault:
+    """One fault of a plan: all that is drawn of it. `began_s` and `ended_s` are when it happened."""
+
+    kind: Kind
+    lasts_s: float
+    spacing_s: float
+    seed: int
+    began_s: float = 0.0
+    ended_s: float = 0.0
+
+
+def plan(seed: int, count: int, kinds: Sequence[Kind]) -> list[Fault]:
+    """`count` faults, and the controls drawn among them: the same ones for the same seed."""
+    draw = random.Random(seed)
+    faults: list[Fault] = []
+    while sum(bool(fault.kind.name != "nothing") for fault in faults) < count:
+        kind = draw.choices(kinds, [kind.weight for kind in kinds])[0]
+        faults.append(Fault(kind, draw.uniform(*kind.lasts_s), draw.uniform(*_SPACING_S), draw.randrange(2**32)))
+    return faults
+
+
+def run(seed: int, count: int, names: Sequence[str] = ()) -> dict[str, Any]:
+    """Make a stack, attack it, and report: see `report`."""
+    with tempfile.TemporaryDirectory(prefix="bd-") as folder:
+        scene = Scene(Path(folder))
+        kinds = [
+            kind for kind in KINDS if (kind.name in names or not names) and (scene.disk.mountable or not kind.mounts)
+        ]
+        done: list[Fault] = []
+        failure = ""
+        with scene:
+            try:
+                scene.recover()
+                for fault in plan(seed, count, kinds):
+                    done.append(fault)
+                    suffer(scene, fault)
+                    say(f"{len(done)}: {fault.kind.name}: {time.monotonic() - fault.began_s:.2f} s")
+                scene.end_herds()
+                scene.compare()
+            except NotRecovered as error:
+                failure = f"after {done[-1].kind.name if done else 'nothing'}: {error}"
+        return report(scene, seed, done, failure)
+
+
+def suffer(scene: Scene, fault: Fault) -> None:
+    time.sleep(fault.spacing_s)
+    fault.began_s = time.monotonic()
+    with fault.kind.do(scene, random.Random(fault.seed)):
+        time.sleep(fault.lasts_s)
+    fault.ended_s = time.monotonic()
+    scene.recover()
+
+
+def report(scene: Scene, seed: int, faults: Sequence[Fault], failure: str) -> dict[str, Any]:
+    """What a run came to: per kind how often, and how long a client waited; per herd what it did; what was violated."""
+    verdicts = {name: checker.verdict for name, checker in scene.checkers.items()}
+    violations = [failure] if failure else []
+    for verdict in verdicts.values():
+        violations += verdict.violations
+    silences: dict[str, list[float]] = {}
+    untils_s = [fault.began_s for fault in faults[1:]] + [time.monotonic()]
+    for number, (fault, until_s) in enumerate(zip(faults, untils_s, strict=True), 1):
+        longest_s = max(silence_s(verdict, fault.began_s, until_s) for verdict in verdicts.values())
+        silences.setdefault(fault.kind.name, []).append(longest_s)
+        if fault.kind.most_s is not None and longest_s > fault.kind.most_s:
+            violations.append(f"fault {number}, {fault.kind.name}: no answer for {longest_s:.3f} s")
+    return {
+        "seed": seed,
+        "faults": sum(fault.kind.name != "nothing" for fault in faults),
+        "mounts": scene.disk.mountable,
+        "seconds": faults[-1].ended_s - faults[0].began_s if faults else 0.0,
+        "killed_in_their_first_second": scene.young,
+        "kinds": {
+            kind.name: {
+                "count": len(silences[kind.name]),
+                "silence_median_s": float(np.median(silences[kind.name])),
+                "silence_max_s": max(silences[kind.name]),
+                "allowed_s": kind.most_s,
+            }
+            for kind in KINDS
+            if kind.name in silences
+        },
+        "herds": {herd.name: told(verdicts[herd.name]) for herd in HERDS},
+        "violations": violations,
+    }
+
+
+def silence_s(verdict: Verdict, began_s: float, until_s: float) -> float:
+    """The longest time without an answer to a herd: from the last one before the fault up to the next fault."""
+    served_s = np.sort(verdict.served_s)
+    first, last = np.searchsorted(served_s, [began_s, until_s])
+    return float(np.diff([*served_s[max(first - 1, 0) : last], until_s]).max(initial=0.0))
+
+
+def told(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "lives": verdict.lives,
+        "steps": verdict.steps,
+        "agent_steps": verdict.agent_steps,
+        "errors": dict(sorted(verdict.errors.items())),
+        "latest_s": verdict.latest_s,
+    }
+
+
+def say(text: str) -> None:
+    print(f"scripts/chaos: {text}", file=sys.stderr, flush=True)
