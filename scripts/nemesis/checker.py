@@ -179,13 +179,14 @@ class Checker:
 
     def _compare(self, engine: Engine) -> None:
         """Step the engine through all ticks, and hold every answer against it."""
-        ticks, agents = int(self._last.max(initial=0)), self._herd.agents
+        told = max([0, *(int(answer.ticks.max()) for answer in self._answers)])  # more than were made, if any was lost
+        ticks, agents = max(int(self._last.max()), told), self._herd.agents
         inputs = np.repeat(np.arange(1, ticks + 1)[:, np.newaxis], agents, axis=1)
         for (agent, tick), given in self._shifted.items():
             inputs[tick - 1, agent] = given
         actions = np.zeros((ticks, agents, len(self._engine_model.num_controls)), np.int32)
         vfe = np.zeros((ticks, agents), self._engine_model.dtype)
-        for tick in range(ticks):
+        for tick in range(int(self._last.max())):
             chosen = np.flatnonzero(self._last > tick)
             step = engine.step(
                 observations(self._herd.seed, self._engine_model.num_obs, chosen, inputs[tick, chosen]),

@@ -55,12 +55,14 @@ def worker_killed(scene: Scene, draw: random.Random) -> Iterator[None]:
 @contextlib.contextmanager
 def worker_killed_again_and_again(scene: Scene, draw: random.Random) -> Iterator[None]:
     """As soon as it is back: supervisord waits longer every time."""
-    name = worker_name(draw)
+    name, killed = worker_name(draw), None
     deadline_s = time.monotonic() + _AGAIN_S
     for _ in range(_AGAIN):
-        while scene.stack.worker_pid(name) is None and time.monotonic() < deadline_s:
-            time.sleep(0.005)
-        kill_worker(scene, name)
+        while (pid := scene.stack.worker_pid(name)) in (None, killed) and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        if pid not in (None, killed):
+            scene.kill(pid)
+            killed = pid
     yield
 
 

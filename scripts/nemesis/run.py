@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from beliefd_proto.errors import BeliefdError
 from nemesis.checker import Verdict
-from nemesis.faults import KINDS, Kind
+from nemesis.faults import KINDS, Kind, nothing
 from nemesis.herds import HERDS
 from nemesis.scene import NotRecovered, Scene
 
@@ -34,11 +35,12 @@ class Fault:
 
 
 def plan(seed: int, count: int, kinds: Sequence[Kind]) -> list[Fault]:
-    """`count` faults, and the controls drawn among them: the same ones for the same seed."""
+    """`count` faults, and the controls among them: every kind once, then by weight. The same ones for the same seed."""
     draw = random.Random(seed)
+    first = draw.sample(kinds, len(kinds))
     faults: list[Fault] = []
-    while sum(bool(fault.kind.name != "nothing") for fault in faults) < count:
-        kind = draw.choices(kinds, [kind.weight for kind in kinds])[0]
+    while sum(fault.kind.do is not nothing for fault in faults) < count:
+        kind = first.pop() if first else draw.choices(kinds, [kind.weight for kind in kinds])[0]
         faults.append(Fault(kind, draw.uniform(*kind.lasts_s), draw.uniform(*_SPACING_S), draw.randrange(2**32)))
     return faults
 
@@ -58,10 +60,10 @@ def run(seed: int, count: int, names: Sequence[str] = ()) -> dict[str, Any]:
                 for fault in plan(seed, count, kinds):
                     done.append(fault)
                     suffer(scene, fault)
-                    say(f"{len(done)}: {fault.kind.name}: {time.monotonic() - fault.began_s:.2f} s")
+                    say(f"{len(done)}: {fault.kind.name}: all served after {time.monotonic() - fault.began_s:.2f} s")
                 scene.end_herds()
                 scene.compare()
-            except NotRecovered as error:
+            except (NotRecovered, BeliefdError) as error:
                 failure = f"after {done[-1].kind.name if done else 'nothing'}: {error}"
         return report(scene, seed, done, failure)
 
@@ -90,7 +92,7 @@ def report(scene: Scene, seed: int, faults: Sequence[Fault], failure: str) -> di
             violations.append(f"fault {number}, {fault.kind.name}: no answer for {longest_s:.3f} s")
     return {
         "seed": seed,
-        "faults": sum(fault.kind.name != "nothing" for fault in faults),
+        "faults": sum(fault.kind.do is not nothing for fault in faults),
         "mounts": scene.disk.mountable,
         "seconds": faults[-1].ended_s - faults[0].began_s if faults else 0.0,
         "killed_in_their_first_second": scene.young,
@@ -127,4 +129,4 @@ def told(verdict: Verdict) -> dict[str, Any]:
 
 
 def say(text: str) -> None:
-    print(f"scripts/chaos: {text}", file=sys.stderr, flush=True)
+    print(f"scripts/chaos: {time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)

@@ -159,6 +159,8 @@ class Scene:
             ended = [name for name, process in self._herds.items() if process.poll() is not None]
             if ended:
                 raise NotRecovered(f"the client of {ended[0]} has ended by itself")
+            if not self.stack.running:
+                raise NotRecovered(f"supervisord has ended by itself:\n{self.stack.log_tails()}")
             if time.monotonic() > deadline_s:
                 raise NotRecovered(f"not every client was served within {RECOVERED_S:g} s:\n{self.stack.log_tails()}")
             time.sleep(_POLL_S)

@@ -110,6 +110,11 @@ class Stack:
         return None if self._supervisord is None else self._supervisord.pid
 
     @property
+    def running(self) -> bool:
+        """Whether supervisord was started and has not ended."""
+        return self._supervisord is not None and self._supervisord.poll() is None
+
+    @property
     def keys(self) -> Keys | None:
         """The keys of the stack's own processes; None for a stack without."""
         folder = self.environment.get("BELIEFD_KEYS")
