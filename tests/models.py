@@ -13,6 +13,7 @@ from beliefd.model import Model
 from beliefd.worlds import grid, tmaze
 
 __all__ = [
+    "by_state",
     "changed",
     "grid",
     "late_treasure",
@@ -97,6 +98,18 @@ def late_treasure() -> Model:
 def changed(model: Model, **arguments: Any) -> Model:
     """The same model with other arguments of `Model`."""
     return Model(**(parts.arguments(model.spec(), model.tensors()) | arguments))
+
+
+def by_state(rng: np.random.Generator, model: Model) -> Model:
+    """The same model with preferences that depend on some of the states that observations depend on."""
+    C, states = [], []
+    for m, (factors, n) in enumerate(zip(model.A_dependencies, model.num_obs, strict=True)):
+        some = [int(f) for f in rng.permutation(factors)[: rng.integers(0, len(factors) + 1)]]
+        some = some or ([factors[0]] if m == 0 else [])
+        times = (model.policy_len,) * int(rng.integers(2))
+        C.append(rng.normal(0.0, 1.5, (*times, n, *(model.num_states[f] for f in some))))
+        states.append(some)
+    return changed(model, C=C, C_dependencies=states)
 
 
 def redrawn(rng: np.random.Generator, model: Model, sharp: bool) -> Model:

@@ -59,12 +59,28 @@ def sequence_terms(model: Model, q: Sequence[list[Vector]]) -> dict[str, float]:
 def utility(model: Model, q: list[Vector], t: int) -> float:
     """sum_m qo_m . C_m, or C_m[t] where preferences change over the steps; legacy: of ln softmax(C_m)."""
     total = 0.0
-    for qo, C in zip(expected_observations(model, q), model.C, strict=True):
+    for m, (qo, C) in enumerate(zip(expected_observations(model, q), model.C, strict=True)):
+        if model.C_dependencies[m]:
+            total += utility_by_state(model, q, t, m)
+            continue
         preference = C if C.ndim == 1 else C[t]
         if model.profile != "pymdp":
             e = np.exp(preference - preference.max())
             preference = np.log(e / e.sum() + 1e-16)
         total += float(qo @ preference)
+    return total
+
+
+def utility_by_state(model: Model, q: list[Vector], t: int, m: int) -> float:
+    """The sum over observations o and states s of q(s) A[o, s] C[o, s], s those that C depends on among A's."""
+    C, states = model.C[m], model.C_dependencies[m]
+    preference = C if C.ndim == 1 + len(states) else C[t]
+    total = 0.0
+    for o in range(model.num_obs[m]):
+        for s in np.ndindex(*model.A[m].shape[1:]):
+            of = dict(zip(model.A_dependencies[m], s, strict=True))
+            weight = np.prod([q[f][of[f]] for f in of])
+            total += float(weight * model.A[m][(o, *s)] * preference[(o, *(of[f] for f in states))])
     return total
 
 

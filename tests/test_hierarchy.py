@@ -100,6 +100,30 @@ def test_what_the_lower_level_feels_tells_about_the_upper_level() -> None:
         assert expected.max() - 0.25 < day.max() <= 1.0
 
 
+def test_the_upper_level_sets_what_the_lower_one_wants() -> None:
+    """What is wanted is what is done: a lever each for two ends, of which the hour decides, and the hour is seen."""
+    stay = np.eye(2)[:, :, np.newaxis]
+    levers = np.stack([[[1.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [1.0, 1.0]]], axis=-1)
+    upper = Model([np.eye(2)], [stay])
+    lower = Model([np.eye(2)], [levers])
+    wants = np.array([[3.0, -1.0], [0.0, 1.0]])
+    model = compose(upper, lower, {}, STEPS, C={0: (0, wants)}, policy_len=1)
+    engine = Engine(model, 2)
+    for _ in range(2 * STEPS):
+        step = engine.step([[0, -1], [1, -1]], want=("utility",))
+        assert step.utility is not None
+    assert step.actions[:, 1].tolist() == [0, 1]
+    np.testing.assert_allclose(step.utility, wants.T, atol=1e-4)
+
+
+def test_without_links_of_c_the_lower_level_keeps_its_own() -> None:
+    upper, lower, D = levels(1)
+    model = compose(upper, lower, D, STEPS, policy_len=1)
+    assert not any(model.C_dependencies)
+    for own, composed in zip(lower.C, model.C[len(upper.C) :], strict=True):
+        np.testing.assert_array_equal(own, composed)
+
+
 def test_what_does_not_fit_is_named() -> None:
     upper, lower = rooms()
     for D, field in (
@@ -110,6 +134,14 @@ def test_what_does_not_fit_is_named() -> None:
     ):
         with pytest.raises(InvalidModel) as caught:
             compose(upper, lower, D, STEPS)
+        assert caught.value.field == field
+    for C, field in (
+        ({1: (0, np.eye(2))}, "C"),
+        ({0: (1, np.eye(2))}, "C[0][0]"),
+        ({0: (0, np.eye(3))}, "C[0][1]"),
+    ):
+        with pytest.raises(InvalidModel) as caught:
+            compose(upper, lower, {}, STEPS, C=C)
         assert caught.value.field == field
     with pytest.raises(InvalidModel) as caught:
         compose(upper, lower, {0: (0, np.eye(2))}, 1)

@@ -41,11 +41,11 @@ def _uninformative(model: Model) -> Iterator[str]:
 
 
 def _unreachable(model: Model) -> Iterator[str]:
-    for m, (A, C) in enumerate(zip(model.A, model.C, strict=True)):
+    for m, (A, C) in enumerate(zip(model.A, model.timed_C, strict=True)):
         possible = A.reshape(len(A), -1).any(axis=1)
         if possible.all() or (model.pA is not None and model.pA[m] is not None):
             continue
-        preference = C.reshape(-1, len(A)).max(axis=0)
+        preference = _most(C)
         o = int(np.argmax(preference))
         if preference[o] > preference[possible].max():
             yield (
@@ -61,17 +61,22 @@ def _out_of_reach(model: Model) -> Iterator[str]:
     reached = _reached(model)
     if reached is None:
         return
-    for m, (A, C, factors) in enumerate(zip(model.A, model.C, model.A_dependencies, strict=True)):
+    for m, (A, C, factors) in enumerate(zip(model.A, model.timed_C, model.A_dependencies, strict=True)):
         possible = np.asarray(A.reshape(len(A), -1).any(axis=1))
         comes = A[np.ix_(np.arange(len(A)), *(np.flatnonzero(reached[f]) for f in factors))]
         seen = np.asarray(comes.reshape(len(A), -1).any(axis=1))
-        preference = C.reshape(-1, len(A)).max(axis=0)
+        preference = _most(C)
         o = int(np.argmax(preference))
         if possible[o] and preference[o] > preference[seen].max():
             yield (
                 f"C[{m}] prefers observation {o} to all others, but no policy leads from D to a state that gives it; "
                 "move the preference to an observation that can come, or correct B or D"
             )
+
+
+def _most(C: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The most that each observation is ever worth."""
+    return np.asarray(C.max(axis=(0, *range(2, C.ndim))))
 
 
 def _reached(model: Model) -> list[NDArray[np.bool_]] | None:

@@ -1,8 +1,9 @@
-"""Two levels in one model: the states of the upper level set where the lower one begins, at their own pace.
+"""Two levels in one model: the upper level sets where the lower one begins and what it wants, at a pace of its own.
 
 The lower level runs through episodes of a number of steps. Within them the upper level stands still; it moves once per
-episode, and each episode of the lower level begins from a distribution that the upper level's state chooses. Friston,
-Rosch, Parr, Price, Bowman (2017), Deep temporal models and active inference, Neurosci. Biobehav. Rev. 77.
+episode, and each episode of the lower level begins from a distribution that the upper level's state chooses, and goes
+after preferences that it chooses. Friston, Rosch, Parr, Price, Bowman (2017), Deep temporal models and active
+inference, Neurosci. Biobehav. Rev. 77.
 
 Written out, this is one model whose factors are those of the upper level, a clock, and those of the lower level. So
 agents of two levels are agents like all others: everywhere, at the same promises.
@@ -25,7 +26,14 @@ __all__ = ["compose"]
 Reals = NDArray[np.float64]
 
 
-def compose(upper: Model, lower: Model, D: Mapping[int, tuple[int, ArrayLike]], steps: int, **options: Any) -> Model:
+def compose(
+    upper: Model,
+    lower: Model,
+    D: Mapping[int, tuple[int, ArrayLike]],
+    steps: int,
+    C: Mapping[int, tuple[int, ArrayLike]] | None = None,
+    **options: Any,
+) -> Model:
     """Compose a model of two levels.
 
     Parameters
@@ -35,9 +43,13 @@ def compose(upper: Model, lower: Model, D: Mapping[int, tuple[int, ArrayLike]], 
     D : mapping
         Per factor of the lower level that the upper one sets: which factor of the upper level sets it, and the
         distribution over its first states, shape (num_states of the lower factor, num_states of the upper factor).
-        Other factors of the lower level begin each episode from its own D.
+        Other factors of the lower level begin each episode from its own D. It may be empty where C is given.
     steps : int
         Of the lower level in an episode, 2..4096.
+    C : mapping, optional
+        Per modality of the lower level whose preferences the upper one sets: which factor of the upper level sets them,
+        and the preferences in each of its states, in nats, shape (num_obs of the modality, num_states of the upper
+        factor). Other modalities keep the lower level's own C.
     **options
         Of `Model`. What the lower level observes reaches the upper one backward in time, so `inference_algo` is "vmp"
         unless said otherwise, over an `inference_horizon` of two episodes.
@@ -55,7 +67,9 @@ def compose(upper: Model, lower: Model, D: Mapping[int, tuple[int, ArrayLike]], 
     InvalidModel
     """
     steps = validation.whole(steps, "steps", 2, 4096)
-    links = _links(upper, lower, D)
+    links, wants = _links(upper, lower, D), _wants(upper, lower, C or {})
+    if not links and not wants:
+        raise InvalidModel("the upper level sets nothing", field="D", value="{}", allowed="one factor or more, or C")
     clock = len(upper.B)
     shift, control_shift = clock + 1, len(upper.num_controls)
     B: list[Reals] = []
@@ -84,13 +98,23 @@ def compose(upper: Model, lower: Model, D: Mapping[int, tuple[int, ArrayLike]], 
         B.append(np.stack(slices, axis=rank))
         parents.append([*own, clock])
         actions.append([control_shift + c for c in lower.B_action_dependencies[f]])
+    A, A_parents, preferences, C_parents = list(lower.A), [], list(lower.C), []
+    for m, (seen_of, worth_of) in enumerate(zip(lower.A_dependencies, lower.C_dependencies, strict=True)):
+        A_parents.append([shift + f for f in seen_of])
+        C_parents.append([shift + f for f in worth_of])
+        if m in wants:
+            setter, preferences[m] = wants[m]
+            A[m] = np.repeat(A[m][..., np.newaxis], upper.num_states[setter], axis=-1)
+            A_parents[m].append(setter)
+            C_parents[m] = [setter]
     starts = [links[f][1] @ upper.D[links[f][0]] if f in links else lower.D[f] for f in range(len(lower.B))]
     arguments: dict[str, Any] = {
-        "A": [*upper.A, *lower.A],
+        "A": [*upper.A, *A],
         "B": B,
-        "C": [*upper.C, *lower.C],
+        "C": [*upper.C, *preferences],
         "D": [*upper.D, np.eye(steps)[steps - 1], *starts],
-        "A_dependencies": [*upper.A_dependencies, *([shift + f for f in deps] for deps in lower.A_dependencies)],
+        "A_dependencies": [*upper.A_dependencies, *A_parents],
+        "C_dependencies": [*upper.C_dependencies, *C_parents],
         "B_dependencies": parents,
         "B_action_dependencies": actions,
         "num_controls": [*upper.num_controls, *lower.num_controls],
@@ -111,9 +135,17 @@ def _links(upper: Model, lower: Model, D: Mapping[int, tuple[int, ArrayLike]]) -
         first = validation.distribution(value, f"D[{f}][1]", rank=2)
         validation.shape(first, f"D[{f}][1]", (lower.num_states[f], upper.num_states[g]))
         links[f] = (g, first)
-    if not links:
-        raise InvalidModel("the upper level sets nothing", field="D", value="{}", allowed="one factor or more")
     return links
+
+
+def _wants(upper: Model, lower: Model, C: Mapping[int, tuple[int, ArrayLike]]) -> dict[int, tuple[int, Reals]]:
+    wants = {}
+    for modality, (setter, value) in C.items():
+        m = validation.whole(modality, "C", 0, len(lower.A) - 1)
+        g = validation.whole(setter, f"C[{m}][0]", 0, len(upper.B) - 1)
+        shape = (lower.num_obs[m], upper.num_states[g])
+        wants[m] = (g, validation.preferences(value, f"C[{m}][1]", shape, policy_len=1))
+    return wants
 
 
 def _with_own_axis(tensor: Reals, f: int, parents: list[int]) -> tuple[Reals, list[int]]:

@@ -67,7 +67,7 @@ class Model(ModelArrays):
         B_action_dependencies[f]); columns as in A.
     C : list of array_like, optional
         Preference per modality, shape (num_obs[m],), or (policy_len, num_obs[m]) where it changes over the steps of a
-        policy; finite, in nats. Default zeros.
+        policy; finite, in nats. Followed by num_states[f] for f in C_dependencies[m]. Default zeros.
     D : list of array_like, optional
         Prior over initial states per factor, shape (num_states[f],). Default uniform.
     E : array_like, optional
@@ -81,6 +81,9 @@ class Model(ModelArrays):
         Goal states per factor, 1 or 0 each, shape (num_states[f],); None for a factor without a goal.
     A_dependencies : list of list of int, optional
         The factors that each modality depends on, in the order of A's axes. Default: all factors in order.
+    C_dependencies : list of list of int, optional
+        The factors that what a modality's observations are worth depends on, among those that A[m] depends on, in the
+        order of C's last axes: utility is then the expectation of C over observations and these states. Default: none.
     B_dependencies : list of list of int, optional
         The factors that each factor's next state depends on. Default: itself. It may leave itself out.
     B_action_dependencies : list of list of int, optional
@@ -224,6 +227,7 @@ class Model(ModelArrays):
         pE: Any = None,
         H: Any = None,
         A_dependencies: Any = None,
+        C_dependencies: Any = None,
         B_dependencies: Any = None,
         B_action_dependencies: Any = None,
         num_controls: Any = None,
@@ -298,7 +302,8 @@ class Model(ModelArrays):
         self._set_inference(inference_algo, inference_horizon)
         self._set_policies(policies, policy_len, control_fac_idx)
         treesize.check_search(self)
-        self._set_priors(C, D, E)
+        self._set_preferences(C, C_dependencies)
+        self._set_priors(D, E)
         self._set_goals(H)
         self._set_counts(pA, pB, pC, pD, pE)
         self.learn_A = counts.learned_parts(learn_A, "learn_A", self.pA, "pA", len(self.A))

@@ -32,6 +32,7 @@ class ModelArrays:
     H: tuple[NDArray[np.float64], ...] | None
     policies: NDArray[np.int32]
     A_dependencies: tuple[tuple[int, ...], ...]
+    C_dependencies: tuple[tuple[int, ...], ...]
     B_dependencies: tuple[tuple[int, ...], ...]
     B_action_dependencies: tuple[tuple[int, ...], ...]
     num_obs: tuple[int, ...]
@@ -140,18 +141,42 @@ class ModelArrays:
             )
         self.policy_len = asked_len if tree else steps
 
-    def _set_priors(self, C: Any, D: Any, E: Any) -> None:
+    def _set_preferences(self, C: Any, C_dependencies: Any) -> None:
+        none: list[list[int]] = [[] for _ in self.A]
+        self.C_dependencies = validation.dependencies(
+            none if C_dependencies is None else C_dependencies, "C_dependencies", len(self.A), len(self.B), shortest=0
+        )
+        for m, (parents, known) in enumerate(zip(self.C_dependencies, self.A_dependencies, strict=True)):
+            for i, f in enumerate(parents):
+                if f not in known:
+                    raise InvalidModel(
+                        f"A[{m}] does not depend on this factor; repeat it over the factor's states",
+                        field=f"C_dependencies[{m}][{i}]",
+                        value=f,
+                        allowed=f"the factors in A_dependencies[{m}]: {list(known)}",
+                    )
+        shapes = [
+            (n, *(self.num_states[f] for f in parents))
+            for n, parents in zip(self.num_obs, self.C_dependencies, strict=True)
+        ]
         if C is None:
-            self.C = tuple(validation.freeze(np.zeros(n)) for n in self.num_obs)
-        else:
-            rows = validation.sequence(C, "C", length=len(self.A))
-            self.C = tuple(
-                validation.preferences(row, f"C[{m}]", n)
-                for m, (row, n) in enumerate(zip(rows, self.num_obs, strict=True))
-            )
-        for m, row in enumerate(self.C):
-            if row.ndim == 2:
-                validation.shape(row, f"C[{m}]", (self.policy_len, self.num_obs[m]))
+            self.C = tuple(validation.freeze(np.zeros(shape)) for shape in shapes)
+            return
+        rows = validation.sequence(C, "C", length=len(self.A))
+        self.C = tuple(
+            validation.preferences(row, f"C[{m}]", shape, self.policy_len)
+            for m, (row, shape) in enumerate(zip(rows, shapes, strict=True))
+        )
+
+    @cached_property
+    def timed_C(self) -> tuple[NDArray[np.float64], ...]:  # noqa: N802 - C's own letter
+        """C with an axis of time before all others, of one step where it does not change."""
+        return tuple(
+            row if row.ndim == 2 + len(parents) else row[np.newaxis]
+            for row, parents in zip(self.C, self.C_dependencies, strict=True)
+        )
+
+    def _set_priors(self, D: Any, E: Any) -> None:
         if D is None:
             self.D = tuple(validation.freeze(np.full(n, 1.0 / n)) for n in self.num_states)
         else:
@@ -186,9 +211,9 @@ class ModelArrays:
                 allowed="False, or pA or pB",
             )
         for m, row in enumerate(self.C):
-            if self.pC is not None and self.pC[m] is not None and row.ndim == 2:
+            if self.pC is not None and self.pC[m] is not None and row.ndim > 1:
                 raise InvalidModel(
-                    "preferences that change over time cannot be learned",
+                    "preferences that change over time or states cannot be learned",
                     field=f"pC[{m}]",
                     value=row.shape,
                     allowed=f"None, or C[{m}] of shape ({self.num_obs[m]},)",

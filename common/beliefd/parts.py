@@ -49,11 +49,11 @@ EXTRAS: dict[str, Any] = {
     "profile": "pymdp",
 }
 """The constructor arguments that a spec holds only where they differ from these values, as `num_controls`,
-`B_action_dependencies` and `policy_len` where B and policies do not say them already: so a model keeps its hash when
-`Model` learns a new argument that it does not use."""
+`B_action_dependencies` and `policy_len` where B and policies do not say them already, and `C_dependencies`: so a model
+keeps its hash when `Model` learns a new argument that it does not use."""
 
 _ALWAYS = (*OPTIONS, "A_dependencies", "B_dependencies", "format")
-_SOMETIMES = (*EXTRAS, "B_action_dependencies", "num_controls", "policy_len", "arrays")
+_SOMETIMES = (*EXTRAS, "C_dependencies", "B_action_dependencies", "num_controls", "policy_len", "arrays")
 
 
 def spec_of(model: Model) -> dict[str, Any]:
@@ -67,6 +67,8 @@ def spec_of(model: Model) -> dict[str, Any]:
         value = list(value) if isinstance(value, tuple) else value
         if value != default:
             spec[name] = value
+    if any(model.C_dependencies):
+        spec["C_dependencies"] = [list(row) for row in model.C_dependencies]
     if model.B_action_dependencies != tuple((f,) for f in range(len(model.B))):
         spec["B_action_dependencies"] = [list(row) for row in model.B_action_dependencies]
         spec["num_controls"] = list(model.num_controls)

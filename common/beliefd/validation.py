@@ -75,10 +75,11 @@ def distribution(value: Any, field: str, rank: int, longest: int = MAX_AXIS) -> 
     return array
 
 
-def preferences(value: Any, field: str, num_obs: int) -> NDArray[np.float64]:
-    """Shape (num_obs,), or (time, num_obs) where preferences change over the steps of a policy."""
-    array = numbers(value, field, rank=2 if np.ndim(value) == 2 else 1)
-    shape(array, field, (*array.shape[:-1], num_obs))
+def preferences(value: Any, field: str, at_once: tuple[int, ...], policy_len: int) -> NDArray[np.float64]:
+    """Of shape `at_once`, or of (policy_len, *at_once) where preferences change over the steps of a policy."""
+    timed = np.ndim(value) == len(at_once) + 1
+    array = numbers(value, field, rank=len(at_once) + timed)
+    shape(array, field, (policy_len, *at_once) if timed else at_once)
     refuse_where(np.abs(array) > MAX_MAGNITUDE, array, field, "too large", f"-{MAX_MAGNITUDE:g}..{MAX_MAGNITUDE:g}")
     return array
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from beliefd.engine import Engine
 from beliefd.model import Model
 from beliefd.step import Step
-from models import changed, grid, random_model, random_per_agent, tmaze, with_counts
+from beliefd_proto.errors import InvalidModel
+from models import by_state, changed, grid, random_model, random_per_agent, tmaze, with_counts
 from naive import NaiveAgent, NaiveStep
 
 AGENTS = 3
@@ -103,6 +104,27 @@ def test_random_models(seed: int) -> None:
     dtype, sharp = ("float64", "float32")[seed % 2], seed // 2 % 2 == 1
     model = random_model(rng, dtype=dtype, sharp=sharp, coupled=True if seed % 5 == 0 else None)
     _compare(model, seed, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_preferences_that_depend_on_states(seed: int) -> None:
+    rng = np.random.default_rng(9000 + seed)
+    dtype, sharp = ("float64", "float32")[seed % 2], seed // 2 % 2 == 1
+    _compare(by_state(rng, random_model(rng, dtype=dtype, sharp=sharp)), seed, TOLERANCE[dtype])
+
+
+def test_preferences_by_state_are_the_same_for_all_agents() -> None:
+    C = np.zeros((2, 2))
+    own = Model([np.eye(2)], [np.eye(2)[:, :, np.newaxis]], C=[C], C_dependencies=[[0]])
+    for model, per_agent in (
+        (own, {"C": [np.zeros((AGENTS, 2, 2))]}),
+        (own, {"pA": [np.ones((AGENTS, 2, 2))]}),
+        (changed(own, pA=[np.eye(2)], learn_A=True), None),
+        (changed(own, profile="spm"), None),
+    ):
+        with pytest.raises(InvalidModel, match="does not do that yet") as caught:
+            Engine(model, AGENTS, per_agent=per_agent)
+        assert caught.value.field in ("C_dependencies", "C_dependencies[0]")
 
 
 @pytest.mark.parametrize("selection", ["deterministic", "stochastic"])

@@ -121,8 +121,18 @@ def _refuse_gaps(model: Model, info: ModelInfo) -> None:
         (
             "C",
             "over the steps of a policy",
-            model.planner != "policies" and any(len(np.atleast_2d(C)) > 1 for C in model.C),
+            model.planner != "policies" and any(len(C) > 1 for C in model.timed_C),
             "where a tree is grown, of shape (num_obs,)",
+        ),
+        ("C_dependencies", model.profile, any(model.C_dependencies) and model.profile != "pymdp", 'profile "pymdp"'),
+        *(
+            (
+                f"C_dependencies[{m}]",
+                "parameters of the agents' own",
+                bool(states) and any(name in info.per_agent or name in info.learned for name in (f"C{m}", f"pA{m}")),
+                f"nothing, or A[{m}] and C[{m}] the same for all agents",
+            )
+            for m, states in enumerate(model.C_dependencies)
         ),
     )
     for field, value, is_gap, allowed in gaps:
@@ -183,6 +193,17 @@ def _record(layout: RecordLayout) -> dict[int, Any]:
     }
 
 
+def _utility(
+    C: NDArray[np.float64], states: Sequence[int], A: NDArray[np.float64], factors: Sequence[int]
+) -> NDArray[np.float64]:
+    """What the observations of a modality are worth on average, by time and the states of its factors, in order."""
+    if not states:
+        return np.tensordot(C, A, 1)
+    in_order = C.transpose([0, 1, *(2 + position for position in np.argsort(states))])
+    shape = [length if f in states else 1 for f, length in zip(factors, A.shape[1:], strict=True)]
+    return np.asarray((in_order.reshape(*C.shape[:2], *shape) * A).sum(axis=1))
+
+
 class _Likelihoods:
     """A per modality, its axes in the order of the factors, and what of G is linear in their joint.
 
@@ -193,11 +214,15 @@ class _Likelihoods:
         self._tensors = []
         self._linear = []
         self.contractions: list[Contraction | None] = []
-        self._preferences = [preferences(np.atleast_2d(C), model.profile) for C in model.C]
+        self._preferences = [
+            preferences(C, model.profile) if not states else C
+            for C, states in zip(model.timed_C, model.C_dependencies, strict=True)
+        ]
         self.times = [len(preference) for preference in self._preferences]
-        for tensor, preference, factors in zip(model.A, self._preferences, model.A_dependencies, strict=True):
+        pairs = zip(model.A, self._preferences, model.A_dependencies, model.C_dependencies, strict=True)
+        for tensor, preference, factors, states in pairs:
             A = tensor.transpose([0, *(1 + position for position in np.argsort(factors))])
-            utility = np.tensordot(preference, A, 1) * model.use_utility
+            utility = _utility(preference, states, A, tuple(sorted(factors))) * model.use_utility
             gains = model.use_states_info_gain and model.profile == "pymdp"
             certainty = (A * log_floor(A)).sum(axis=0) * gains
             # In the order of the parts of G.
