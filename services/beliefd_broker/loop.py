@@ -20,6 +20,7 @@ from beliefd_broker.gate import Gate
 from beliefd_broker.outbox import Outbox
 from beliefd_broker.population import Damaged, Population
 from beliefd_broker.routing import Core
+from beliefd_broker.scales import OWN_BYTES, Scales
 from beliefd_broker.upkeep import Upkeep
 from beliefd_broker.workforce import survivor_key
 from beliefd_proto.errors import BeliefdError, EndpointNotUsable, StorageError
@@ -54,7 +55,10 @@ class Broker:
         self._clients = self._router([f"ipc://{settings.client_socket}", settings.endpoint])
         self._workers = self._router([f"ipc://{settings.worker_socket}"], of_workers=True)
         self._gate = Gate((settings.client_socket, settings.worker_socket))
-        self._client_outbox = Outbox(self._clients)
+        open_bytes = self._limits.open_bytes
+        # Thrice: what is open, once more while it is put together, and what waits for slow clients.
+        self._scales = Scales(self.endpoint, settings.client_socket, OWN_BYTES + 3 * open_bytes)
+        self._client_outbox = Outbox(self._clients, open_bytes)
         self._worker_outbox = Outbox(self._workers)
         self._ring = RingWriter(settings.events)
         self._poller = zmq.Poller()
@@ -178,6 +182,8 @@ class Broker:
             self._core.tick(now_s, time.time())
             if self._gate.look():
                 self._logger.warning("descriptors", scarce=self._gate.shut)
+            if not self._scales.light() and self._scales.look(self._core.state_bytes):
+                self._logger.warning("connection_cut", why="the broker takes more memory than it may")
             if self._access is not None and now_s - self._accessed_s >= _ACCESS_S:
                 self._accessed_s = now_s
                 self._renew_access(self._access, now_s)

@@ -12,18 +12,18 @@ from beliefd import transport
 
 MESSAGES_PER_PEER = 1024
 BYTES_PER_PEER = 256 * 2**20
-BYTES_OF_ALL = 2**30
 
 
 class Outbox:
-    """What could not be sent yet, per peer and bounded.
+    """What could not be sent yet, bounded per peer and over all of them, by `most_bytes`.
 
     The socket has ROUTER_MANDATORY set, so that an unknown peer is an error and not a silent loss, and every send is
     non-blocking, since a blocking send to a full peer that is dying may never return.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], most_bytes: int = 2**30) -> None:
         self._socket = socket
+        self._most_bytes = most_bytes
         self._held: dict[bytes, deque[Sequence[Any]]] = {}
         self._held_bytes: dict[bytes, int] = {}
         self._all_bytes = 0
@@ -43,7 +43,7 @@ class Outbox:
         size = _bytes(frames)
         peer_bytes = self._held_bytes[route] + size
         full = bool(held) and (len(held) >= MESSAGES_PER_PEER or peer_bytes > BYTES_PER_PEER)
-        if full or peer_bytes > BYTES_OF_ALL - self._all_bytes - size:  # as much as it leaves free
+        if full or peer_bytes > self._most_bytes - self._all_bytes - size:  # as much as it leaves free
             self._drop(route)
             return False
         held.append(frames)

@@ -100,6 +100,11 @@ class Population:
         grown[: len(self.busy)] = self.busy
         self.busy = grown
 
+    @property
+    def state_bytes(self) -> int:
+        """What this takes in memory."""
+        return sum(array.nbytes for array in (self.live, self.busy, self.live_ranges, *self.id_arrays.values()))
+
     def checkpointed(self, generation: int) -> None:
         """A checkpoint of this number was made."""
         self.generation = generation

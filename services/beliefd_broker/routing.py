@@ -117,6 +117,11 @@ class Core:
         self._desk.accept(job)
         self._scheduler.push(job)
 
+    @property
+    def state_bytes(self) -> int:
+        """What the core holds of its populations, beside requests."""
+        return sum(population.state_bytes for population in self._populations.values())
+
     def take_actions(self) -> list[Action]:
         """What the shell has to do now."""
         taken = self._actions.copy()

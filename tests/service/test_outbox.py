@@ -126,10 +126,9 @@ def test_what_is_held_is_bounded_in_bytes_too(context, router, monkeypatch):
     slow.close()
 
 
-def test_what_is_held_for_all_peers_together_is_bounded_and_frees_again(context, router, monkeypatch):
-    monkeypatch.setattr(module, "BYTES_OF_ALL", 10 * len(PAYLOAD))
+def test_what_is_held_for_all_peers_together_is_bounded_and_frees_again(context, router):
     slow, other = peer(context, router, b"slow"), peer(context, router, b"other")
-    outbox = Outbox(router)
+    outbox = Outbox(router, 10 * len(PAYLOAD))
     fill(outbox, b"slow")
     fill(outbox, b"other")
     held = 1

@@ -1,0 +1,91 @@
+"""Keeps what libzmq holds for strangers from filling the memory of the machine.
+
+libzmq bounds a frame, and how many whole messages wait; not how many frames of a message that has not ended it keeps,
+nor the bytes of what waits for a peer that reads nothing. So the process is weighed at every tick. Where it is heavier
+than all that the broker lets in, the connection that moves most is cut: who meant no harm connects again, and asks
+again, and loses nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import resource
+import socket
+import struct
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+OWN_BYTES = 256 * 2**20
+"""What a broker without populations and requests may take: Python, its libraries, and what the allocator keeps back."""
+_LEAST_MOVED_BYTES = 4096
+_TCP_BYTES_RECEIVED = 128  # where `tcpi_bytes_received` stands in `struct tcp_info`
+_TCP_INFO_BYTES = 192
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+
+
+class Scales:
+    """Cuts connections to a TCP endpoint and the ipc socket `path` while the process takes more than `most_bytes`."""
+
+    def __init__(self, endpoint: str, path: Path, most_bytes: int) -> None:
+        self._port = int(endpoint.rpartition(":")[2])
+        self._path = str(path)
+        self._most_bytes = most_bytes
+        self._received: dict[int, int] = {}
+
+    def light(self) -> bool:
+        """Whether there is nothing to do, whatever the broker holds: a few microseconds."""
+        return _resident_bytes() <= self._most_bytes
+
+    def look(self, known_bytes: int) -> bool:
+        """Cut one connection where the process is heavier than that and `known_bytes`; returns whether it did.
+
+        The first look at a flood counts what arrives, the second knows from where.
+        """
+        most_bytes = self._most_bytes + known_bytes
+        if _resident_bytes() > most_bytes and _trim is not None:
+            _trim(0)  # what was freed may be there still
+        if _resident_bytes() <= most_bytes:
+            self._received.clear()
+            return False
+        before, self._received = self._received, {}
+        most, heaviest = _LEAST_MOVED_BYTES, None
+        for number, connection in self._connections():
+            moved = _queued(connection, termios.FIONREAD) + _queued(connection, termios.TIOCOUTQ)
+            if connection.family != socket.AF_UNIX:
+                info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+                received = self._received[number] = struct.unpack_from("=Q", info, _TCP_BYTES_RECEIVED)[0]
+                moved += max(received - before.get(number, received), 0)
+            if moved > most:
+                most, heaviest = moved, number
+        if heaviest is None:
+            return False
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(heaviest)) as connection:
+            # Without the first, a sender may wait for ever for what nobody reads any more.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.shutdown(socket.SHUT_RDWR)
+        return True
+
+    def _connections(self) -> Iterator[tuple[int, socket.socket]]:
+        """The connections of clients, by their descriptors; libzmq's own, so none of them is closed here."""
+        for name in os.listdir("/proc/self/fd"):
+            # Whatever is no socket, listens, or has been closed meanwhile.
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as connection:
+                connection.getpeername()
+                here = connection.getsockname()
+                if here in (self._path, os.fsencode(self._path)) or (
+                    connection.family != socket.AF_UNIX and here[1] == self._port
+                ):
+                    yield int(name), connection
+
+
+def _queued(connection: socket.socket, question: int) -> int:
+    return int(struct.unpack("i", fcntl.ioctl(connection, question, bytes(4)))[0])
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm", "rb") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()
