@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from beliefd.model import Model
+from enumeration import Paths, all_paths, divergence, path_probability, small_model
 from models import changed, random_model, random_observation
 from naive import NaiveAgent
 from naive_learning import likelihood_increment, log_beta, reduction, transition_increment
@@ -25,49 +25,7 @@ Vector = NDArray[np.float64]
 TICKS = 3
 
 
-def small_model(rng: np.random.Generator, num_states: tuple[int, ...], **options: object) -> Model:
-    """Two modalities over all factors; every factor depends on all of them unless told otherwise."""
-    factors = list(range(len(num_states)))
-    parents = options.pop("B_dependencies", [factors] * len(num_states))
-    A = [np.moveaxis(rng.dirichlet(np.ones(n), num_states), -1, 0) for n in (3, 2)]
-    B = [
-        np.moveaxis(rng.dirichlet(np.ones(n), (*(num_states[p] for p in parents[f]), 2)), -1, 0)
-        for f, n in enumerate(num_states)
-    ]
-    D = [rng.dirichlet(np.ones(n)) for n in num_states]
-    return Model(A, B, D=D, B_dependencies=parents, dtype="float64", **options)
-
-
-def path_probability(model: Model, path: list[tuple[int, ...]], observations: list[list[int]], actions: list) -> float:
-    p = math.prod(float(D[s]) for D, s in zip(model.D, path[0], strict=True))
-    for states, observation in zip(path, observations, strict=True):
-        for o, A, factors in zip(observation, model.A, model.A_dependencies, strict=True):
-            p *= float(A[(o, *(states[f] for f in factors))])
-    for (before, after), action in zip(itertools.pairwise(path), actions, strict=True):
-        for f, parents in enumerate(model.B_dependencies):
-            p *= float(model.B[f][(after[f], *(before[g] for g in parents), action[f])])
-    return p
-
-
-def divergence(q: list[list[Vector]], paths: dict[tuple[tuple[int, ...], ...], float]) -> tuple[float, float]:
-    """The surprise of the observations, and the divergence of beliefs from the posterior over whole paths."""
-    evidence = sum(paths.values())
-    total = 0.0
-    for path, p in paths.items():
-        weight = math.prod(
-            float(q_f[s])
-            for beliefs, states in zip(q, path, strict=True)
-            for q_f, s in zip(beliefs, states, strict=True)
-        )
-        total += weight * (math.log(max(weight, 1e-300)) - math.log(p / evidence))
-    return -math.log(evidence), total
-
-
-def all_paths(model: Model, steps: int) -> itertools.product:
-    return itertools.product(itertools.product(*(range(n) for n in model.num_states)), repeat=steps)
-
-
-def check_free_energy(vfe: float, q: list[list[Vector]], paths: dict[tuple[tuple[int, ...], ...], float]) -> float:
+def check_free_energy(vfe: float, q: list[list[Vector]], paths: Paths) -> float:
     """Free energy is surprise and divergence, so never less than surprise. Gives back the divergence."""
     surprise, distance = divergence(q, paths)
     assert vfe == pytest.approx(surprise + distance, abs=1e-9)
