@@ -17,9 +17,26 @@ turns hand each other the interpreter, which takes longer than a small step."""
 class Collected(Future[T]):
     """A future whose `result` has `collect` move messages until it is done, where it may take as long as it takes."""
 
-    def __init__(self, collect: Callable[[Callable[[], bool]], None]) -> None:
+    def __init__(self, collect: Callable[[Callable[[], bool]], None], take_back: Callable[[], None]) -> None:
         super().__init__()
         self._collect = collect
+        self._take_back = take_back
+
+    def cancel(self) -> bool:
+        """Take the call back, as far as no worker has been given it.
+
+        Not the end of it: `result` raises `Cancelled` once it is known what was done, with `applied` per agent; or
+        returns as ever where all of it was under way.
+
+        Returns
+        -------
+        bool
+            False where the call has ended already.
+        """
+        if self.done():
+            return False
+        self._take_back()
+        return True
 
     def result(self, timeout: float | None = None) -> T:
         if timeout is None and not self.done():

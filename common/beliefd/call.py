@@ -6,15 +6,16 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from beliefd.agents import Rows, compact
+from beliefd.session import Pending
 from beliefd.step import Reading, Step
-from beliefd_proto import Applied, Arrays, Command, Message, ModelInfo, Want
+from beliefd_proto import Applied, Arrays, Command, ModelInfo, Want
 from beliefd_proto import messages as m
 from beliefd_proto.errors import BeliefdError, InvalidArgument
 
@@ -57,14 +58,6 @@ def want_bits(want: Iterable[str], read: bool = False) -> int:
     return bits
 
 
-class Awaited(Protocol):
-    """What a call needs of an answer that is awaited: that of a `Future`."""
-
-    def done(self) -> bool: ...
-    def result(self) -> Message: ...
-    def exception(self) -> BaseException | None: ...
-
-
 @dataclass(slots=True)
 class Chunk:
     """Agents `start` to `stop` of a call, and the answer once it is there."""
@@ -73,7 +66,7 @@ class Chunk:
     stop: int
     header: m.AgentRequest
     arrays: Arrays
-    future: Awaited | None = None
+    future: Pending | None = None
 
 
 @dataclass(slots=True)
@@ -86,6 +79,10 @@ class Call:
     count: int
     ticks: NDArray[np.int64] | None
     chunks: list[Chunk]
+
+    def pending(self) -> list[Pending]:
+        """The requests of its chunks."""
+        return [chunk.future for chunk in self.chunks if chunk.future is not None]
 
     def errors(self) -> Iterator[tuple[Chunk, BeliefdError]]:
         """What went wrong, of chunks whose answer is there."""

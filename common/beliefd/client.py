@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -328,6 +328,15 @@ class Client:
             if self._driver is not None:
                 self._wake()
 
+    def cancel(self, requests: Iterable[Pending]) -> None:
+        """Take back what of these requests no worker has been given."""
+        with self._lock:
+            for pending in requests:
+                self._session.cancel(pending)
+            if self._driver is not None:
+                self._wake()
+        self.drive_in_background()
+
     def drive_in_background(self) -> None:
         """Have a thread of the client's own drive while something is open and nobody waits for it."""
         with self._lock:
@@ -450,7 +459,7 @@ class Client:
 
     def _idle(self) -> bool:
         """Whether nobody waits for anything: a callback that raised may have left some of what ended unresolved."""
-        return self._session.idle and not self._ended
+        return self._session.idle and not self._session.has_ended and not self._ended
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -134,11 +134,12 @@ class Population:
     ) -> Future[Step]:
         """`step` without waiting: for pipelining over populations, or over disjoint agents of one.
 
-        Input is checked before this returns, so what is wrong with it is raised here and not by the future.
+        Input is checked before this returns, so what is wrong with it is raised here and not by the future. `cancel` of
+        the future takes back what no worker has been given: `result` then raises `Cancelled`, with `applied` per agent.
         """
         deadline_s = deadline_after(timeout_s)
         call = self._prepare(observations, agents, reset, executed_actions, want, deadline_s)
-        result: Future[Step] = Collected(self._client.collect)
+        result: Future[Step] = Collected(self._client.collect, lambda: self._client.cancel(call.pending()))
         result.set_running_or_notify_cancel()
         remaining = len(call.chunks)
 

@@ -10,7 +10,9 @@ Rules
    not hold are sent again. Nothing else is sent twice.
 4. At most `credits` requests are open at the broker; the others wait here. What the broker refuses as busy waits again,
    for as long as the broker said.
-5. Every request ends by its deadline: in an answer, or in an error.
+5. Every request ends by its deadline: in an answer, or in an error. The broker is told an earlier one, and has given up
+   by then what it has not begun.
+6. What the caller cancels ends at once where it waits here; else the broker is asked to take back what is not begun.
 
 The session knows no socket and no clock: `now_s` comes with every call. A shell sends what `take_outgoing` returns,
 hands in what arrives by `receive`, calls `tick` by `next_wakeup_s`, and resolves what `take_ended` returns.
@@ -32,6 +34,7 @@ from beliefd_proto import messages as m
 from beliefd_proto.error_message import from_header, to_header
 from beliefd_proto.errors import (
     BeliefdError,
+    Cancelled,
     DeadlineExceeded,
     Disconnected,
     InvalidInput,
@@ -59,7 +62,8 @@ class Pending:
     """A request that has no answer yet.
 
     `sent` counts how often its frames left and were not refused as busy; at `deadline_s` it ends at last. `order` is
-    that of submission. `ended` is called once it has an outcome, on the thread that drives.
+    that of submission; `cancelled` says that the caller took it back. `ended` is called once it has an outcome, on the
+    thread that drives.
 
     Of a `Future` it has what a caller who drives needs; one costs as much as the rest of a small step.
     """
@@ -71,6 +75,7 @@ class Pending:
     ended: Callable[[], None] | None = None
     sent: int = 0
     order: int = 0
+    cancelled: bool = False
     outcome: Message | BeliefdError | None = None
 
     def done(self) -> bool:
@@ -128,11 +133,27 @@ class Session:
         """Whether no request is waiting or open."""
         return not self._open and not self._waiting
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether `take_ended` has something to return."""
+        return bool(self._ended)
+
     def submit(self, pending: Pending) -> None:
         """Take a request. It ends in the answer, or in an error of the tree."""
         self._submitted += 1
         pending.order = self._submitted
         self._waiting.append(pending)
+
+    def cancel(self, pending: Pending) -> None:
+        """Take a request back: what of it nobody has begun ends in `Cancelled`."""
+        if pending.done() or pending.cancelled:
+            return
+        pending.cancelled = True
+        if pending.header.id in self._open:
+            self._outgoing.append(_cancel(pending))
+        else:
+            self._waiting.remove(pending)
+            self._end(pending, _with_applied(_taken_back(), pending))
 
     def take_outgoing(self, now_s: float) -> list[list[Any]]:
         """What has to be sent now."""
@@ -196,6 +217,8 @@ class Session:
 
     def next_wakeup_s(self, now_s: float) -> float:
         """When `tick` or `take_outgoing` has something to do if nothing arrives before."""
+        if self._ended:
+            return now_s
         times = [p.deadline_s for p in (*self._open.values(), *self._waiting)]
         if not self._greeted:
             times.append(self._hello_due_s)
@@ -268,6 +291,10 @@ class Session:
         if isinstance(header, m.Error) and header.code == "busy":
             # Not an end: the broker asks for patience. What it refused waits here again.
             self._open.pop(header.id)
+            if pending.cancelled:
+                pending.sent -= 1
+                self._end(pending, _with_applied(_taken_back(), pending))
+                return
             self._waiting = deque(sorted((*self._waiting, pending), key=lambda waiting: waiting.order))
             pending.sent -= 1
             self._patient_until_s = now_s + (header.retry_after_ms or _PATIENCE_MS) / 1000
@@ -306,6 +333,17 @@ class Session:
     def _send(self, pending: Pending, now_s: float) -> None:
         pending.sent += 1
         self._outgoing.append(pending.frames(now_s))
+        if pending.cancelled:  # an earlier broker may have begun it: this one shall settle what it did, and no more
+            self._outgoing.append(_cancel(pending))
+
+
+def _cancel(pending: Pending) -> list[Any]:
+    header = m.Cancel(id=secrets.token_bytes(16), deadline_ms=1000, requests=(pending.header.id,))
+    return encode(Command.CANCEL, header)
+
+
+def _taken_back() -> Cancelled:
+    return Cancelled("this was cancelled before it was begun")
 
 
 def _with_applied(error: BeliefdError, pending: Pending) -> BeliefdError:

@@ -25,6 +25,7 @@ class Command(enum.IntEnum):
     PARAMETERS = 0x0B
     STATUS = 0x0C
     RELEASE = 0x0D
+    CANCEL = 0x0E
     CHECKPOINT = 0x10
     SNAPSHOT = 0x11
     RESTORE = 0x12

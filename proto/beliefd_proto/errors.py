@@ -22,6 +22,7 @@
     │   ├── DeadlineExceeded
     │   ├── Disconnected
     │   └── HelloRequired
+    ├── Cancelled               the caller took the request back before all of it was begun
     ├── AccessDenied            whoever runs the server has to give the right
     │   ├── Unauthenticated     the token is missing, or none of this server's
     │   └── NotPermitted        the token is known, and its role is too low for this
@@ -199,6 +200,11 @@ class Disconnected(Unavailable):
 
 class HelloRequired(Unavailable):
     code = "hello_required"
+
+
+class Cancelled(BeliefdError):
+    code = "cancelled"
+    blame = "caller"
 
 
 class AccessDenied(BeliefdError):

@@ -111,6 +111,12 @@ class Pong(Header, frozen=True, kw_only=True):
     unknown: tuple[RequestId, ...] = ()
 
 
+class Cancel(Request, frozen=True, kw_only=True):
+    """Takes back what of the client's own `requests` nothing has begun."""
+
+    requests: Annotated[tuple[RequestId, ...], msgspec.Meta(max_length=4096)]
+
+
 class Create(Request, frozen=True, kw_only=True):
     """Makes a population. The arrays are the model's tensors, `spec` the rest of the model, in MessagePack.
 
@@ -511,6 +517,7 @@ HEADERS: dict[Command, type[Header]] = {
     Command.PARAMETERS: Parameters,
     Command.STATUS: Status,
     Command.RELEASE: Release,
+    Command.CANCEL: Cancel,
     Command.CHECKPOINT: Checkpoint,
     Command.SNAPSHOT: Snapshot,
     Command.RESTORE: Restore,

@@ -25,6 +25,7 @@ ROLES: dict[str, Role] = {role.text: role for role in Role}
 _NEEDED = {
     Command.HELLO: Role.READ,
     Command.PING: Role.READ,
+    Command.CANCEL: Role.READ,
     Command.ATTACH: Role.READ,
     Command.LIST: Role.READ,
     Command.READ: Role.READ,

@@ -133,6 +133,10 @@ class Desk:
         unknown = tuple(pending for pending in header.pending if pending not in self._requests)
         self.send(route, Command.PONG, m.Pong(id=header.id, epoch=self._epoch, unknown=unknown))
 
+    def request(self, request_id: bytes) -> Request | None:
+        """The open request of this id."""
+        return self._requests.get(request_id)
+
     def join(self, header: m.Request, session: Session, now_s: float) -> bool:
         """A retry of what is under way: it has until the later deadline, and its answer goes to who asked last.
 

@@ -33,6 +33,7 @@ from beliefd_proto import messages as m
 from beliefd_proto.error_message import from_header, to_header
 from beliefd_proto.errors import (
     BeliefdError,
+    Cancelled,
     CorruptStore,
     DeadlineExceeded,
     InvalidArgument,
@@ -169,6 +170,9 @@ class Core:
         if isinstance(header, m.Ping):
             self._desk.ping(route, header)
             return
+        if isinstance(header, m.Cancel):
+            self._cancel(route, session, header)
+            return
         account = session.account
         if account.guarded:
             account.permit(command)
@@ -182,6 +186,14 @@ class Core:
             self._desk.check_bytes(request)
             self._desk.accept(request)
             self._scheduler.push(request)
+
+    def _cancel(self, route: bytes, session: Session, header: m.Cancel) -> None:
+        """Take back what was not begun of a client's own requests, and answer: those, and then the CANCEL."""
+        for asked in header.requests:
+            request = self._desk.request(asked)
+            if request is not None and request.reply_to is session:
+                self._take_back(request, Cancelled("the client cancelled this before it was begun"))
+        self._desk.send(route, Command.DONE, m.Done(id=header.id, credits=CREDITS))
 
     def _answer_at_once(self, route: bytes, command: Command, header: m.Request, now_s: float) -> bool:
         """Answer what needs no worker."""
@@ -569,7 +581,12 @@ class Core:
 
     def _expire(self, request: Request) -> None:
         waiting = "no worker is ready" if not self.workforce.ready else "the workers had no room in time"
-        error = DeadlineExceeded(f"the deadline passed before this was begun: {waiting}", field="deadline_ms")
+        self._take_back(
+            request, DeadlineExceeded(f"the deadline passed before this was begun: {waiting}", field="deadline_ms")
+        )
+
+    def _take_back(self, request: Request, error: BeliefdError) -> None:
+        """End in an error what of a request no worker has been given. What one has is finished."""
         if self._scheduler.withdraw(request):
             self._desk.end_unbegun(request, error)
         elif isinstance(request, Chunk) and (rest := self._scheduler.withdraw_rest(request)):

@@ -50,6 +50,7 @@ def headers():
         Command.READ: m.Read(population=uid, count=1, first=0, id=secrets.token_bytes(16), deadline_ms=deadline_ms),
         Command.PARAMETERS: m.Parameters(population=uid, id=secrets.token_bytes(16), deadline_ms=deadline_ms),
         Command.STATUS: m.Status(id=secrets.token_bytes(16), deadline_ms=deadline_ms),
+        Command.CANCEL: m.Cancel(requests=(), id=secrets.token_bytes(16), deadline_ms=deadline_ms),
         Command.RELEASE: m.Release(population=uid, id=secrets.token_bytes(16), deadline_ms=deadline_ms),
         Command.CHECKPOINT: m.Checkpoint(population=uid, id=secrets.token_bytes(16), deadline_ms=deadline_ms),
         Command.SNAPSHOT: m.Snapshot(population=uid, name="kept", id=secrets.token_bytes(16), deadline_ms=deadline_ms),

@@ -23,7 +23,7 @@ AGENTS = 200
 UIDS = ("0" * 16, "1" * 16)
 CLIENTS = 3
 LONG_MS = 86_400_000
-_ENDED = {"tick_taken", "stale_tick", "tick_gap", "worker_crashed", "quarantined", "deadline_exceeded"}
+_ENDED = {"cancelled", "tick_taken", "stale_tick", "tick_gap", "worker_crashed", "quarantined", "deadline_exceeded"}
 
 
 class Network(World):
@@ -112,6 +112,19 @@ class Machine(RuleBasedStateMachine):
                 data.draw(st.sampled_from(list(self.sent))),
                 deadline_ms=LONG_MS,
             )
+
+    @rule(client=st.integers(0, CLIENTS - 1), data=st.data())
+    def cancel(self, client, data):
+        """A client takes back one of its requests; or means one that is not its own, which changes nothing."""
+        if self.sent:
+            request = data.draw(st.sampled_from(list(self.sent)))
+            header = m.Cancel(id=secrets.token_bytes(16), deadline_ms=1000, requests=(request,))
+            held = self.world.core._desk.request(request)
+            theirs = held is not None and held.reply_to.route == self.routes[client]
+            self.world.core.client_message(self.routes[client], encode(Command.CANCEL, header), self.world.now_s)
+            if not theirs and held is not None:
+                assert self.world.core._desk.request(request) is held
+            self._pump()
 
     @rule(client=st.integers(0, CLIENTS - 1), same_session=st.booleans())
     def reconnect(self, client, same_session):
