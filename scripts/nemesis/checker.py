@@ -76,7 +76,10 @@ class Checker:
 
     def __init__(self, herd: Herd) -> None:
         self._herd = herd
-        self._engine_model = herd.make()
+        self._model = herd.make()
+        self._engine = Engine(self._model, agents=herd.agents, seed=herd.seed)
+        self._expected: list[tuple[NDArray[np.int32], NDArray[np.floating]]] = []  # what it did at `_first` and after
+        self._first = 1
         self._last = np.zeros(herd.agents, np.int64)
         self._maybe = np.zeros(herd.agents, np.int64)  # the input of a step that a killed herd left open, 0 for none
         self._shifted: dict[tuple[int, int], int] = {}  # (agent, tick) whose input is that of another tick
@@ -94,13 +97,18 @@ class Checker:
                 case Ended():
                     self._ended(record)
 
+    def advance(self) -> None:
+        """Compare as far as all agents have come, and let go of what was compared."""
+        self._step_engine(int(self._last.min()))
+        self._compare()
+
     def conclude(self, ticks: NDArray[np.int64]) -> Engine:
         """Compare with where the agents are in the end; returns an engine that was given what they were given."""
         self._leave_open()
         self._arrive(np.arange(self._herd.agents), ticks, "in the end")
-        engine = Engine(self._engine_model, agents=self._herd.agents, seed=self._herd.seed)
-        self._compare(engine)
-        return engine
+        self._step_engine(int(self._last.max()))
+        self._compare()
+        return self._engine
 
     def violation(self, text: str) -> None:
         if len(self.verdict.violations) < _MOST_TOLD:
@@ -152,7 +160,7 @@ class Checker:
         ticks = _ints(record.ticks)
         self._commit(flight.agents, ticks, flight.inputs)
         actions = np.frombuffer(record.actions, np.int32).reshape(len(ticks), -1)
-        vfe = np.frombuffer(record.vfe, self._engine_model.dtype)
+        vfe = np.frombuffer(record.vfe, self._model.dtype)
         self._answers.append(Answer(flight.agents, ticks, actions, vfe))
         self.verdict.steps += 1
         self.verdict.agent_steps += len(ticks)
@@ -177,29 +185,41 @@ class Checker:
         if given != tick:
             self._shifted[agent, tick] = given
 
-    def _compare(self, engine: Engine) -> None:
-        """Step the engine through all ticks, and hold every answer against it."""
-        told = max([0, *(int(answer.ticks.max()) for answer in self._answers)])  # more than were made, if any was lost
-        ticks, agents = max(int(self._last.max()), told), self._herd.agents
-        inputs = np.repeat(np.arange(1, ticks + 1)[:, np.newaxis], agents, axis=1)
-        for (agent, tick), given in self._shifted.items():
-            inputs[tick - 1, agent] = given
-        actions = np.zeros((ticks, agents, len(self._engine_model.num_controls)), np.int32)
-        vfe = np.zeros((ticks, agents), self._engine_model.dtype)
-        for tick in range(int(self._last.max())):
-            chosen = np.flatnonzero(self._last > tick)
-            step = engine.step(
-                observations(self._herd.seed, self._engine_model.num_obs, chosen, inputs[tick, chosen]),
+    def _step_engine(self, until: int) -> None:
+        """Give the engine the inputs of all ticks up to this one, of agents that have come so far."""
+        for tick in range(self._first + len(self._expected), until + 1):
+            chosen = np.flatnonzero(self._last >= tick)
+            inputs = np.full(len(chosen), tick)
+            for place, agent in enumerate(chosen.tolist() if self._shifted else ()):
+                inputs[place] = self._shifted.pop((agent, tick), tick)
+            step = self._engine.step(
+                observations(self._herd.seed, self._model.num_obs, chosen, inputs),
                 agents=chosen,
-                reset=resets(self._herd.seed, chosen, inputs[tick, chosen]),
+                reset=resets(self._herd.seed, chosen, inputs),
                 want=("vfe",),
             )
-            actions[tick, chosen], vfe[tick, chosen] = step.actions, step.vfe
-        for answer in self._answers:
-            at = (answer.ticks - 1, answer.agents)
+            actions = np.zeros((self._herd.agents, len(self._model.num_controls)), np.int32)
+            vfe = np.zeros(self._herd.agents, self._model.dtype)
+            actions[chosen], vfe[chosen] = step.actions, step.vfe
+            self._expected.append((actions, vfe))
+
+    def _compare(self) -> None:
+        """Hold every answer that the engine has come to against what it did."""
+        if not self._expected:
+            return
+        actions, vfe = (np.stack(arrays) for arrays in zip(*self._expected, strict=True))
+        reached = self._first + len(self._expected)
+        # What is told of ticks that are done with is a violation already.
+        self._answers = [answer for answer in self._answers if answer.ticks.min() >= self._first]
+        for answer in [answer for answer in self._answers if answer.ticks.max() < reached]:
+            at = (answer.ticks - self._first, answer.agents)
             differs = (answer.actions != actions[at]).any(axis=1) | (answer.vfe != vfe[at])
             for place in np.flatnonzero(differs)[:1]:
                 self.violation(f"agent {answer.agents[place]}, tick {answer.ticks[place]}: not what the engine answers")
+        self._answers = [answer for answer in self._answers if answer.ticks.max() >= reached]
+        keep = min([reached, *(int(answer.ticks.min()) for answer in self._answers)])
+        del self._expected[: keep - self._first]
+        self._first = keep
 
 
 def _ints(body: bytes) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,6 +34,8 @@ RECOVERED_S = 60.0
 YOUNG_S = 1.0
 """What is killed younger than this, supervisord starts again after a second, then two, then three."""
 _POLL_S = 0.02
+_KEEPING = {"BELIEFD_CHECKPOINT_S": "5", "BELIEFD_JOURNAL": "1"}
+"""So that checkpoints are made in the middle of it all."""
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -44,12 +46,12 @@ class NotRecovered(Exception):
 class Scene:
     """A running stack with a herd process per population, each with a diary that is checked as it grows."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self._folder = folder
         self.disk = Filesystem(folder / "s")
         self.clock = Clock(folder / "clock")
         self.stack = Stack(
-            self.disk.folder, workers=WORKERS, environment=self.clock.environment | {"BELIEFD_CHECKPOINT_S": "5"}
+            self.disk.folder, workers=WORKERS, environment={**self.clock.environment, **(environment or _KEEPING)}
         )
         self.proxy = Proxy(int(self.stack.endpoint.rpartition(":")[2]))
         self.checkers = {herd.name: Checker(herd) for herd in HERDS}
