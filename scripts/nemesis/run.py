@@ -60,7 +60,8 @@ def run(seed: int, count: int, names: Sequence[str] = ()) -> dict[str, Any]:
                 for fault in plan(seed, count, kinds):
                     done.append(fault)
                     suffer(scene, fault)
-                    say(f"{len(done)}: {fault.kind.name}: all served after {time.monotonic() - fault.began_s:.2f} s")
+                    waited_s = longest_silence_s(scene, fault.began_s, time.monotonic())
+                    say(f"{len(done)}: {fault.kind.name}: no answer for {waited_s:.2f} s")
                 scene.end_herds()
                 scene.compare()
             except (NotRecovered, BeliefdError) as error:
@@ -86,7 +87,7 @@ def report(scene: Scene, seed: int, faults: Sequence[Fault], failure: str) -> di
     silences: dict[str, list[float]] = {}
     untils_s = [fault.began_s for fault in faults[1:]] + [time.monotonic()]
     for number, (fault, until_s) in enumerate(zip(faults, untils_s, strict=True), 1):
-        longest_s = max(silence_s(verdict, fault.began_s, until_s) for verdict in verdicts.values())
+        longest_s = longest_silence_s(scene, fault.began_s, until_s)
         silences.setdefault(fault.kind.name, []).append(longest_s)
         if fault.kind.most_s is not None and longest_s > fault.kind.most_s:
             violations.append(f"fault {number}, {fault.kind.name}: no answer for {longest_s:.3f} s")
@@ -111,9 +112,14 @@ def report(scene: Scene, seed: int, faults: Sequence[Fault], failure: str) -> di
     }
 
 
+def longest_silence_s(scene: Scene, began_s: float, until_s: float) -> float:
+    """The longest `silence_s` of all herds."""
+    return max(silence_s(checker.verdict, began_s, until_s) for checker in scene.checkers.values())
+
+
 def silence_s(verdict: Verdict, began_s: float, until_s: float) -> float:
     """The longest time without an answer to a herd: from the last one before the fault up to the next fault."""
-    served_s = np.sort(verdict.served_s)
+    served_s = np.sort(np.asarray(verdict.served_s))
     first, last = np.searchsorted(served_s, [began_s, until_s])
     return float(np.diff([*served_s[max(first - 1, 0) : last], until_s]).max(initial=0.0))
 
