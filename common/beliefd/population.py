@@ -23,7 +23,7 @@ from beliefd.step import Reading, Step
 from beliefd.wire import ids_from, observation_arrays
 from beliefd_proto import Applied, Arrays, Command, Message, ModelInfo, Want
 from beliefd_proto import messages as m
-from beliefd_proto.errors import BeliefdError, InvalidArgument, UnknownPopulation
+from beliefd_proto.errors import BeliefdError, InvalidArgument, Unavailable, UnknownPopulation
 
 if TYPE_CHECKING:
     from beliefd.client import Client
@@ -496,7 +496,10 @@ class Population:
                 done = applied == Applied.YES
                 ticks = self._ticks[call.rows]
                 self._ticks[call.rows] = np.where(done, np.maximum(ticks, call.ticks), ticks)
-                self._marks[call.rows] = np.where(done, 0, _UNCERTAIN)
+                # Who was too late to be begun stands where it stood: in an overload, asking would be more of the same.
+                passed = all(isinstance(each, Unavailable) for _, each in call.errors())
+                known = done | ((applied == Applied.NO) & passed)
+                self._marks[call.rows] = np.where(known, 0, _UNCERTAIN)
         if error is not None:
             error.call = call
             raise error

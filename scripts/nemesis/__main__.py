@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +23,7 @@ def main(
     kinds: Annotated[
         str, typer.Option(help=f"Any of: {', '.join(kind.name for kind in KINDS)}. With semicolons.")
     ] = "",
+    patient: Annotated[bool, typer.Option(help="Let clients wait as long as it takes: for a busy machine.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write what was found to this file.")] = None,
 ) -> None:
     """Attack a stack of its own, print a table, and end with 1 where a promise was broken."""
@@ -29,14 +32,20 @@ def main(
     for name in chosen:
         if name not in {kind.name for kind in KINDS}:
             raise typer.BadParameter(f"{name!r} is not one of them", param_hint="--kinds")
-    found = {**provenance(), **run(seed, faults, chosen)}
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the stack is stopped
+    found = {**provenance(), **run(seed, faults, chosen, patient)}
+    if not found["mounts"]:
+        typer.echo("without root there is no file system to fill and to lock: those faults were left out\n")
     typer.echo(chaos_table(found))
     typer.echo(herds_table(found))
     if json_file is not None:
         json_file.write_text(json.dumps(found, indent=1) + "\n")
     for violation in found["violations"]:
         typer.echo(f"violated: {violation}", err=True)
-    typer.echo(f"seed {seed}: {found['faults']} faults, {len(found['violations'])} violations")
+    typer.echo(
+        f"seed {seed}: {found['faults']} faults in {found['seconds']:.0f} s, {found['killed_in_their_first_second']} "
+        f"kills of a process in its first second, {len(found['violations'])} violations"
+    )
     if found["violations"]:
         raise typer.Exit(1)
 

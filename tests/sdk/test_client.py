@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
-from peer import Peer, error, population, stepped, until, values
+from peer import Peer, error, frames, population, stepped, until, values
 
 import beliefd
 import beliefd.session
-from beliefd_proto import Applied
+from beliefd_proto import Applied, Command
 from beliefd_proto import messages as m
 from beliefd_proto.errors import (
     DeadlineExceeded,
@@ -244,6 +244,26 @@ def test_a_deadline_leaves_the_agents_usable_and_a_retry_settles_it():
         assert first.id == again.id
         with pytest.raises(InvalidArgument, match="not an error of a step of this population"):
             mice.retry(beliefd.BeliefdError("?"))
+
+
+@pytest.mark.parametrize(("code", "reads"), [("deadline_exceeded", 1), ("stale_tick", 2)])
+def test_who_was_not_stepped_for_want_of_time_is_not_asked_where_it_stands(code, reads):
+    refused = []
+
+    def answer(header):
+        if isinstance(header, m.Step) and not refused:
+            refused.append(header.id)
+            return frames(
+                Command.ERROR, m.Error(id=header.id, code=code, message=code), {"applied": np.zeros(8, np.uint8)}
+            )
+        return Peer.default(header)
+
+    with Peer(answer) as peer, beliefd.connect(peer.endpoint) as client:
+        mice = client.population("mice")
+        with pytest.raises(beliefd.BeliefdError):
+            mice.step(np.zeros(8, int), timeout_s=NOW)
+        assert mice.step(np.zeros(8, int), timeout_s=NOW).tick.tolist() == [1] * 8
+        assert peer.count(m.Read) == reads
 
 
 @pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), float("inf"), 1e9])
