@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from nemesis.drawing import draw
 from nemesis.faults import KINDS
 from nemesis.run import run
 from nemesis.table import chaos_table, herds_table
@@ -25,8 +26,14 @@ def main(
     ] = "",
     patient: Annotated[bool, typer.Option(help="Let clients wait as long as it takes: for a busy machine.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write what was found to this file.")] = None,
+    draw_file: Annotated[
+        Path | None, typer.Option("--draw", help="Do nothing but write such a file's table to services/README.md.")
+    ] = None,
 ) -> None:
     """Attack a stack of its own, print a table, and end with 1 where a promise was broken."""
+    if draw_file is not None:
+        draw("chaos", chaos_table(json.loads(draw_file.read_text())))
+        return
     seed = secrets.randbelow(2**32) if seed is None else seed
     chosen = [name.strip() for name in kinds.split(";") if name.strip()]
     for name in chosen:

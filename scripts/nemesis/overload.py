@@ -22,6 +22,7 @@ import typer
 import beliefd
 from beliefd.worlds import tmaze
 from beliefd_service.stack import CHECKOUT, Stack
+from nemesis.drawing import draw
 from nemesis.loader import Demand, Outcome
 from nemesis.samples import Samples
 from provenance import provenance
@@ -44,8 +45,14 @@ _SAMPLE_S = 1.0
 def main(
     seconds: Annotated[float, typer.Option(min=20, help="How long the overload lasts.")] = 60.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write what was found to this file.")] = None,
+    draw_file: Annotated[
+        Path | None, typer.Option("--draw", help="Do nothing but write such a file's table to services/README.md.")
+    ] = None,
 ) -> None:
     """Ask too much, print what came of it, and end with 1 where goodput fell or memory grew."""
+    if draw_file is not None:
+        draw("overload", overload_table(json.loads(draw_file.read_text())))
+        return
     with (
         tempfile.TemporaryDirectory(prefix="bd-") as folder,
         Stack(Path(folder), workers=WORKERS) as stack,
@@ -196,7 +203,7 @@ def overload_table(found: dict[str, Any]) -> str:
             f"| memory of all processes | {sum(found['rss_slope_mb_per_min'].values()):+.2f} MB/min |",
             f"| a client that ignores its credits | {rogue['sent']:,} requests, told {rogue['busy']:,} times that it "
             f"is too much, then not heard for {rogue['silent_s']:.1f} s |",
-            f"| the others meanwhile | {rogue['others_of_peak']:.0%} of their rate |",
+            f"| the others meanwhile | {rogue['others_of_peak']:.0%} of their rate |\n",
         ]
     )
 

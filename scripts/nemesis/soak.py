@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nemesis.drawing import draw
 from nemesis.herds import HERDS
 from nemesis.samples import Samples
 from nemesis.scene import Scene
@@ -29,8 +30,14 @@ _KEEPING = {"BELIEFD_CHECKPOINT_S": "30", "BELIEFD_JOURNAL": "2", "BELIEFD_HISTO
 def main(
     hours: Annotated[float, typer.Option(min=0.005, help="How long.")] = 1.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write what was found to this file.")] = None,
+    draw_file: Annotated[
+        Path | None, typer.Option("--draw", help="Do nothing but write such a file's table to services/README.md.")
+    ] = None,
 ) -> None:
     """Serve steady load, print what it took, and end with 1 where something grows or an answer is wrong."""
+    if draw_file is not None:
+        draw("soak", soak_table(json.loads(draw_file.read_text())))
+        return
     with tempfile.TemporaryDirectory(prefix="bd-") as folder, Scene(Path(folder), _KEEPING) as scene:
         found = {**provenance(), **soak(scene, hours * 3600)}
     typer.echo(soak_table(found))
