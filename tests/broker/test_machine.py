@@ -1,7 +1,8 @@
 """The broker's core against everything a network, an operator and a supervisor may do, in any order.
 
 Messages of clients are lost, doubled and overtaken; what workers send is late, or ends with them; workers die before or
-after they have written; the broker is restarted with work still in workers' hands, or drained before.
+after they have written; the broker is restarted with work still in workers' hands, or drained before; the clocks jump
+forth and back.
 """
 
 import secrets
@@ -31,6 +32,7 @@ class Network(World):
 
     def __init__(self, *arguments, **options):
         self.on_the_way = defaultdict(deque)
+        self.wall_s = 0.0
         super().__init__(*arguments, **options)
 
     def from_worker(self, worker, frames):
@@ -38,7 +40,7 @@ class Network(World):
 
     def deliver(self, incarnation):
         frames = self.on_the_way[incarnation].popleft()
-        self.core.worker_message(incarnation, frames, self.now_s, self.now_s)
+        self.core.worker_message(incarnation, frames, self.now_s, self.wall_s)
 
     def add_worker(self, name):
         worker = FakeWorker(self, name)
@@ -59,7 +61,7 @@ class Network(World):
             population(uid=uid, name=info.name, rows=AGENTS, quarantined=self.quarantined.get(uid, False))
             for uid, info in known.items()
         ]
-        self.core = Core(self.core.epoch + 1, fresh, held, self.now_s, 0.0)
+        self.core = Core(self.core.epoch + 1, fresh, held, self.now_s, self.wall_s)
         for worker in self.workers.values():
             worker.hello()
 
@@ -165,7 +167,17 @@ class Machine(RuleBasedStateMachine):
     @rule(passed_s=st.sampled_from([0.02, 0.3, 0.6, 2.0]))
     def time_passes(self, passed_s):
         self.world.now_s += passed_s
-        self.world.core.tick(self.world.now_s, 0.0)
+        self.world.wall_s += passed_s
+        self.world.core.tick(self.world.now_s, self.world.wall_s)
+        self._pump()
+
+    @rule(by_s=st.sampled_from([-86_400.0, -5.0, -0.3, 5.0, 86_400.0]), both=st.booleans())
+    def clocks_jump(self, by_s, both):
+        """The time of day either way; the clock that measures spans, which never goes back, as after a long stop."""
+        self.world.wall_s += by_s
+        if both:
+            self.world.now_s += abs(by_s)
+        self.world.core.tick(self.world.now_s, self.world.wall_s)
         self._pump()
 
     @rule()
@@ -202,6 +214,7 @@ class Machine(RuleBasedStateMachine):
         self._until(lambda: not self.world.core._desk.open)
         for _ in range(3):
             for client in range(CLIENTS):
+                self._hello(client)  # a session that was silent for long is forgotten
                 for request in list(self.open[client]):
                     self._send(client, request, deadline_ms=LONG_MS)
             self._until(lambda: not self.world.core._desk.open)
@@ -289,7 +302,7 @@ class Machine(RuleBasedStateMachine):
             if condition():
                 return
             self.world.now_s += 0.01
-            self.world.core.tick(self.world.now_s, 0.0)
+            self.world.core.tick(self.world.now_s, self.world.wall_s)
             self._idle_say_so()
             for worker in list(self.world.workers.values()):
                 if worker.inbox:
