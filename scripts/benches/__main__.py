@@ -25,6 +25,7 @@ from benches.comparison import compare
 from benches.drawing import draw
 from benches.durability import durability
 from benches.environments import versions_of
+from benches.fairness import fairness
 from benches.lockstep import lockstep
 from benches.peers import PEERS
 from benches.profile import profile
@@ -51,6 +52,7 @@ SECTIONS = (
     "flight",
     "one-agent",
     "clients",
+    "fairness",
     "scaling",
     "sizes",
     "roof",
@@ -133,6 +135,7 @@ def own_sections(client: Client, stack: Stack, works: list[str], quick: bool) ->
             one_agent_clients(client, stack, clients, short_s, populations)
             for clients, populations in (CLIENTS[:2] if quick else CLIENTS)
         ],
+        "fairness": lambda: fairness(client, stack, 1_000_000, 2.0 if quick else 20.0),
         "scaling": lambda: workers_scaling(client, long_s),
         "sizes": lambda: size_scaling(client, stack, sizes, short_s),
         "roof": lambda: {f"grid{size}-dense": roof(size, short_s) for size in ROOFS},

@@ -81,6 +81,14 @@ def served_table(report: dict[str, Any]) -> str:
                 f"{found['served']:,} served; p50 {found['p50_ms']:.1f} ms, p99 {found['p99_ms']:.1f} ms",
             ]
         )
+    if fair := report.get("fairness"):
+        rows.append(
+            [
+                f"one agent, while another client steps {fair['agents']:,} without end",
+                f"p50 {fair['p50_ms']:.1f} ms, p99 {fair['p99_ms']:.1f} ms, p99.9 {fair['p99.9_ms']:.1f} ms",
+                f"the other: {number(fair['flood_agent_steps_per_s'])} agent-steps/s",
+            ]
+        )
     rows += _growth(report)
     return table(["through the broker, 2 workers", "measured", "beside"], rows)
 

@@ -77,6 +77,16 @@ def test_peers_stand_beside_each_other_and_what_was_skipped_has_a_dash() -> None
     )
 
 
+def test_the_one_agent_beside_a_flood_has_a_row() -> None:
+    fair = {"agents": 10**6, "p50_ms": 4.0, "p99_ms": 10.26, "p99.9_ms": 14.0, "flood_agent_steps_per_s": 8.8e6}
+    text = served_table({**report(), "fairness": fair})
+    assert (
+        "| one agent, while another client steps 1,000,000 without end | p50 4.0 ms, p99 10.3 ms, p99.9 14.0 ms |"
+        in text
+    )
+    assert "8.8 M agent-steps/s" in text
+
+
 def test_what_was_not_measured_has_no_row() -> None:
     text = served_table(report())
     assert "70% of the kernels" in text
