@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 import tempfile
@@ -53,7 +54,7 @@ def run(seed: int, count: int, names: Sequence[str] = (), patient: bool = False)
             kind for kind in KINDS if (kind.name in names or not names) and (scene.disk.mountable or not kind.mounts)
         ]
         done: list[Fault] = []
-        failure = ""
+        failure, watched_until_s = "", math.inf
         with scene:
             try:
                 scene.recover()
@@ -62,11 +63,12 @@ def run(seed: int, count: int, names: Sequence[str] = (), patient: bool = False)
                     suffer(scene, fault)
                     waited_s = longest_silence_s(scene, fault.began_s, time.monotonic())
                     say(f"{len(done)}: {fault.kind.name}: no answer for {waited_s:.2f} s")
+                watched_until_s = time.monotonic()
                 scene.end_herds()
                 scene.compare()
             except (NotRecovered, BeliefdError) as error:
                 failure = f"after {done[-1].kind.name if done else 'nothing'}: {error}"
-        return report(scene, seed, done, failure, patient)
+        return report(scene, seed, done, watched_until_s, failure, patient)
 
 
 def suffer(scene: Scene, fault: Fault) -> None:
@@ -78,14 +80,16 @@ def suffer(scene: Scene, fault: Fault) -> None:
     scene.recover()
 
 
-def report(scene: Scene, seed: int, faults: Sequence[Fault], failure: str, patient: bool) -> dict[str, Any]:
+def report(
+    scene: Scene, seed: int, faults: Sequence[Fault], watched_until_s: float, failure: str, patient: bool
+) -> dict[str, Any]:
     """What a run came to: per kind how often, and how long a client waited; per herd what it did; what was violated."""
     verdicts = {name: checker.verdict for name, checker in scene.checkers.items()}
     violations = [failure] if failure else []
     for verdict in verdicts.values():
         violations += verdict.violations
     silences: dict[str, list[float]] = {}
-    untils_s = [fault.began_s for fault in faults[1:]] + [time.monotonic()]
+    untils_s = [fault.began_s for fault in faults[1:]] + [min(watched_until_s, time.monotonic())]
     for number, (fault, until_s) in enumerate(zip(faults, untils_s, strict=True), 1):
         longest_s = longest_silence_s(scene, fault.began_s, until_s)
         silences.setdefault(fault.kind.name, []).append(longest_s)

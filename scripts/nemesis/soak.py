@@ -71,7 +71,6 @@ def soak(scene: Scene, seconds: float) -> dict[str, Any]:
 def report(scene: Scene, samples: Samples, from_s: float) -> dict[str, Any]:
     verdicts = [scene.checkers[herd.name].verdict for herd in HERDS]
     violations = [violation for verdict in verdicts for violation in verdict.violations]
-    violations += [f"{herd.name}: {dict(v.errors)}" for herd, v in zip(HERDS, verdicts, strict=True) if v.errors]
     processes = []
     for series in samples.series.values():
         low, high = series.fds_between(from_s)
@@ -98,6 +97,7 @@ def report(scene: Scene, samples: Samples, from_s: float) -> dict[str, Any]:
         "seconds": samples.disk_at_s[-1] - samples.disk_at_s[0],
         "steps": sum(verdict.steps for verdict in verdicts),
         "agent_steps": sum(verdict.agent_steps for verdict in verdicts),
+        "errors": {herd.name: dict(verdict.errors) for herd, verdict in zip(HERDS, verdicts, strict=True)},
         "rss_slope_mb_per_min": total,
         "disk_mib": {"after_warm_up": later[0] / 2**20, "most": max(later) / 2**20, "end": later[-1] / 2**20},
         "processes": processes,
@@ -131,8 +131,10 @@ def soak_table(found: dict[str, Any]) -> str:
             f"| {low} to {high} |"
         )
     disk = found["disk_mib"]
+    errors = sum(sum(counts.values()) for counts in found["errors"].values())
     lines.append(
-        f"\n{found['seconds']:.0f} s, {found['steps']:,} steps, {found['agent_steps']:,} agent-steps. Data folder: "
+        f"\n{found['seconds']:.0f} s, {found['steps']:,} steps, {found['agent_steps']:,} agent-steps, {errors} steps "
+        "that ended in an error (their deadlines are from 0.3 s on). Data folder: "
         f"{disk['after_warm_up']:.0f} MiB after warm-up, {disk['most']:.0f} at most, {disk['end']:.0f} in the end."
     )
     return "\n".join(lines) + "\n"
