@@ -18,6 +18,7 @@ import numpy as np
 import beliefd
 from beliefd.population import Population
 from beliefd.step import Step
+from beliefd_proto import Applied
 from beliefd_proto.errors import BeliefdError
 
 _PAUSE_S = 0.002
@@ -41,12 +42,17 @@ class Demand(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct):
-    """What came of it: requests that were due, those that found no free group, those served, and the errors."""
+    """What came of it: requests that were due, those that found no free group, those served, and the errors.
+
+    `unknown` counts the errors that left it open whether the step was made; `cpu_s` is what the client itself took.
+    """
 
     due: int = 0
     unsent: int = 0
     served: int = 0
+    unknown: int = 0
     errors: dict[str, int] = {}
+    cpu_s: float = 0.0
 
 
 class Loader:
@@ -73,7 +79,7 @@ class Loader:
 
     def run(self) -> Outcome:
         demand, outcome = self._demand, self._outcome
-        started_s = time.monotonic()
+        started_s, started_cpu_s = time.monotonic(), time.process_time()
         while (passed_s := time.monotonic() - started_s) < demand.seconds:
             due = int(passed_s * demand.rate) - outcome.due if demand.rate else len(self._free)
             for _ in range(due):
@@ -84,7 +90,8 @@ class Loader:
                     outcome.unsent += 1
             time.sleep(_PAUSE_S)
         with self._lock:
-            return Outcome(outcome.due, outcome.unsent, outcome.served, dict(self._errors))
+            outcome.errors, outcome.cpu_s = dict(self._errors), time.process_time() - started_cpu_s
+            return msgspec.structs.replace(outcome)
 
     def _submit(self, timeout_s: float) -> None:
         with self._lock:
@@ -94,21 +101,22 @@ class Loader:
         try:
             future = self._population.submit(self._inputs, agents=agents, timeout_s=timeout_s)
         except BeliefdError as error:  # where the group stands could not be found out in time
-            self._ended(group, error.code)
+            self._ended(group, error)
             return
         future.add_done_callback(lambda future: self._answered(group, future))
 
     def _answered(self, group: int, future: Future[Step]) -> None:
-        error = future.exception()
-        self._ended(group, error.code if isinstance(error, BeliefdError) else "" if error is None else repr(error))
+        self._ended(group, future.exception())
 
-    def _ended(self, group: int, code: str) -> None:
+    def _ended(self, group: int, error: BaseException | None) -> None:
         with self._lock:
             self._free.append(group)
-            if code:
-                self._errors[code] += 1
-            else:
+            if error is None:
                 self._outcome.served += 1
+                return
+            self._errors[error.code if isinstance(error, BeliefdError) else repr(error)] += 1
+            applied = getattr(error, "applied", None)
+            self._outcome.unknown += applied is not None and bool((applied == Applied.UNKNOWN).any())
 
 
 def main() -> None:

@@ -32,10 +32,10 @@ CLIENTS = 2
 TIMES = 10
 LEAST_GOODPUT = 0.9
 SLOPE_MB_PER_MIN = 1.0
-_SIZE = 600
+_SIZE = 1_200
 _IN_FLIGHT = 8
 """Requests of a client at the peak: more than keeps two workers busy."""
-_TIMEOUT_S = 1.0
+_TIMEOUT_S = 2.0
 _PATIENCE_S = 60.0
 _PEAK_S = 10.0
 _WARM_UP_S = 15.0
@@ -81,7 +81,9 @@ def measured(stack: Stack, seconds: float) -> dict[str, Any]:
         again = rate(stack, "peak", _PEAK_S)
     peak = max(before, after)
     from_s = samples.disk_at_s[0] + _WARM_UP_S
-    slopes = {series.name: series.slope_mb_per_min(from_s) for series in samples.series.values()}
+    slopes: dict[str, float] = {}
+    for series in samples.series.values():
+        slopes[series.name] = slopes.get(series.name, 0.0) + series.slope_mb_per_min(from_s)
     goodput = sum(outcome.served for outcome in flood) / seconds
     found = {
         "agents_per_request": _SIZE,
@@ -93,6 +95,8 @@ def measured(stack: Stack, seconds: float) -> dict[str, Any]:
         "goodput_of_peak": goodput / peak,
         "unsent": sum(outcome.unsent for outcome in flood),
         "errors": total_errors(flood),
+        "unknown": sum(outcome.unknown for outcome in flood),
+        "clients_cpus": sum(outcome.cpu_s for outcome in flood) / seconds,
         "rss_slope_mb_per_min": slopes,
         "rogue": {**rogue, "others_per_s": with_rogue, "others_of_peak": with_rogue / max(after, again)},
     }
@@ -199,7 +203,9 @@ def overload_table(found: dict[str, Any]) -> str:
             f"| {found['demand_per_s']:.0f} requests/s |",
             f"| answered in time | {found['goodput_per_s']:.1f} requests/s, {found['goodput_of_peak']:.0%} of the peak "
             "|",
-            f"| the others | {errors}; {found['unsent']:,} found all their agents in flight |",
+            f"| the others | {errors}; {found['unsent']:,} found all their agents in flight; "
+            f"of {found['unknown']:,} it was open whether they were made |",
+            f"| processor time of the clients | {found['clients_cpus']:.2f} of {WORKERS} CPUs |",
             f"| memory of all processes | {sum(found['rss_slope_mb_per_min'].values()):+.2f} MB/min |",
             f"| a client that ignores its credits | {rogue['sent']:,} requests, told {rogue['busy']:,} times that it "
             f"is too much, then not heard for {rogue['silent_s']:.1f} s |",
