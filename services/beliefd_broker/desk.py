@@ -240,8 +240,8 @@ class Desk:
         del self._requests[request.id]
 
     def overdue(self, now_s: float) -> Iterator[Request]:
-        """The requests whose deadline has passed, each once."""
-        for request in [r for r in self._requests.values() if r.deadline_s <= now_s and not r.expired]:
+        """The requests that cannot be done by their deadlines any more, each once."""
+        for request in [r for r in self._requests.values() if r.is_over(now_s) and not r.expired]:
             request.expired = True
             yield request
 

@@ -39,6 +39,7 @@ class Request:
         self.command = command
         self.header = header
         self.arrays = arrays
+        self.received_s = now_s
         self.deadline_s = now_s + header.deadline_ms / 1000
         self.attempt = header.attempt
         self.reply_to = session
@@ -48,6 +49,10 @@ class Request:
         self.held_bytes = REQUEST_BYTES
         for array in arrays.values():
             self.held_bytes += array.nbytes
+
+    def is_over(self, now_s: float) -> bool:
+        """Whether its deadline has passed."""
+        return self.deadline_s <= now_s
 
 
 class Job(Request):
@@ -91,6 +96,7 @@ class Chunk(Request):
     """
 
     header: AgentRequest
+    population: Population
 
     def __init__(
         self,
@@ -125,6 +131,17 @@ class Chunk(Request):
         self.status: NDArray[np.uint8] | None = None
         self.applied: NDArray[np.uint8] | None = None
         self.error: BeliefdError | None = None
+
+    def is_over(self, now_s: float) -> bool:
+        """Whether its deadline has passed, or is too near for what has waited for most of its time and is not begun.
+
+        In an overload whatever is begun has waited for so long that its deadline is near: what could not be finished
+        by then would keep workers from what can. Who has just come is begun whatever was predicted, which may be wrong.
+        """
+        left_s = self.deadline_s - now_s
+        if left_s <= 0.0 or self.next or left_s > now_s - self.received_s:
+            return left_s <= 0.0
+        return left_s * 1e9 < self.population.predicted_ns(self.cost_key, self.count)
 
     def selector(self) -> slice | NDArray[np.int64]:
         """Picks the agents out of an array over the population's rows."""

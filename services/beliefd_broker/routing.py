@@ -582,7 +582,7 @@ class Core:
     def _expire(self, request: Request) -> None:
         waiting = "no worker is ready" if not self.workforce.ready else "the workers had no room in time"
         self._take_back(
-            request, DeadlineExceeded(f"the deadline passed before this was begun: {waiting}", field="deadline_ms")
+            request, DeadlineExceeded(f"this could not be done by its deadline: {waiting}", field="deadline_ms")
         )
 
     def _take_back(self, request: Request, error: BeliefdError) -> None:

@@ -435,6 +435,24 @@ def test_a_deadline_ends_what_was_not_begun_and_says_that_nothing_happened():
     assert not world.applied
 
 
+@pytest.mark.parametrize(
+    ("deadline_ms", "waited_s", "begun"), [(1000, 0.7, False), (1000, 0.4, True), (100, 0.0, True)]
+)
+def test_what_has_waited_for_long_and_cannot_be_done_in_time_is_not_begun(deadline_ms, waited_s, begun):
+    """A worker takes half a second for it. Who has just come is begun all the same: the prediction may be wrong."""
+    mice = population(rows=1000)
+    world = World([mice], workers=0)
+    request = world.step(world.client(), count=1000, deadline_ms=deadline_ms)
+    mice.record(world.core._desk._requests[request].cost_key, 1000, 500_000_000)
+    world.now_s += waited_s
+    world.core.tick(world.now_s, 0.0)
+    world.add_worker("worker_00")
+    world.settle()
+    told = world.answer(request)
+    assert len(world.applied) == (1000 if begun else 0)
+    assert begun or (error(told).code, set(told.arrays["applied"])) == ("deadline_exceeded", {Applied.NO})
+
+
 def test_a_deadline_in_the_middle_says_what_was_applied():
     world = World([population(rows=60_000)], workers=1)
     request = world.step(world.client(), count=60_000, deadline_ms=100)
