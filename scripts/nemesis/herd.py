@@ -26,11 +26,10 @@ from beliefd.step import Step
 from beliefd_proto import Applied
 from beliefd_proto.errors import BeliefdError, Conflict, Quarantined, StorageError, Unavailable, WorkerCrashed
 from nemesis.diary import Diary, Ended, Found, Sent
-from nemesis.herds import HERDS, Herd
+from nemesis.herds import HERDS, PARTS, Herd
 from nemesis.inputs import observations, resets
 
 _PAUSE_S = 0.01
-_PARTS = 3
 _RETRY_S = 0.2
 
 T = TypeVar("T")
@@ -65,7 +64,7 @@ class Simulator:
     def step(self) -> None:
         """One step of every agent, in parts that are in flight together."""
         order = np.array(self._rng.sample(range(self._herd.agents), self._herd.agents))
-        parts = np.array_split(order, self._rng.randint(1, _PARTS))
+        parts = np.array_split(order, self._rng.randint(1, PARTS))
         for flight in [self._submitted(np.sort(part)) for part in parts]:
             if flight.future is not None:
                 self._settle(flight, flight.future.result)

@@ -9,6 +9,9 @@ from typing import Any
 from beliefd.model import Model
 from beliefd.worlds import grid, tmaze
 
+PARTS = 3
+"""Into how many parts, each a request, a herd is cut at most when it makes a step."""
+
 
 @dataclass(frozen=True)
 class Herd:

@@ -25,7 +25,7 @@ from nemesis.checker import Checker
 from nemesis.clock import Clock
 from nemesis.diary import Reader
 from nemesis.filesystem import Filesystem
-from nemesis.herds import HERDS, Herd
+from nemesis.herds import HERDS, PARTS, Herd
 from nemesis.proxy import Proxy
 
 WORKERS = 2
@@ -130,9 +130,10 @@ class Scene:
             self.checkers[name].follow(reader.more())
 
     def served_since(self, since_s: float) -> bool:
+        """Whether every herd has had more answers than a round has parts: the round of the fault is over."""
         self.read()
         served = [checker.verdict.served_s for checker in self.checkers.values()]
-        return all(times_s and times_s[-1] > since_s for times_s in served)
+        return all(len(times_s) > PARTS and times_s[-PARTS - 1] > since_s for times_s in served)
 
     def recover(self) -> None:
         """Wait until all workers take work and every herd has been served since now.
