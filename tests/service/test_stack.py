@@ -97,3 +97,15 @@ def test_a_stack_that_does_not_come_up_shows_its_logs(tmp_path):
     with pytest.raises(StartupError, match="the last words of the broker"):
         stack.wait_ready(1, timeout_s=0.1)
     stack.stop()
+
+
+def test_every_log_is_bounded(tmp_path):
+    make_stack(tmp_path, 2)
+    config = configparser.RawConfigParser()
+    config.read([tmp_path / "supervisord.conf", tmp_path / "var" / "supervisor" / "workers.conf"])
+    programs = [config[name] for name in config.sections() if name.startswith("program:")]
+    assert len(programs) >= 4
+    for program in programs:
+        assert program["redirect_stderr"] == "true"
+        assert (program["stdout_logfile_maxbytes"], program["stdout_logfile_backups"]) == ("10MB", "3")
+    assert (config["supervisord"]["logfile_maxbytes"], config["supervisord"]["logfile_backups"]) == ("10MB", "3")
