@@ -1,0 +1,1 @@
+"""Mutated frames at the sockets of a running stack."""

@@ -1,0 +1,133 @@
+"""What mutated traffic is sent by: zmq sockets of a client, bytes at the same ports, HTTP and WebSocket."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import secrets
+import socket
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from beliefd.model import Model
+from beliefd.transport import receive, send
+from beliefd_proto import Command, decode, encode
+from beliefd_proto import messages as m
+from beliefd_proto.errors import BeliefdError
+from fuzzing.corpus import http_requests, messages, websocket
+from fuzzing.mutations import mutated, mutated_bytes
+
+PATIENCE_S = 20.0
+_BATCH = 24
+"""Messages between two PINGs: fewer than a client's credits, so that nobody is cut off for asking too much."""
+_CORPORA = 8
+_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+
+
+class Hung(Exception):
+    """Something did not answer in time."""
+
+
+class Client:
+    """A DEALER socket of the protocol, which sends what is no protocol."""
+
+    def __init__(self, context: zmq.Context[Any], endpoint: str, victim: str, model: Model, rng: random.Random) -> None:
+        self._rng = rng
+        self._socket = context.socket(zmq.DEALER)
+        self._socket.connect(endpoint)
+        self._messages = [each for _ in range(_CORPORA) for each in messages(victim, model, rng)]
+        self.answers = 0
+
+    def burst(self) -> int:
+        """Send some mutated messages, and wait until the broker has read them; returns how many frames they had."""
+        frames = 0
+        for _ in range(_BATCH):
+            changed = mutated(self._rng.choice(self._messages), self._rng)
+            send(self._socket, changed)
+            frames += len(changed)
+        self._settle()
+        return frames
+
+    def _settle(self) -> None:
+        """Say HELLO, whatever was said before, and wait for its answer: messages are read in their order."""
+        hello = m.Hello(id=secrets.token_bytes(16), deadline_ms=1000, session=secrets.token_bytes(16), versions=(1,))
+        send(self._socket, encode(Command.HELLO, hello))
+        deadline_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline_s:
+            frames = receive(self._socket)
+            if frames is None:
+                self._socket.poll(100)
+                continue
+            self.answers += 1
+            with contextlib.suppress(BeliefdError):
+                if getattr(decode(frames).header, "id", None) == hello.id:
+                    return
+        raise Hung("the broker did not answer a HELLO")
+
+
+class Bytes:
+    """Connections that speak ZMTP wrongly."""
+
+    def __init__(self, endpoint: str, path: Path, victim: str, model: Model, rng: random.Random) -> None:
+        host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+        self._addresses: list[tuple[int, Any]] = [(socket.AF_INET, (host, int(port))), (socket.AF_UNIX, str(path))]
+        self._rng = rng
+        self._messages = messages(victim, model, rng)
+
+    def burst(self) -> int:
+        frames = self._rng.choice(self._messages)
+        kind = b"\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER"
+        parts = [_GREETING, b"\x04" + bytes([len(kind) + 6]) + b"\x05READY" + kind]
+        last = len(frames) - 1
+        parts += [bytes([2 | (i < last)]) + struct.pack(">Q", len(frame)) + frame for i, frame in enumerate(frames)]
+        # Whatever comes after the first wrong byte is not looked at: often only the later parts are wrong.
+        first = self._rng.randrange(len(parts))
+        content = b"".join(parts[:first]) + mutated_bytes(b"".join(parts[first:]), self._rng)
+        family, address = self._rng.choice(self._addresses)
+        with socket.socket(family) as connection, contextlib.suppress(ConnectionError):
+            connection.settimeout(PATIENCE_S)
+            connection.connect(address)
+            connection.sendall(content)
+        return len(parts)
+
+
+class Web:
+    """Requests and WebSocket frames that are none, at the gateway."""
+
+    def __init__(self, address: str, rng: random.Random) -> None:
+        host, _, port = address.rpartition(":")
+        self._address = (host, int(port))
+        self._rng = rng
+        self._plain = http_requests(address)
+        self._opening = [websocket(address, path) for path in ("/ws", "/ws/populations/victim")]
+        self.statuses: dict[str, int] = {}
+
+    def burst(self) -> int:
+        if self._rng.random() < 0.5:
+            content = mutated_bytes(self._rng.choice(self._plain), self._rng)
+        else:
+            head, end, frames = self._rng.choice(self._opening).partition(b"\r\n\r\n")
+            content = head + end + mutated_bytes(frames, self._rng)
+        with socket.create_connection(self._address, PATIENCE_S) as connection, contextlib.suppress(ConnectionError):
+            connection.sendall(content)
+            connection.shutdown(socket.SHUT_WR)
+            answer = _until_closed(connection)
+            status = answer[9:12].decode("latin1") if answer.startswith(b"HTTP/1.1 ") else "none"
+            self.statuses[status] = self.statuses.get(status, 0) + 1
+        return 1
+
+
+def _until_closed(connection: socket.socket) -> bytes:
+    answer = b""
+    while True:
+        try:
+            part = connection.recv(65536)
+        except TimeoutError:
+            raise Hung("the gateway neither answered nor closed a connection") from None
+        if not part:
+            return answer
+        answer = (answer + part)[:1024]
