@@ -11,8 +11,7 @@ Conventions where literature and libraries differ:
 - In a step: states, then policies, then learning, then the action. What was learned enters the next step.
 - "exact" and "ovf" learn from a window of `inference_horizon` steps, or of two.
 
-Formulas: Parr, Pezzulo, Friston (2022), appendix B; Heins et al. (2022). Random numbers: Salmon et al. (2011),
-Parallel random numbers: as easy as 1, 2, 3 (Philox4x32-10).
+Formulas: Parr, Pezzulo, Friston (2022), appendix B; Heins et al. (2022).
 """
 
 from __future__ import annotations
@@ -26,11 +25,14 @@ import numpy as np
 
 import naive_learning as learning
 import naive_legacy as legacy
+import naive_mcts as mcts
+import naive_occam as occam
 import naive_perception as perception
 import naive_tree as tree
 import naive_value as value
 from beliefd.model import Model
 from naive_maths import FLOOR, RTOL, L, Observation, Vector, as_distribution, predicted, softmax
+from naive_random import ACTION, philox4x32, uniform
 
 __all__ = [
     "ACTION",
@@ -47,8 +49,6 @@ __all__ = [
     "uniform",
 ]
 
-ACTION = 1
-
 
 @dataclass(frozen=True)
 class NaiveStep:
@@ -57,7 +57,7 @@ class NaiveStep:
     `action` is the agent's own choice, whatever was forced. `ties` holds every action that rounding within the
     tolerance could choose instead, `action` among them. `prior` is the prior that inference started from: of the first
     step of the window, where there is one. The terms add up to `neg_efe`; a tree has none. `margin` is how near the
-    nearest decision of a tree was to another one.
+    nearest decision of a tree, or about a policy at the edge of Occam's window, was to another one.
     """
 
     beliefs: list[Vector]
@@ -147,7 +147,9 @@ class NaiveAgent:
             vfe, x, q_pi, terms = self._infer_per_policy()
         else:
             vfe = self._infer_states()
-            x, q_pi, terms = evaluate(self.model, self.beliefs)
+            x, terms = evaluate(self.model, self.beliefs, self.seed, self.agent, self.tick)
+            q_pi, margin = occam.posterior(self.model, x)
+            terms["margin"] = min(margin, terms.get("margin", np.inf))
         neg_efe = terms.pop("neg_efe")
         self._learn(first, q_pi)
         action, ties = select_action(self.model, x, q_pi, self.seed, self.agent, self.tick)
@@ -272,16 +274,18 @@ def is_policy_conditioned(model: Model) -> bool:
     return model.inference_algo == "mmp" and model.profile != "pymdp"
 
 
-def evaluate(model: Model, q: list[Vector]) -> tuple[Vector, Vector, dict[str, Vector]]:
-    """Gamma G + ln E, its softmax, and G with its terms."""
+def evaluate(model: Model, q: list[Vector], seed: int, agent: int, tick: int) -> tuple[Vector, dict[str, Vector]]:
+    """Gamma G + ln E, and G with its terms."""
     if model.planner != "policies":
-        q_pi, neg_efe, margin = tree.search(model, q)
+        if model.planner == "mcts":
+            neg_efe, margin = mcts.search(model, q, seed, agent, tick)
+        else:
+            neg_efe, margin = tree.search(model, q)
         terms = dict.fromkeys(value.TERMS, np.zeros(len(neg_efe))) | {"neg_efe": neg_efe, "margin": margin}
-        return model.gamma * neg_efe + L(model.E), q_pi, terms
+        return model.gamma * neg_efe + L(model.E), terms
     terms = summed([value.policy_terms(model, q, policy) for policy in model.policies])
     log_habit = L(model.E) if model.profile == "pymdp" else legacy.ln(model.E)
-    x = model.gamma * terms["neg_efe"] + log_habit
-    return x, softmax(x), terms
+    return model.gamma * terms["neg_efe"] + log_habit, terms
 
 
 def summed(rows: Sequence[dict[str, float]]) -> dict[str, Vector]:
@@ -295,7 +299,7 @@ def select_action(
 ) -> tuple[tuple[int, ...], frozenset[tuple[int, ...]]]:
     """The action, and the set of actions that rounding could turn it into."""
     tol = RTOL[model.dtype] * max(1.0, abs(x.max()))
-    log = L if model.profile == "pymdp" else legacy.ln
+    log = occam.log_probability(model)
     draws_ties = model.profile == "legacy" and model.action_selection == "deterministic"
     if model.sampling_mode == "full":
         draw = uniform(seed, agent, tick, ACTION, 0)
@@ -338,28 +342,3 @@ def choose(model: Model, score: Vector, ln_p: Vector, tol: float, draw: float) -
     if chosen is None:
         chosen = int(np.flatnonzero(weights > 0.0)[-1])
     return chosen, sorted({chosen, *near})
-
-
-def philox4x32(counter: Sequence[int], key: Sequence[int]) -> tuple[int, int, int, int]:
-    """Ten rounds of Philox4x32; four counter words and two key words in, four words out, all of 32 bits."""
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
-    for _ in range(10):
-        product0 = 0xD2511F53 * c0
-        product1 = 0xCD9E8D57 * c2
-        c0, c1, c2, c3 = (
-            (product1 >> 32) ^ c1 ^ k0,
-            product1 & 0xFFFFFFFF,
-            (product0 >> 32) ^ c3 ^ k1,
-            product0 & 0xFFFFFFFF,
-        )
-        k0 = (k0 + 0x9E3779B9) & 0xFFFFFFFF
-        k1 = (k1 + 0xBB67AE85) & 0xFFFFFFFF
-    return c0, c1, c2, c3
-
-
-def uniform(seed: int, agent: int, tick: int, purpose: int, factor: int) -> float:
-    """A number in [0, 1) with 53 random bits, a function of the arguments alone."""
-    counter = (agent, tick & 0xFFFFFFFF, tick >> 32, purpose << 16 | factor)
-    r0, r1, _, _ = philox4x32(counter, (seed & 0xFFFFFFFF, seed >> 32))
-    return float(((r0 >> 5) * 2**26 + (r1 >> 6)) / 2**53)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from beliefd.model import Model
-from naive_maths import RTOL, L, Vector, entropy, expected_observations, predicted, softmax
+from naive_maths import RTOL, Vector, entropy, expected_observations, predicted, softmax
 from naive_perception import infer_states, log_likelihoods
 from naive_value import policy_terms
 
@@ -65,8 +65,8 @@ class Limit:
         return p > edge
 
 
-def search(model: Model, q: list[Vector]) -> tuple[Vector, Vector, float]:
-    """The probability and the value of each policy of one step, `model.policy_len` steps deep; and the margin."""
+def search(model: Model, q: list[Vector]) -> tuple[Vector, float]:
+    """The value of each policy of one step, `model.policy_len` steps deep; and the margin."""
     root, limit = BeliefNode(q, depth=0), Limit(model)
     for depth in range(model.policy_len):
         for node in list(belief_nodes(root)):
@@ -76,7 +76,7 @@ def search(model: Model, q: list[Vector]) -> tuple[Vector, Vector, float]:
         limit.margin = min(limit.margin, abs(float(entropy(root.q_pi)) - ENTROPY_STOP))
         if entropy(root.q_pi) <= ENTROPY_STOP:
             break
-    return softmax(model.gamma * root.neg_efe + L(model.E)), root.neg_efe, limit.margin
+    return root.neg_efe, limit.margin
 
 
 def belief_nodes(node: BeliefNode) -> Iterator[BeliefNode]:
@@ -87,7 +87,7 @@ def belief_nodes(node: BeliefNode) -> Iterator[BeliefNode]:
 
 
 def expand(model: Model, node: BeliefNode, limit: Limit) -> None:
-    values = [sum(policy_terms(model, node.q, policy).values()) for policy in model.policies]
+    values = [sum(policy_terms(model, node.q, policy, node.depth).values()) for policy in model.policies]
     for p, policy, value in zip(softmax(model.gamma * np.array(values)), model.policies, values, strict=True):
         if not limit.is_above(p):
             node.actions.append(None)

@@ -26,11 +26,14 @@ from naive_maths import (
 TERMS = ("utility", "info_gain", "novelty", "inductive")
 
 
-def policy_terms(model: Model, q: list[Vector], policy: NDArray[np.int32]) -> dict[str, float]:
-    """What each term adds to the negative expected free energy of `policy`; zero for a term that is switched off."""
+def policy_terms(model: Model, q: list[Vector], policy: NDArray[np.int32], begun: int = 0) -> dict[str, float]:
+    """What each term adds to the negative expected free energy of `policy`; zero for a term that is switched off.
+
+    `begun` steps were taken already, for preferences that change over the steps.
+    """
     terms = dict.fromkeys(TERMS, 0.0)
     now = q
-    for t, action in enumerate(policy):
+    for t, action in enumerate(policy, begun):
         before, now = now, predicted(model, now, action)
         if model.use_utility:
             terms["utility"] += utility(model, now, t)

@@ -324,6 +324,8 @@ def test_hash_is_pinned() -> None:
         {"inference_algo": "mmp", "inference_horizon": 3},
         {"inference_horizon": 3},
         {"planner": "mcts"},
+        {"num_simulations": 10},
+        {"occam_window": 3.0},
         {"planner": "sophisticated", "policy_len": 3},
         {"profile": "spm"},
         {"C": [np.zeros((1, 2)), np.zeros(3)]},

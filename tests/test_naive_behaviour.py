@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from beliefd.model import Model
 from models import changed, late_treasure, random_model, random_observation, with_counts
 from naive import NaiveAgent, NaiveStep
-from naive_maths import L, expected_observations, predicted, softmax
-from naive_perception import infer_states, log_likelihoods
+from naive_mcts import exhaustive
 from naive_tree import PRUNE, search
 from naive_value import goal_distances, policy_terms
 
@@ -247,21 +245,6 @@ class TestInduction:
         assert found == pytest.approx(0.0, abs=1e-9)
 
 
-def full_tree(model: Model, q: list[NDArray[np.float64]], depth: int) -> NDArray[np.float64]:
-    """Values of all actions by plain recursion over all observations."""
-    values = []
-    for policy in model.policies:
-        value = sum(policy_terms(model, q, policy).values())
-        following = predicted(model, q, policy[0])
-        if depth > 1:
-            (qo,) = expected_observations(model, following)
-            for o, p in enumerate(qo):
-                after = full_tree(model, infer_states(model, log_likelihoods(model, [o]), following), depth - 1)
-                value += float(p) * float(softmax(model.gamma * after) @ after)
-        values.append(value)
-    return np.array(values)
-
-
 class TestTree:
     def model(self, rng: np.random.Generator, **options: Any) -> Model:
         A = 0.1 + 0.8 * rng.dirichlet(np.ones(2), 3).T
@@ -275,10 +258,9 @@ class TestTree:
         rng = np.random.default_rng(seed)
         model = self.model(rng, policy_len=depth)
         q = [rng.dirichlet(np.ones(3))]
-        q_pi, neg_efe, _ = search(model, q)
-        expected = full_tree(model, q, depth)
+        neg_efe, _ = search(model, q)
+        expected = exhaustive(model, q)
         np.testing.assert_allclose(neg_efe, expected, atol=1e-12)
-        np.testing.assert_allclose(q_pi, softmax(expected + L(model.E)), atol=1e-12)
 
     def test_what_is_improbable_is_cut(self) -> None:
         model = self.model(np.random.default_rng(0), policy_len=2, gamma=30.0)
@@ -290,14 +272,14 @@ class TestTree:
     def test_what_turns_out_improbable_stays_cut(self) -> None:
         model = late_treasure()
         start = [np.eye(8)[0]]
-        np.testing.assert_allclose(search(changed(model, policy_len=2), start)[1], [3.0, 3.0, 0.0], atol=1e-12)
-        np.testing.assert_allclose(search(model, start)[1], [3.0, 3.0, -512.0], atol=1e-12)
+        np.testing.assert_allclose(search(changed(model, policy_len=2), start)[0], [3.0, 3.0, 0.0], atol=1e-12)
+        np.testing.assert_allclose(search(model, start)[0], [3.0, 3.0, -512.0], atol=1e-12)
 
     def test_a_clear_choice_stops_the_search(self) -> None:
         model = changed(self.model(np.random.default_rng(0), policy_len=3, gamma=300.0), C=[[0.0, 3.0]])
         one = changed(model, policy_len=1)
         q = [np.full(3, 1 / 3)]
-        np.testing.assert_array_equal(search(model, q)[1], search(one, q)[1])
+        np.testing.assert_array_equal(search(model, q)[0], search(one, q)[0])
 
     def test_threshold(self) -> None:
         assert PRUNE == 0.0625

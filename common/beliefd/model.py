@@ -15,6 +15,9 @@ from beliefd_proto.model_info import ModelInfo
 
 MAX_NUM_ITER = 65_536
 MAX_INDUCTIVE_DEPTH = 65_536
+MAX_NUM_SIMULATIONS = 2**20
+MAX_OCCAM_WINDOW = 36.0
+"""In nats: beyond -ln of the smallest number that a logarithm is taken of, there is nothing to tell apart."""
 
 
 class _Defaults(NamedTuple):
@@ -125,9 +128,14 @@ class Model(ModelArrays):
     sampling_mode : {"full", "marginal"}, optional
         Whether p is that of whole policies, or of each control's first action. Default "full"; "marginal" in profiles
         "legacy" and "spm".
+    occam_window : float, optional
+        Policies whose posterior probability is more than so many nats below that of the best get none, in (0, 36]; they
+        are not drawn. SPM's zeta. Default: all policies keep theirs.
     planner : {"policies", "sophisticated", "mcts"}
         Whether all policies are evaluated, or a tree over actions and observations is searched, in full but for what is
         improbable, or by sampling.
+    num_simulations : int
+        Walks from the root of a tree that is searched by sampling ("mcts"), 1..1048576; each adds a belief at the most.
     learn_A, learn_B, learn_C, learn_D : bool or list of int
         What is learned: nothing, everything that has counts, or these modalities or factors.
     learn_E : bool
@@ -193,6 +201,8 @@ class Model(ModelArrays):
     num_iter: int
     action_selection: str
     sampling_mode: str
+    occam_window: float | None
+    num_simulations: int
     learn_A: tuple[int, ...]
     learn_B: tuple[int, ...]
     learn_C: tuple[int, ...]
@@ -248,7 +258,9 @@ class Model(ModelArrays):
         num_iter: int | None = None,
         action_selection: str = "deterministic",
         sampling_mode: str | None = None,
+        occam_window: float | None = None,
         planner: str = "policies",
+        num_simulations: int = 256,
         learn_A: Any = False,
         learn_B: Any = False,
         learn_C: Any = False,
@@ -284,7 +296,11 @@ class Model(ModelArrays):
         self.action_selection = validation.choice(action_selection, "action_selection", ("deterministic", "stochastic"))
         mode = defaults.sampling_mode if sampling_mode is None else sampling_mode
         self.sampling_mode = validation.choice(mode, "sampling_mode", ("full", "marginal"))
+        self.occam_window = None
+        if occam_window is not None:
+            self.occam_window = validation.positive(occam_window, "occam_window", largest=MAX_OCCAM_WINDOW)
         self.planner = validation.choice(planner, "planner", ("policies", "sophisticated", "mcts"))
+        self.num_simulations = validation.whole(num_simulations, "num_simulations", 1, MAX_NUM_SIMULATIONS)
         self.lr_pA = validation.positive(lr_pA, "lr_pA")
         self.lr_pB = validation.positive(lr_pB, "lr_pB")
         self.lr_pC = validation.positive(lr_pC, "lr_pC")

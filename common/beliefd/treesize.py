@@ -28,6 +28,15 @@ def level_rows(num_states: Sequence[int], num_obs: Sequence[int], policies: int)
     return 2 * sum(num_states) + sum(num_obs) + len(num_obs) + 4 * policies + 3
 
 
+def node_rows(num_states: Sequence[int], num_obs: Sequence[int], policies: int) -> int:
+    """Rows of scratch of one node of a tree that is sampled, and of an edge.
+
+    A belief, what an action makes of it, and how probable observations are then; what was observed; four numbers per
+    action; ten more.
+    """
+    return 2 * sum(num_states) + sum(num_obs) + len(num_obs) + 4 * policies + 10
+
+
 def most_beliefs(num_obs: Sequence[int], policies: int, depth: int) -> int:
     """The beliefs that a search of this depth looks at where nothing can be cut.
 
@@ -45,9 +54,21 @@ def check_search(model: Any) -> None:
     ------
     InvalidModel
     """
-    if model.planner != "sophisticated":
+    if model.planner == "policies":
         return
     policies, itemsize = len(model.policies), 4 if model.dtype == "float32" else 8
+    if model.planner == "mcts":
+        nodes = model.num_simulations + 1
+        size_bytes = nodes * node_rows(model.num_states, model.num_obs, policies) * _TILE * itemsize
+        if size_bytes > MAX_SEARCH_BYTES:
+            raise InvalidModel(
+                f"{nodes:,} nodes of this tree take {size_bytes / 2**20:,.0f} MiB for {_TILE} agents; lower "
+                "num_simulations, or give fewer policies",
+                field="num_simulations",
+                value=model.num_simulations,
+                allowed=f"what takes at most {MAX_SEARCH_BYTES // 2**20:,} MiB",
+            )
+        return
     beliefs = most_beliefs(model.num_obs, policies, model.policy_len)
     size_bytes = model.policy_len * level_rows(model.num_states, model.num_obs, policies) * _TILE * itemsize
     if beliefs > MAX_BELIEFS or size_bytes > MAX_SEARCH_BYTES:

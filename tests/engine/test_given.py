@@ -11,7 +11,7 @@ import pytest
 from beliefd.engine import Engine
 from beliefd.model import Model
 from beliefd.step import Step
-from beliefd_proto.errors import InvalidModel, PopulationExists
+from beliefd_proto.errors import PopulationExists
 from models import model_of_agent, random_model, random_per_agent, tmaze, with_counts
 
 WANT = ("beliefs", "q_pi", "neg_efe", "vfe")
@@ -104,9 +104,3 @@ def test_ways_to_a_goal_are_those_of_an_own_b() -> None:
     own = np.stack([B[0], B[0][:, :, ::-1]])
     step = Engine(model, 2, per_agent={"pB": [own]}).step([[0], [0]], want=("inductive",))
     assert step.actions[:, 0].tolist() == [0, 1]
-
-
-def test_a_tree_takes_no_parameters_per_agent() -> None:
-    with pytest.raises(InvalidModel) as caught:
-        Engine(tmaze(planner="sophisticated"), 2, per_agent={"gamma": np.array([1.0, 2.0])})
-    assert caught.value.field == "per_agent"

@@ -7,53 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from searches import AGENTS, TICKS, compare
 
 from beliefd.engine import Engine
 from beliefd.model import Model
 from beliefd_proto.errors import InvalidModel
-from models import changed, late_treasure, random_model, random_observation, tmaze, with_counts
+from models import changed, late_treasure, random_model, random_observation, random_per_agent, tmaze, with_counts
 from naive import NaiveAgent
-
-AGENTS = 2
-TICKS = 3
-TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
-NEAR = {"float64": 1e-11, "float32": 5e-6}
-"""A decision of the oracle's tree that is nearer to another than this may be another in the kernels."""
-
-
-def compare(model: Model, seed: int) -> int:
-    """Run both; how many searches were too near to call."""
-    rng = np.random.default_rng(seed)
-    tolerance, excluded = TOLERANCE[model.dtype], 0
-    engine = Engine(model, AGENTS, seed=seed)
-    oracles = [NaiveAgent(model, seed=seed, agent=i) for i in range(AGENTS)]
-    for _ in range(TICKS):
-        rows = [random_observation(rng, model, missing=0.2) for _ in range(AGENTS)]
-        step = engine.step(np.array(rows, dtype=int), want=("beliefs", "q_pi", "neg_efe", "vfe"))
-        told = engine.read(want=("q_pi", "neg_efe"))
-        np.testing.assert_array_equal(told.q_pi, step.q_pi)
-        np.testing.assert_array_equal(told.neg_efe, step.neg_efe)
-        for i, oracle in enumerate(oracles):
-            expected = oracle.step(rows[i], force=step.actions[i])
-            assert step.beliefs is not None
-            pairs = [(np.concatenate([q[i] for q in step.beliefs]), np.concatenate(expected.beliefs))]
-            if expected.margin > NEAR[model.dtype]:
-                assert step.q_pi is not None
-                assert step.neg_efe is not None
-                pairs += [(step.q_pi[i], expected.q_pi), (step.neg_efe[i], expected.neg_efe)]
-                assert tuple(step.actions[i].tolist()) in expected.ties
-            else:
-                excluded += 1
-            for found, wanted in pairs:
-                assert np.max(np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted))) <= tolerance
-    return excluded
 
 
 def tree_model(rng: np.random.Generator, seed: int, **options: Any) -> Model:
     dtype, sharp = ("float64", "float32")[seed % 2], seed // 2 % 2 == 1
     while True:
-        arguments = {"coupled": True if seed % 5 == 0 else None, "planner": "sophisticated", "policy_len": 1}
-        model = random_model(rng, dtype=dtype, sharp=sharp, **(arguments | {"E": None} | options))
+        arguments = {"sharp": sharp, "planner": "sophisticated", "policy_len": 1, "E": None}
+        model = random_model(rng, dtype=dtype, coupled=True if seed % 5 == 0 else None, **(arguments | options))
         # The oracle takes its time.
         branches = len(model.policies) * math.prod(model.num_obs)
         deep = branches <= 16 and len(model.num_states) < 3
@@ -131,8 +98,10 @@ def test_an_absurd_tree_is_refused_by_its_numbers() -> None:
         Model([np.full((2, 2, 2), 0.5)], [move, move], planner="sophisticated", policy_len=4)
 
 
-def test_preferences_over_time_are_refused() -> None:
-    tree: dict[str, Any] = {"planner": "sophisticated", "policy_len": 2, "policies": None, "E": None}
-    model = changed(tmaze(), **tree, C=[np.eye(4)[:2], np.eye(3)[0], [0, 1]])
-    with pytest.raises(InvalidModel, match="C"):
-        Engine(model, 1)
+@pytest.mark.parametrize("seed", range(8))
+def test_parameters_per_agent_and_preferences_over_time(seed: int) -> None:
+    rng = np.random.default_rng(7500 + seed)
+    model = tree_model(rng, seed, sharp=False)
+    if seed % 4 < 3:
+        model = changed(model, C=[rng.normal(size=(model.policy_len, n)) for n in model.num_obs])
+    compare(model, seed, random_per_agent(rng, model, AGENTS))

@@ -18,9 +18,10 @@ import numpy as np
 
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
+from beliefd.engine.occam import drop_policies, log_probabilities
 from beliefd.engine.plan import LANES
 from beliefd.engine.random import PURPOSE_ACTION, uniform
-from beliefd.engine.rowmath import RAISE, exp_rows, largest_of_rows, log_rows, softmax_rows, write_raised_logs
+from beliefd.engine.rowmath import exp_rows, largest_of_rows, softmax_rows
 from beliefd.engine.rows import add_rows
 from beliefd.engine.tile import fill
 
@@ -33,7 +34,10 @@ _WHOLE_POLICIES = np.int64(0)
 
 @inline
 def score_policies(ints, reals, work, tolerance):
-    """Turn the score rows from G into gamma G + ln E, and set the tolerance row."""
+    """Turn the score rows from G into gamma G + ln E, and set the tolerance row.
+
+    What Occam's window leaves out is far under the others then.
+    """
     one = work.dtype.type(1)
     gamma, relative = reals[ints[plan.GAMMA]], reals[ints[plan.TOLERANCE]]
     first, count = ints[plan.SCORE_ROW], ints[plan.NUM_POLICIES]
@@ -48,9 +52,12 @@ def score_policies(ints, reals, work, tolerance):
                 precision = work[own_gamma, lane] if own_gamma >= 0 else gamma
                 habit = work[own_e + p, lane] if own_e >= 0 else log_e
                 work[first + p, lane] = precision * work[first + p, lane] + habit
-    largest_of_rows(work, tolerance, first, count)
+    largest = ints[plan.SPARE_ROW]
+    largest_of_rows(work, largest, first, count)
     for lane in range(LANES):
-        work[tolerance, lane] = relative * max(one, abs(work[tolerance, lane]))
+        work[tolerance, lane] = relative * max(one, abs(work[largest, lane]))
+    if reals[ints[plan.OCCAM_WINDOW]] > work.dtype.type(0):
+        drop_policies(ints, reals, work, largest, tolerance)
 
 
 @inline
@@ -70,7 +77,7 @@ def infer_policies(ints, work):
 def draw_policies(ints, reals, work, choice, seed, agents, ticks):
     """Choose policies by a draw from q_pi to the power alpha. The score rows lose their content."""
     first, count = ints[plan.SCORE_ROW], ints[plan.NUM_POLICIES]
-    _log_probabilities(ints, work, first, count)
+    log_probabilities(ints, reals, work, first, count)
     _choose_drawn(ints, reals, work, first, count, choice, seed, agents, ticks, _WHOLE_POLICIES)
 
 
@@ -104,7 +111,7 @@ def choose_marginal_actions(ints, reals, work, tolerance, choice, actions, seed,
             for lane in range(LANES):
                 actions[c, lane] = choice[lane]
             continue
-        _log_probabilities(ints, work, first, count)
+        log_probabilities(ints, reals, work, first, count)
         if ints[plan.STOCHASTIC]:
             _choose_drawn(ints, reals, work, first, count, choice, seed, agents, ticks, c)
         else:
@@ -156,14 +163,6 @@ def _choose_tied(work, first, count, tolerance, spare, choice, seed, agents, tic
             left -= work[first + i, lane] >= work[spare, lane]
             i += 1
         choice[lane] = i
-
-
-@inline
-def _log_probabilities(ints, work, first, count):
-    if ints[plan.TOGETHER]:
-        write_raised_logs(work, first, first, 1, count, work.dtype.type(RAISE))
-    else:
-        log_rows(work, first, count)
 
 
 @inline

@@ -288,6 +288,7 @@ class LoadedPopulation:
             self.store.int64,
             self.store.real,
             self._parameters,
+            self.seed,
             picked,
             rows,
             ticks,

@@ -28,6 +28,7 @@ from beliefd.engine.jit import inline, kernel
 from beliefd.engine.jointly import infer_until_settled, joint_free_energy, observe_jointly
 from beliefd.engine.layout import FLAG_EXECUTED, FLAG_MOVED, FLAG_MOVED_BEFORE, FLAG_RESET
 from beliefd.engine.learning import learn, load_own
+from beliefd.engine.mcts import sample_tree
 from beliefd.engine.novelty import load_novelty
 from beliefd.engine.perception import free_energy, infer_states, observe, predict_prior
 from beliefd.engine.plan import ALL_PARTS, LANES
@@ -376,7 +377,7 @@ def _plan_and_act(ints, reals, work, lanes, choice, chosen, seed, used, q_pi, ne
     """Evaluate policies and set `chosen`, int32 (controls, LANES), to the actions."""
     tolerance = ints[plan.BASE_ROW]  # free after inference
     _write_parts(ints, reals, work, lanes, used, parts)
-    _evaluate(ints, reals, work)
+    _evaluate(ints, reals, work, seed, lanes[_RECORD], lanes[_TICK])
     _write_scores(ints, work, lanes, used, neg_efe)
     score_policies(ints, reals, work, tolerance)
     by_maximum = ints[plan.MARGINAL] == 0 and ints[plan.STOCHASTIC] == 0 and ints[plan.RANDOM_TIES] == 0
@@ -397,10 +398,12 @@ def _plan_and_act(ints, reals, work, lanes, choice, chosen, seed, used, q_pi, ne
 
 
 @inline
-def _evaluate(ints, reals, work):
+def _evaluate(ints, reals, work, seed, agents, ticks):
     """Set the score rows to G of each policy, as the model's planner has it."""
     if ints[plan.SEARCHES]:
         search_tree(ints, reals, work)
+    elif ints[plan.SIMULATIONS] > 0:
+        sample_tree(ints, reals, work, seed, agents, ticks)
     else:
         evaluate_policies(ints, reals, work, ALL_PARTS)
 
@@ -408,7 +411,7 @@ def _evaluate(ints, reals, work):
 @inline
 def _write_parts(ints, reals, work, lanes, used, parts):
     """Evaluate the parts of G, where they are wanted. What a tree is worth has none: they stay zero."""
-    if parts.shape[1] > 0 and not ints[plan.SEARCHES]:
+    if parts.shape[1] > 0 and ints[plan.TREE_DEPTH] == 0:
         for part in range(len(parts)):
             evaluate_policies(ints, reals, work, part + 1)
             _write_scores(ints, work, lanes, used, parts[part])
@@ -457,6 +460,7 @@ def _write_slots(ints, lanes, marks, used, int32s, int64s, request_ids, chosen, 
     "const int64[:, :]",
     "const real[:, :]",
     "const real[:, :]",
+    "int64",
     "const int64[:]",
     "const int64[:]",
     "int64[:]",
@@ -477,6 +481,7 @@ def report(
     int64s,
     records,
     given,
+    seed,
     picked,
     rows,
     ticks,
@@ -522,7 +527,7 @@ def report(
                 load_preferences_and_habits(ints, reals, work, lanes, _RECORD, _TICK, given)
             multiply_joints(ints, work, ints[plan.ALL_JOINTS])
             _write_parts(ints, reals, work, lanes, used, parts)
-            _evaluate(ints, reals, work)
+            _evaluate(ints, reals, work, seed, lanes[_RECORD], lanes[_TICK])
             _write_scores(ints, work, lanes, used, neg_efe)
             score_policies(ints, reals, work, ints[plan.BASE_ROW])
             infer_policies(ints, work)

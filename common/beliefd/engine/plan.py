@@ -88,8 +88,9 @@ NO_MESSAGES, MMP, VMP = range(3)
     TRANSITION_JOINTS,  # mask of the joints of several factors that transitions need
     ALL_JOINTS,  # mask of the joints of several factors
     SEARCHES,  # whether a tree over actions and observations is searched
+    SIMULATIONS,  # walks through a tree that is searched by sampling; 0 where none is
     TREE_DEPTH,
-    LEVEL_ROWS,  # rows of scratch per level of the tree
+    LEVEL_ROWS,  # rows of scratch per level of the tree; per node of one that is sampled
     # The first scratch row of each region.
     BASE_ROW,  # ln prior plus what single-factor modalities say, per state
     MESSAGE_ROW,  # unnormalised ln posterior, per state
@@ -129,7 +130,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     FRAME_ROWS,
     MASKED_ROWS,  # rows from PREDICTION_ROW on for beliefs in their actions' places
     LARGEST_JOINT,  # rows of the largest joint that a transition depends on
-) = range(72)
+) = range(73)
 
 # Integer sections. Per factor:
 (
@@ -221,10 +222,11 @@ NO_MESSAGES, MMP, VMP = range(3)
     STEP_COLUMNS,
 ) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 81)
 
-# Real sections; the first three have one entry.
+# Real sections; the first four have one entry.
 (
     GAMMA,
     ALPHA,
+    OCCAM_WINDOW,  # in nats; 0 where no policy is left out
     TOLERANCE,  # relative, for ties
     D,
     LOG_A,  # per modality (observation, state of the joint); A itself where all modalities are taken together
@@ -243,7 +245,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     THRESHOLD,  # of inductive inference: above this probability a transition is possible
     LOG_E,
     STEP_VALUES,  # logarithms as what they are above that of zero
-) = range(STEP_COLUMNS + 1, STEP_COLUMNS + 21)
+) = range(STEP_COLUMNS + 1, STEP_COLUMNS + 22)
 
 _INT_SECTIONS = range(NUM_STATES, GAMMA)
 _REAL_SECTIONS = range(GAMMA, STEP_VALUES + 1)

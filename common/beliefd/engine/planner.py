@@ -110,20 +110,7 @@ def _refuse_gaps(model: Model, info: ModelInfo) -> None:
             '"fpi", or profile "pymdp"',
         ),
         ("inference_algo", "vmp", model.inference_algo == "vmp" and model.profile != "pymdp", 'profile "pymdp"'),
-        ("planner", model.planner, model.planner == "mcts", '"policies", "sophisticated"'),
         ("planner", model.planner, model.planner != "policies" and model.profile != "pymdp", 'profile "pymdp"'),
-        (
-            "per_agent",
-            sorted(info.per_agent),
-            model.planner != "policies" and bool(info.per_agent),
-            'nothing, or planner "policies"',
-        ),
-        (
-            "C",
-            "over the steps of a policy",
-            model.planner != "policies" and any(len(C) > 1 for C in model.timed_C),
-            "where a tree is grown, of shape (num_obs,)",
-        ),
         ("C_dependencies", model.profile, any(model.C_dependencies) and model.profile != "pymdp", 'profile "pymdp"'),
         *(
             (
@@ -170,6 +157,7 @@ def _sizes(model: Model) -> dict[int, Any]:
         plan.OBS_START: starts(model.num_obs),
         plan.GAMMA: model.gamma,
         plan.ALPHA: model.alpha,
+        plan.OCCAM_WINDOW: model.occam_window or 0.0,
         plan.TOLERANCE: _TIE_TOLERANCE[model.dtype],
         plan.D: np.concatenate(model.D),
         plan.FIRST_ACTIONS: model.policies[:, 0],

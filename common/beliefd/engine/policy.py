@@ -42,15 +42,18 @@ def evaluate_policies(ints, reals, work, part):
         prepare_own(ints, reals, work, part)
         prepare_combined(ints, reals, work)
         find_ways(ints, reals, work)
-    evaluate_prepared(ints, reals, work, part)
+    evaluate_prepared(ints, reals, work, part, 0)
 
 
 @inline
-def evaluate_prepared(ints, reals, work, part):
-    """As `evaluate_policies`, where the rows of the agents' own A and B are up to date for this part."""
+def evaluate_prepared(ints, reals, work, part, begun):
+    """As `evaluate_policies`, where the rows of the agents' own A and B are up to date for this part.
+
+    `begun` steps were taken before, for preferences that change over the steps.
+    """
     if ints[plan.INDUCTIVE]:
         find_off_path(ints, reals, work)
-    _predict(ints, reals, work, part)
+    _predict(ints, reals, work, part, begun)
     node = ints[plan.NODES]
     fill(work, ints[plan.NEG_EFE_ROW], work.dtype.type(0))
     for _ in range(ints[plan.NUM_NODES]):
@@ -66,7 +69,7 @@ def evaluate_prepared(ints, reals, work, part):
 
 
 @inline
-def _predict(ints, reals, work, part):
+def _predict(ints, reals, work, part, begun):
     """Do the operations of the plan: predict beliefs, and what a node with these beliefs adds to G."""
     at = ints[plan.OPERATIONS]
     for _ in range(ints[plan.NUM_OPERATIONS]):
@@ -75,10 +78,12 @@ def _predict(ints, reals, work, part):
             predict_factor(ints, reals, work, ints[at + 2], target, ints[at + 3], ints[at + 4])
             at += 5
         elif operation == VALUE:
-            _value_modality(ints, reals, work, ints[at + 2], ints[at + 3], ints[at + 4], part, target)
+            time = _time(ints, ints[at + 3], ints[at + 4] + begun)
+            _value_modality(ints, reals, work, ints[at + 2], ints[at + 3], time, part, target)
             at += 5
         elif operation == VALUE_GIVEN:
-            _value_given(ints, work, ints[at + 2], ints[at + 3], ints[at + 4], ints[at + 5], part, target)
+            time = _time(ints, ints[at + 3], ints[at + 4] + begun)
+            _value_given(ints, work, ints[at + 2], ints[at + 3], time, ints[at + 5], part, target)
             at += 6
         elif operation == VALUE_GOAL:
             value_goal(ints, work, ints[at + 2], ints[at + 3], part, target)
@@ -102,6 +107,12 @@ def _predict(ints, reals, work, part):
         elif operation == CONTRACT:
             _contract(ints, reals, work, ints[at + 2], ints[at + 3], part, target)
             at += 4
+
+
+@inline
+def _time(ints, m, time):
+    """Which of the preferences of modality m hold at a step."""
+    return min(time, ints[ints[plan.PREFERENCE_TIMES] + m] - 1)
 
 
 @inline

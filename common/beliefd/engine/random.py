@@ -14,6 +14,9 @@ from beliefd.engine.jit import inline
 PURPOSE_ACTION = 1
 """The draw that selects an action. Other purposes give other, independent draws at the same tick."""
 
+PURPOSE_SEARCH = 2
+"""The key of the draws of one search through a tree."""
+
 _MULTIPLIER_0 = np.uint64(0xD2511F53)
 _MULTIPLIER_1 = np.uint64(0xCD9E8D57)
 _WEYL_0 = np.uint64(0x9E3779B9)
@@ -53,4 +56,32 @@ def uniform(seed, agent, tick, purpose, factor):
         key & _LOW,
         key >> _HALF_WORD,
     )
-    return (np.float64(r0 >> np.uint64(5)) * 67108864.0 + np.float64(r1 >> np.uint64(6))) / 9007199254740992.0
+    return _unit(r0, r1)
+
+
+@inline
+def search_key(seed, agent, tick):
+    """Give two words, uint64, that are the key of all draws of an agent's search at a tick."""
+    key = np.uint64(seed)
+    step = np.uint64(tick)
+    r0, r1, _, _ = philox(
+        np.uint64(agent) & _LOW,
+        step & _LOW,
+        step >> _HALF_WORD,
+        np.uint64(PURPOSE_SEARCH) << np.uint64(16),
+        key & _LOW,
+        key >> _HALF_WORD,
+    )
+    return r0, r1
+
+
+@inline
+def search_uniform(k0, k1, simulation, depth, modality):
+    """As `uniform`, within a search; the counter is (simulation, depth, modality, 0)."""
+    r0, r1, _, _ = philox(np.uint64(simulation), np.uint64(depth), np.uint64(modality), np.uint64(0), k0, k1)
+    return _unit(r0, r1)
+
+
+@inline
+def _unit(high, low):
+    return (np.float64(high >> np.uint64(5)) * 67108864.0 + np.float64(low >> np.uint64(6))) / 9007199254740992.0

@@ -18,15 +18,21 @@ cut with 0: it goes through the motions, and adds nothing. So no lane's result d
 import numpy as np
 
 from beliefd.engine import plan
-from beliefd.engine.induction import find_ways
+from beliefd.engine.imagined import (
+    choose_softly,
+    copy_rows,
+    predict_observations,
+    predict_states,
+    prepare_search,
+    restore,
+)
 from beliefd.engine.jit import inline
-from beliefd.engine.learning import prepare_own
 from beliefd.engine.perception import infer_states
 from beliefd.engine.plan import ALL_PARTS, LANES
 from beliefd.engine.policy import evaluate_prepared
-from beliefd.engine.rowmath import add_entropy, add_log_row, log_rows, softmax_rows
+from beliefd.engine.rowmath import add_entropy, add_log_row, log_rows
 from beliefd.engine.rows import add_row_products
-from beliefd.engine.tile import fill, multiply_joints, predict_factor, weigh_rows
+from beliefd.engine.tile import fill
 
 PRUNE = 1.0 / 16.0
 """At or under this probability an imagined action or observation is not followed."""
@@ -48,9 +54,7 @@ def search_tree(ints, reals, work):
 
     These are as before afterwards.
     """
-    if ints[plan.NUM_COUNTS] > 0:
-        prepare_own(ints, reals, work, ALL_PARTS)
-        find_ways(ints, reals, work)
+    prepare_search(ints, reals, work)
     path = np.empty((ints[plan.TREE_DEPTH], _CHOSEN + ints[plan.NUM_MODALITIES]), dtype=np.int64)
     root = ints[plan.TREE_ROW]
     fill(work, _active(ints, root), work.dtype.type(1))
@@ -64,8 +68,8 @@ def search_tree(ints, reals, work):
             depth -= 1
             if depth >= 0:
                 _add_worth(ints, work, root + depth * ints[plan.LEVEL_ROWS], path[depth, _POLICY])
-    _restore(ints, work, root, ints[plan.ALL_JOINTS])
-    _copy_rows(work, ints[plan.SCORE_ROW], _result(ints), ints[plan.NUM_POLICIES])
+    restore(ints, work, root, ints[plan.ALL_JOINTS])
+    copy_rows(work, ints[plan.SCORE_ROW], _result(ints), ints[plan.NUM_POLICIES])
 
 
 # Where the parts of a level stand that begins at row `level`.
@@ -123,19 +127,6 @@ def _result(ints):
 
 
 @inline
-def _copy_rows(work, target, source, count):
-    for row in range(count):
-        for lane in range(LANES):
-            work[target + row, lane] = work[source + row, lane]
-
-
-@inline
-def _restore(ints, work, level, joints):
-    _copy_rows(work, 0, level, ints[plan.TOTAL_STATES])
-    multiply_joints(ints, work, joints)
-
-
-@inline
 def _any(work, row):
     """Whether a row is not zero in any lane."""
     largest = work[row, 0]
@@ -148,8 +139,8 @@ def _any(work, row):
 def _begin(ints, reals, work, path, depth, steps):
     """Begin to search the belief of now this many steps deep, in the lanes that its level has as active."""
     level = ints[plan.TREE_ROW] + depth * ints[plan.LEVEL_ROWS]
-    _copy_rows(work, level, 0, ints[plan.TOTAL_STATES])
-    _expand(ints, reals, work, level)
+    copy_rows(work, level, 0, ints[plan.TOTAL_STATES])
+    _expand(ints, reals, work, level, depth)
     path[depth, _STEPS] = steps
     path[depth, _PASS] = 0
     path[depth, _POLICY] = ints[plan.NUM_POLICIES]
@@ -214,14 +205,14 @@ def _next_observations(ints, reals, work, path, depth, level):
 
 
 @inline
-def _expand(ints, reals, work, level):
+def _expand(ints, reals, work, level, depth):
     """Evaluate the own step of every action, and let live those that are probable by it."""
     zero, one = work.dtype.type(0), work.dtype.type(1)
     policies, score = ints[plan.NUM_POLICIES], ints[plan.SCORE_ROW]
     threshold = work.dtype.type(PRUNE) * (one + reals[ints[plan.TOLERANCE]])
-    evaluate_prepared(ints, reals, work, ALL_PARTS)
-    _copy_rows(work, _own_step(ints, level), score, policies)
-    _average(ints, reals, work, score)
+    evaluate_prepared(ints, reals, work, ALL_PARTS, depth)
+    copy_rows(work, _own_step(ints, level), score, policies)
+    choose_softly(ints, reals, work, score)
     alive, active, followed = _alive(ints, level), _active(ints, level), _followed(ints, level)
     for p in range(policies):
         fill(work, followed + p, zero)
@@ -231,44 +222,19 @@ def _expand(ints, reals, work, level):
 
 
 @inline
-def _average(ints, reals, work, first):
-    """Turn values of actions into their probabilities."""
-    gamma, policies = reals[ints[plan.GAMMA]], ints[plan.NUM_POLICIES]
-    for row in range(first, first + policies):
-        for lane in range(LANES):
-            work[row, lane] *= gamma
-    softmax_rows(work, first, first, first, policies)
-
-
-@inline
 def _take_action(ints, reals, work, level, p):
     """Set the level's rows of what follows action p: beliefs, and the probabilities of observations.
 
     The rows of now are the same beliefs, with their joints.
     """
-    _restore(ints, work, level, ints[plan.TRANSITION_JOINTS])
-    following, factors = _following(ints, level), ints[plan.NUM_FACTORS]
-    for f in range(factors):
-        parents = ints[ints[plan.JOINT_ROW] + ints[ints[plan.B_JOINT] + f]]
-        move = ints[ints[plan.POLICY_MOVES] + p * factors + f]
-        predict_factor(ints, reals, work, parents, following + ints[ints[plan.STATE_START] + f], f, move)
-    _restore(ints, work, following, ints[plan.ALL_JOINTS])
-    for m in range(ints[plan.NUM_MODALITIES]):
-        joint = ints[ints[plan.A_JOINT] + m]
-        first, size = ints[ints[plan.JOINT_ROW] + joint], ints[ints[plan.JOINT_SIZE] + joint]
-        start, count = ints[ints[plan.OBS_START] + m], ints[ints[plan.NUM_OBS] + m]
-        target, own = _observations(ints, level) + start, ints[ints[plan.OWN_A] + m]
-        if own >= 0:
-            for o in range(count):
-                add_row_products(work, target + o, -1, own + o * size, 1, first, 1, size)
-        else:
-            pointer, width = ints[plan.A_ROWS] + start, ints[ints[plan.A_WIDTH] + m]
-            weigh_rows(
-                ints, reals, work, target, count, first, ints[plan.A_COLUMNS], ints[plan.A_VALUES], pointer, width
-            )
+    restore(ints, work, level, ints[plan.TRANSITION_JOINTS])
+    following = _following(ints, level)
+    predict_states(ints, reals, work, following, p)
+    restore(ints, work, following, ints[plan.ALL_JOINTS])
+    predict_observations(ints, reals, work, _observations(ints, level))
     # A lane takes part in what follows an action that is alive in it.
     partial, alive = _partial(ints, level), _alive(ints, level) + p
-    _copy_rows(work, partial, alive, 1)
+    copy_rows(work, partial, alive, 1)
     log_rows(work, following, ints[plan.TOTAL_STATES])
 
 
@@ -311,7 +277,7 @@ def _observe(ints, reals, work, level, path, depth):
     probability, active = _partial(ints, level) + modalities, _active(ints, level + ints[plan.LEVEL_ROWS])
     for lane in range(LANES):
         work[active, lane] = one if work[probability, lane] > zero else zero
-    _copy_rows(work, base, _following(ints, level), ints[plan.TOTAL_STATES])
+    copy_rows(work, base, _following(ints, level), ints[plan.TOTAL_STATES])
     for row in range(ints[plan.LIKELIHOOD_ROW], ints[plan.INDUCTIVE_ROW]):
         fill(work, row, zero)
     for m in range(modalities):
@@ -354,8 +320,8 @@ def _back_up(ints, reals, work, level):
             grows = work[alive + p, lane] * work[followed + p, lane] > zero
             value = work[values + p, lane] + work[own + p, lane]
             work[values + p, lane] = value if grows else work.dtype.type(-_PENALTY)
-    _copy_rows(work, score, values, policies)
-    _average(ints, reals, work, score)
+    copy_rows(work, score, values, policies)
+    choose_softly(ints, reals, work, score)
     add_row_products(work, worth, -1, score, 1, values, 1, policies)
     for p in range(policies):
         for lane in range(LANES):
