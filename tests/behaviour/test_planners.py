@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from beliefd import worlds
 from beliefd.engine import Engine
 from beliefd.model import Model
+from beliefd_proto.errors import InvalidModel
 
 
 class World:
@@ -128,3 +129,35 @@ def test_what_will_be_seen_counts_for_a_tree_and_not_for_policies() -> None:
     """Nothing is known of the side and curiosity is off: that the cue will tell is worth something to a tree alone."""
     assert _rewarded("sophisticated") == 1.0
     assert _rewarded("policies") < 0.7
+
+
+def _long_road(**options: Any) -> Model:
+    """From the start a road leads by nine places to riches that begin at the fifth; beside it is a place that is good
+    at once. Three more actions lead back to the start.
+    """
+    start, aside, road = 0, 1, range(2, 11)
+    B = np.zeros((11, 11, 5))
+    B[start] = 1.0
+    for place in (start, *road):
+        B[:, place, 0] = np.eye(11)[place + 1 if place in road[:-1] else road[0] if place == start else place]
+    for place in (start, aside):
+        B[:, place, 1] = np.eye(11)[aside]
+    C = [0.0, 1.5, 1.0, 1.0, 1.0, 1.0, 5.0, 5.0, 5.0, 5.0, 5.0]
+    return Model([np.eye(11)], [B], C=[C], D=[np.eye(11)[start]], use_states_info_gain=False, **options)
+
+
+def test_sampling_sees_further_than_all_policies_can() -> None:
+    """Nine steps of five actions are two million policies; a few hundred walks find the one that is worth it."""
+    with pytest.raises(InvalidModel, match="1,953,125"):
+        _long_road(policy_len=9)
+    for options, goal in (
+        ({"policy_len": 4}, [1]),
+        ({"planner": "mcts", "policy_len": 4}, [1]),
+        ({"planner": "mcts", "policy_len": 9}, range(6, 11)),
+    ):
+        model, agents = _long_road(**options), 20
+        engine, places = Engine(model, agents, seed=4), np.zeros(agents, dtype=int)
+        for _ in range(8):
+            moves = engine.step(places[:, None]).control
+            places = model.B[0][:, places, moves].argmax(axis=0)
+        assert set(places.tolist()) <= set(goal), options
