@@ -47,6 +47,8 @@ class Client:
         frames = 0
         for _ in range(_BATCH):
             changed = mutated(self._rng.choice(self._messages), self._rng)
+            if _is_meant(changed):
+                continue
             send(self._socket, changed)
             frames += len(changed)
         self._settle()
@@ -119,6 +121,14 @@ class Web:
             status = answer[9:12].decode("latin1") if answer.startswith(b"HTTP/1.1 ") else "none"
             self.statuses[status] = self.statuses.get(status, 0) + 1
         return 1
+
+
+def _is_meant(frames: list[bytes]) -> bool:
+    """Whether this has become a whole request that ends a population or fills the disk, which would be done."""
+    try:
+        return isinstance(decode(frames).header, m.Drop | m.Snapshot)
+    except BeliefdError:
+        return False
 
 
 def _until_closed(connection: socket.socket) -> bytes:
