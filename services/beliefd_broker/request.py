@@ -50,8 +50,8 @@ class Request:
         for array in arrays.values():
             self.held_bytes += array.nbytes
 
-    def is_over(self, now_s: float) -> bool:
-        """Whether its deadline has passed."""
+    def is_over(self, now_s: float, crowd: float) -> bool:
+        """Whether its deadline has passed. `crowd` is how many sessions share a worker."""
         return self.deadline_s <= now_s
 
 
@@ -132,7 +132,7 @@ class Chunk(Request):
         self.applied: NDArray[np.uint8] | None = None
         self.error: BeliefdError | None = None
 
-    def is_over(self, now_s: float) -> bool:
+    def is_over(self, now_s: float, crowd: float) -> bool:
         """Whether its deadline has passed, or is too near for what has waited for most of its time and is not begun.
 
         In an overload whatever is begun has waited for so long that its deadline is near: what could not be finished
@@ -141,7 +141,7 @@ class Chunk(Request):
         left_s = self.deadline_s - now_s
         if left_s <= 0.0 or self.next or left_s > now_s - self.received_s:
             return left_s <= 0.0
-        return left_s * 1e9 < self.population.predicted_ns(self.cost_key, self.count)
+        return left_s * 1e9 < crowd * self.population.predicted_ns(self.cost_key, self.count)
 
     def selector(self) -> slice | NDArray[np.int64]:
         """Picks the agents out of an array over the population's rows."""

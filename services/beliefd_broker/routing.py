@@ -564,7 +564,9 @@ class Core:
     def tick(self, now_s: float, wall_s: float) -> None:
         """Do what time alone brings about: deadlines, hung workers, telemetry, sessions that nobody uses."""
         self._wall_s = wall_s
-        for request in self._desk.overdue(now_s):
+        # Sessions take turns: each gets its part of the workers.
+        crowd = max(self._scheduler.sessions / max(self.workforce.ready, 1), 1.0)
+        for request in self._desk.overdue(now_s, crowd):
             self._expire(request)
         self._actions.extend(self.workforce.overdue(now_s))
         self._actions.extend(self.workforce.retire(now_s))

@@ -44,6 +44,11 @@ class Scheduler:
         """Whether anybody waits for a turn."""
         return bool(self._turns)
 
+    @property
+    def sessions(self) -> int:
+        """How many wait for a turn."""
+        return len(self._turns)
+
     def admit_no_more(self) -> None:
         """From now on only what has been admitted goes on."""
         self._admitting = False

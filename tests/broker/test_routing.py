@@ -453,6 +453,20 @@ def test_what_has_waited_for_long_and_cannot_be_done_in_time_is_not_begun(deadli
     assert begun or (error(told).code, set(told.arrays["applied"])) == ("deadline_exceeded", {Applied.NO})
 
 
+@pytest.mark.parametrize("clients", [1, 3])
+def test_who_shares_a_worker_needs_longer(clients):
+    """A third of a second is enough for one, and not for each of three."""
+    mice = population(rows=3000)
+    world = World([mice], workers=0)
+    requests = [world.step(world.client(), first=1000 * i, count=1000, deadline_ms=1000) for i in range(clients)]
+    mice.record(world.core._desk._requests[requests[0]].cost_key, 1000, 200_000_000)
+    world.now_s += 0.67
+    world.core.tick(world.now_s, 0.0)
+    world.add_worker("worker_00")
+    world.settle()
+    assert len(world.applied) == (1000 if clients == 1 else 0)
+
+
 def test_a_deadline_in_the_middle_says_what_was_applied():
     world = World([population(rows=60_000)], workers=1)
     request = world.step(world.client(), count=60_000, deadline_ms=100)
