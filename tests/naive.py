@@ -32,6 +32,7 @@ import naive_tree as tree
 import naive_value as value
 from beliefd.model import Model
 from naive_maths import FLOOR, RTOL, L, Observation, Vector, as_distribution, predicted, softmax
+from naive_precision import updated_precision
 from naive_random import ACTION, philox4x32, uniform
 
 __all__ = [
@@ -124,6 +125,7 @@ class NaiveAgent:
         self.actions: list[tuple[int, ...]] = []
         self.q: list[list[Vector]] = []
         self.prior: list[Vector] = list(self.model.D)
+        self.rate = 1.0 / self.model.gamma
 
     def step(
         self,
@@ -143,6 +145,7 @@ class NaiveAgent:
         told = executed if executed is not None else [-1] * len(self.kept)
         last = tuple(kept if u < 0 else int(u) for u, kept in zip(told, self.kept, strict=True))
         self._move_window(observation, None if first else last)
+        self.rate = 1.0 / self.model.gamma if first else self.rate
         if is_policy_conditioned(self.model):
             vfe, x, q_pi, terms = self._infer_per_policy()
         else:
@@ -207,8 +210,11 @@ class NaiveAgent:
         now = len(self.observations) - 1
         rows = [value.sequence_terms(model, q[now:]) for q, _ in inferred]
         terms = summed(rows)
-        x = model.gamma * terms["neg_efe"] - F + legacy.ln(model.E)
-        q_pi = softmax(x)
+        gamma = model.gamma
+        if model.update_gamma:
+            self.rate, gamma = updated_precision(terms["neg_efe"], F, legacy.ln(model.E), self.rate, 1.0 / gamma)
+        x = gamma * terms["neg_efe"] - F + legacy.ln(model.E)
+        q_pi, _ = occam.posterior(model, x)
         self.q = [legacy.averaged([q[t] for q, _ in inferred], q_pi) for t in range(now + 1)]
         self.beliefs = self.q[-1]
         return float(q_pi @ F), x, q_pi, terms

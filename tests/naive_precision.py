@@ -7,6 +7,7 @@ import numpy as np
 from naive_maths import Vector, softmax
 
 SWEEPS = 16
+LEAST = 2.0**-10
 
 
 def updated_precision(neg_efe: Vector, F: Vector, log_habit: Vector, before: float, beta: float) -> tuple[float, float]:
@@ -16,8 +17,9 @@ def updated_precision(neg_efe: Vector, F: Vector, log_habit: Vector, before: flo
 
         rate <- rate - (rate - beta + (q - p) . G) / 2,    gamma = 1 / rate
 
-    `SWEEPS` times. Friston et al. (2017), Active inference: a process theory, Neural Comput. 29(1), table 2;
-    spm_MDP_VB_X. Where all policies have the same F, q is p, and a rate of beta stays.
+    `SWEEPS` times, the rate being kept at `LEAST` beta or more. Friston et al. (2017), Active inference: a process
+    theory, Neural Comput. 29(1), table 2; spm_MDP_VB_X. Where all policies have the same F, q is p, and a rate of beta
+    stays.
 
     Returns
     -------
@@ -29,6 +31,7 @@ def updated_precision(neg_efe: Vector, F: Vector, log_habit: Vector, before: flo
         prior = softmax(neg_efe / rate + log_habit)
         posterior = softmax(neg_efe / rate + log_habit - F)
         rate -= 0.5 * (rate - beta + float((posterior - prior) @ neg_efe))
+        rate = max(rate, LEAST * beta)
     return rate, 1.0 / rate
 
 

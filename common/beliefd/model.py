@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from beliefd import advice, counts, parts, treesize, validation
 from beliefd.modelarrays import ModelArrays
+from beliefd_proto.errors import InvalidModel
 from beliefd_proto.model_info import ModelInfo
 
 MAX_NUM_ITER = 65_536
@@ -136,6 +137,10 @@ class Model(ModelArrays):
         improbable, or by sampling.
     num_simulations : int
         Walks from the root of a tree that is searched by sampling ("mcts"), 1..1048576; each adds a belief at the most.
+    update_gamma : bool
+        Whether an agent's precision follows from whether its observations speak for the policies that G speaks for, as
+        in SPM. It starts from `gamma`, at each reset too, and needs beliefs under each policy: "mmp" in profiles
+        "legacy" and "spm". Where policies share their beliefs of what was observed, it would never change.
     learn_A, learn_B, learn_C, learn_D : bool or list of int
         What is learned: nothing, everything that has counts, or these modalities or factors.
     learn_E : bool
@@ -261,6 +266,7 @@ class Model(ModelArrays):
         occam_window: float | None = None,
         planner: str = "policies",
         num_simulations: int = 256,
+        update_gamma: bool = False,
         learn_A: Any = False,
         learn_B: Any = False,
         learn_C: Any = False,
@@ -316,6 +322,14 @@ class Model(ModelArrays):
         self._set_transitions(B, B_dependencies, B_action_dependencies, num_controls)
         self._set_likelihoods(A, A_dependencies)
         self._set_inference(inference_algo, inference_horizon)
+        self.update_gamma = validation.flag(update_gamma, "update_gamma")
+        if self.update_gamma and not self.beliefs_per_policy:
+            raise InvalidModel(
+                "observations speak for a policy only where there are beliefs under each",
+                field="update_gamma",
+                value=True,
+                allowed='False, or inference_algo "mmp" in profile "legacy" or "spm"',
+            )
         self._set_policies(policies, policy_len, control_fac_idx)
         treesize.check_search(self)
         self._set_preferences(C, C_dependencies)
@@ -340,6 +354,11 @@ class Model(ModelArrays):
             return self.inference_horizon or 2
         return 1
 
+    @property
+    def beliefs_per_policy(self) -> bool:
+        """Whether an agent has beliefs under each of its policies: message passing of pymdp 0.0.7 and SPM."""
+        return self.inference_algo == "mmp" and self.profile != "pymdp"
+
     @cached_property
     def info(self) -> ModelInfo:
         """The sizes of the model, without its tensors."""
@@ -355,6 +374,7 @@ class Model(ModelArrays):
             inference_algo=self.inference_algo,
             planner=self.planner,
             inference_horizon=self.window,
+            updates_gamma=self.update_gamma,
             learned={name: self.tensors()[name].shape for name in self._learned_names()},
         )
 

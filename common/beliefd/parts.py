@@ -41,6 +41,7 @@ EXTRAS: dict[str, Any] = {
     "occam_window": None,
     "planner": "policies",
     "num_simulations": 256,
+    "update_gamma": False,
     "learn_A": [],
     "learn_B": [],
     "learn_C": [],

@@ -41,6 +41,8 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         As `Model` has them.
     inference_horizon : int
         Steps that inference and learning look back on, this one among them: 1 where only the present counts.
+    updates_gamma : bool
+        Whether an agent has a precision of its own that changes.
     learned : dict of str to tuple of int
         Name and shape of every array of counts that each agent has of its own, such as ``{"pA0": (4, 4, 2)}``.
     per_agent : dict of str to tuple of int
@@ -59,6 +61,7 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inference_algo: str = "fpi"
     planner: str = "policies"
     inference_horizon: int = 1
+    updates_gamma: bool = False
     learned: dict[str, tuple[int, ...]] = {}
     per_agent: dict[str, tuple[int, ...]] = {}
 

@@ -11,7 +11,7 @@ import cases
 import numpy as np
 
 from beliefd.model import Model
-from models import changed, random_model, redrawn, with_counts
+from models import by_state, changed, random_model, redrawn, with_counts
 
 Maker = Callable[[np.random.Generator, bool, int], Model]
 """Makes model `n` of a feature; sharp ones have zeros, ties and nearly deterministic columns."""
@@ -132,6 +132,24 @@ def preferences_over_time(rng: np.random.Generator, sharp: bool, n: int) -> Mode
     return over_time
 
 
+def preferences_by_state(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+    model: Model = by_state(rng, plain(rng, sharp, n))
+    return model
+
+
+def per_policy(profile: str, **options: Any) -> Maker:
+    """Few policies: the oracle infers under each."""
+
+    def make(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+        window = {"inference_algo": "mmp", "inference_horizon": int(rng.integers(1, 5)), "coupled": False}
+        while True:
+            model = plain(rng, sharp, n, profile=profile, **window, **options)
+            if len(model.policies) <= 16:
+                return model
+
+    return make
+
+
 def full(maker: Maker, **options: Any) -> Maker:
     """The same with no count that is 0: pymdp's floor under a mean makes something of it, and learning shows it."""
 
@@ -148,6 +166,7 @@ FEATURES: dict[str, Feature] = {
     "state inference, policies, action": Feature(plain, cases.plain),
     "transitions that depend on several factors": Feature(coupled, lambda *of: cases.plain(*of, coupled=True)),
     "preferences over time": Feature(preferences_over_time, cases.preferences_over_time),
+    "preferences that depend on states": Feature(preferences_by_state),
     "controls that move several factors": Feature(controls, controls),
     "inductive inference": Feature(inductive, cases.inductive),
     "learning of A, B, D": Feature(learner, full(cases.novelty, use_param_info_gain=False)),
@@ -164,7 +183,10 @@ FEATURES: dict[str, Feature] = {
     'profile "legacy"': Feature(profiled("legacy", plain), legacy=cases.LEGACY["fpi"]),
     'profile "legacy", learning': Feature(profiled("legacy", learner), legacy=cases.LEGACY["fpi learning"]),
     'profile "legacy", novelty': Feature(profiled("legacy", novelty), legacy=cases.LEGACY["fpi novelty"]),
+    'profile "legacy", beliefs under each policy': Feature(per_policy("legacy"), legacy=cases.LEGACY["mmp"]),
     'profile "spm"': Feature(profiled("spm", plain)),
     'profile "spm", learning': Feature(profiled("spm", learner)),
     'profile "spm", novelty': Feature(profiled("spm", novelty)),
+    'profile "spm", beliefs under each policy': Feature(per_policy("spm")),
+    'profile "spm", precision updated': Feature(per_policy("spm", update_gamma=True)),
 }

@@ -141,6 +141,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "vmp": {"inference_algo": "vmp", "inference_horizon": 3},
     "legacy": {"profile": "legacy"},
     "spm": {"profile": "spm"},
+    "per policy": {"profile": "spm", "inference_algo": "mmp", "inference_horizon": 3, "update_gamma": True},
     "novelty": {"use_param_info_gain": True},
     "goals": {"use_inductive": True, "learn_B": False},
 }

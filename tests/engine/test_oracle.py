@@ -113,6 +113,21 @@ def test_preferences_that_depend_on_states(seed: int) -> None:
     _compare(by_state(rng, random_model(rng, dtype=dtype, sharp=sharp)), seed, TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("profile", ["legacy", "spm"])
+@pytest.mark.parametrize("seed", range(12))
+def test_beliefs_under_each_policy(seed: int, profile: str) -> None:
+    rng = np.random.default_rng(9500 + seed)
+    dtype, sharp = ("float64", "float32")[seed % 2], seed // 2 % 2 == 1
+    options = {"inference_algo": "mmp", "inference_horizon": 1 + seed % 4, "profile": profile}
+    if seed % 3 == 2:
+        options["update_gamma"] = True
+    while True:
+        model = random_model(rng, dtype=dtype, sharp=sharp, coupled=False, **options)
+        if len(model.policies) <= 16:
+            break
+    _compare(model, seed, TOLERANCE[dtype], ticks=6)
+
+
 def test_preferences_by_state_are_the_same_for_all_agents() -> None:
     C = np.zeros((2, 2))
     own = Model([np.eye(2)], [np.eye(2)[:, :, np.newaxis]], C=[C], C_dependencies=[[0]])

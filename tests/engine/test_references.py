@@ -23,12 +23,11 @@ from casefile import read  # noqa: E402 - it stands beside the scripts that writ
 def cases() -> list[tuple[str, Model, dict[str, NDArray[Any]]]]:
     found = []
     for feature, spec, arrays in read(str(REFERENCES / "pymdp-0.0.7.1.npz")):
-        if feature.startswith("fpi"):
-            found.append((feature, Model.from_parts(spec, {n: arrays[n] for n in parts.tensor_names(spec)}), arrays))
+        found.append((feature, Model.from_parts(spec, {n: arrays[n] for n in parts.tensor_names(spec)}), arrays))
     return found
 
 
-@pytest.mark.parametrize("case", range(12))
+@pytest.mark.parametrize("case", range(len(cases())))
 def test_agrees_with_pymdp_0_0_7(case: int) -> None:
     _, model, reference = cases()[case]
     engine = Engine(model, 1)

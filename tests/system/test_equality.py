@@ -101,6 +101,27 @@ def test_agents_that_look_back(client, name, algo):
     mice.drop()
 
 
+@pytest.mark.parametrize("profile", ["legacy", "spm"])
+def test_agents_with_beliefs_under_each_policy(client, name, profile):
+    rng = np.random.default_rng(202)
+    options = {"inference_algo": "mmp", "inference_horizon": 3, "profile": profile, "update_gamma": profile == "spm"}
+    while True:
+        model = random_model(rng, dtype="float32", coupled=False, **options)
+        if len(model.policies) <= 16:
+            break
+    model = with_counts(rng, model, learn_E=False)
+    agents = 300
+    mice = client.create_population(name, model, agents=agents, seed=1)
+    local = Engine(model, agents=agents, seed=1)
+    assert_same(mice.read(want=WANT), local.read(want=WANT))
+    for tick in range(6):
+        observations = batch(rng, model, agents, categorical=tick % 2 == 1)
+        arguments = {"reset": rng.random(agents) < 0.2, "want": WANT}
+        assert_same(mice.step(observations, **arguments), local.step(observations, **arguments))
+        assert_same(mice.read(want=WANT), local.read(want=WANT))
+    mice.drop()
+
+
 def test_agents_that_search_a_tree(client, name):
     model, rng, agents = tmaze(planner="sophisticated"), np.random.default_rng(201), 150
     mice = client.create_population(name, model, agents=agents, seed=1)

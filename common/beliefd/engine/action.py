@@ -34,14 +34,15 @@ _WHOLE_POLICIES = np.int64(0)
 
 @inline
 def score_policies(ints, reals, work, tolerance):
-    """Turn the score rows from G into gamma G + ln E, and set the tolerance row.
+    """Turn the score rows from G into gamma G + ln E, less the policies' evidence, and set the tolerance row.
 
     What Occam's window leaves out is far under the others then.
     """
     one = work.dtype.type(1)
     gamma, relative = reals[ints[plan.GAMMA]], reals[ints[plan.TOLERANCE]]
     first, count = ints[plan.SCORE_ROW], ints[plan.NUM_POLICIES]
-    own_gamma, own_e = ints[plan.OWN_GAMMA], ints[plan.OWN_E]
+    updated, own_e = ints[plan.PRECISION_ROW], ints[plan.OWN_E]
+    own_gamma = updated if updated >= 0 else ints[plan.OWN_GAMMA]
     for p in range(count):
         log_e = reals[ints[plan.LOG_E] + p]
         if own_gamma < 0 and own_e < 0:
@@ -52,6 +53,10 @@ def score_policies(ints, reals, work, tolerance):
                 precision = work[own_gamma, lane] if own_gamma >= 0 else gamma
                 habit = work[own_e + p, lane] if own_e >= 0 else log_e
                 work[first + p, lane] = precision * work[first + p, lane] + habit
+    if ints[plan.MESSAGES] == plan.PER_POLICY:
+        for p in range(count):
+            for lane in range(LANES):
+                work[first + p, lane] -= work[ints[plan.EVIDENCE_ROW] + p, lane]
     largest = ints[plan.SPARE_ROW]
     largest_of_rows(work, largest, first, count)
     for lane in range(LANES):

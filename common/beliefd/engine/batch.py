@@ -171,6 +171,7 @@ class LoadedPopulation:
         self._lanes = np.zeros((kernels.LANE_ROWS, LANES), dtype=np.int64)
         steps = compiled.layout.window.steps if compiled.layout.window else 0
         marks = kernels.MARK_ROWS + modalities + factors + controls + steps * (modalities + factors)
+        marks += self.info.policy_len * factors if steps else 0  # what policies do, after what was done
         self._marks = np.zeros((marks, LANES), dtype=np.int32)
         self._total_obs = sum(self.info.num_obs)
         self._no_reset = np.zeros(0, dtype=np.uint8)
@@ -284,6 +285,7 @@ class LoadedPopulation:
             self.compiled.reals,
             self._work,
             self._lanes,
+            self._marks,
             self.store.int32,
             self.store.int64,
             self.store.real,

@@ -28,25 +28,34 @@ def observe_jointly(ints, reals, work, observed, distributions, items, places):
 
     Or add it to the base rows, where there is one factor. Arguments as in `beliefd.engine.perception.observe`.
     """
-    one = work.dtype.type(1)
     joint = ints[plan.EVERY_STATE]
     size = ints[ints[plan.JOINT_SIZE] + joint]
     single = ints[plan.NUM_FACTORS] == 1
     said = ints[plan.PREDICTION_ROW]
     target = said + size if single else ints[plan.LIKELIHOOD_ROW] + ints[ints[plan.JOINT_LIKELIHOOD] + joint]
-    for row in range(target, target + size):
-        fill(work, row, one)
-    for m in range(ints[plan.NUM_MODALITIES]):
-        _likelihoods(ints, reals, work, observed, distributions, items, places, m, said)
-        states = ints[plan.STATES_OF] + m * size
-        for k in range(size):
-            multiply_rows(work, target + k, target + k, said + ints[states + k])
+    multiply_likelihoods(ints, reals, work, observed, distributions, items, places, target, said)
     write_raised_logs(work, target, target, 1, size, work.dtype.type(RAISE))
     if single:
         base = ints[plan.BASE_ROW]
         for k in range(size):
             for lane in range(LANES):
                 work[base + k, lane] += work[target + k, lane]
+
+
+@inline
+def multiply_likelihoods(ints, reals, work, observed, distributions, items, places, target, said):
+    """Set rows from `target` on to the likelihood of all modalities' observations, per state of all factors.
+
+    Rows from `said` on are overwritten; a missing observation is as likely in all states.
+    """
+    size = ints[ints[plan.JOINT_SIZE] + ints[plan.EVERY_STATE]]
+    for row in range(target, target + size):
+        fill(work, row, work.dtype.type(1))
+    for m in range(ints[plan.NUM_MODALITIES]):
+        _likelihoods(ints, reals, work, observed, distributions, items, places, m, said)
+        states = ints[plan.STATES_OF] + m * size
+        for k in range(size):
+            multiply_rows(work, target + k, target + k, said + ints[states + k])
 
 
 @inline

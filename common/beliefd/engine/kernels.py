@@ -22,6 +22,12 @@ from beliefd.engine.action import (
     score_policies,
     take_first_actions,
 )
+from beliefd.engine.conditioned import (
+    average_over_policies,
+    evaluate_under_policies,
+    infer_under_policies,
+    start_from_prior,
+)
 from beliefd.engine.copies import mark_copy
 from beliefd.engine.habits import keep_policies, learn_preferences_and_habits, load_preferences_and_habits
 from beliefd.engine.jit import inline, kernel
@@ -33,6 +39,7 @@ from beliefd.engine.novelty import load_novelty
 from beliefd.engine.perception import free_energy, infer_states, observe, predict_prior
 from beliefd.engine.plan import ALL_PARTS, LANES
 from beliefd.engine.policy import evaluate_policies
+from beliefd.engine.precision import keep_precision, load_precision, update_precision
 from beliefd.engine.sequence import (
     beliefs_row,
     infer_window,
@@ -215,7 +222,25 @@ def advance(
             earliest, latest = load_steps(
                 ints, lanes, _RECORD, _TICK, marks[_FRESH], marks[_FIRST], marks[_FROM_START], seen, moved, int32s
             )
-        if ints[plan.MESSAGES] != plan.NO_MESSAGES:
+        if ints[plan.MESSAGES] == plan.PER_POLICY:
+            start_from_prior(ints, reals, work, lanes, _RECORD, _TICK, marks[_FROM_START], records)
+            infer_under_policies(
+                ints,
+                reals,
+                work,
+                lanes,
+                _RECORD,
+                _TICK,
+                marks[_FIRST],
+                seen,
+                moved,
+                lanes[_PLACE],
+                earliest,
+                records,
+            )
+            if ints[plan.PRECISION_ROW] >= 0:
+                load_precision(ints, reals, work, lanes, _RECORD, _READ_SLOT, marks[_FRESH], records)
+        elif ints[plan.MESSAGES] != plan.NO_MESSAGES:
             load_beliefs(ints, work, lanes, _RECORD, _TICK, 1, 0, records)
             predict_prior(ints, reals, work, marks[_FROM_START], moved)
             observe_window(ints, reals, work, lanes, _RECORD, _TICK, seen, lanes[_PLACE], earliest, records)
@@ -226,11 +251,11 @@ def advance(
         else:
             predict_prior(ints, reals, work, marks[_FRESH], previous)
             _infer_present(ints, reals, work, observed, distributions, lanes[_ITEM], lanes[_PLACE], free_energy_row)
-        _write_beliefs(ints, work, lanes, used, records, free_energy_row, vfe, beliefs)
-        if ints[plan.WINDOW] > 0:
-            source = beliefs_row(ints, 0) if ints[plan.MESSAGES] != plan.NO_MESSAGES else 0
-            keep_beliefs(ints, work, lanes, _RECORD, _TICK, marks[_FIRST], source, used, records)
+        if ints[plan.MESSAGES] != plan.PER_POLICY:
+            _write_beliefs(ints, work, lanes, marks, used, records, free_energy_row, vfe, beliefs)
         _plan_and_act(ints, reals, work, lanes, marks[_CHOICE], chosen, seed, used, q_pi, neg_efe, parts)
+        if ints[plan.MESSAGES] == plan.PER_POLICY:
+            _write_beliefs(ints, work, lanes, marks, used, records, free_energy_row, vfe, beliefs)
         if ints[plan.NUM_COUNTS] > 0 and ints[plan.WINDOW] > 0:
             learn_window(
                 ints,
@@ -357,7 +382,7 @@ def _was_told(ints, executed, item):
 
 
 @inline
-def _write_beliefs(ints, work, lanes, used, records, free_energy_row, vfe, beliefs):
+def _write_beliefs(ints, work, lanes, marks, used, records, free_energy_row, vfe, beliefs):
     real_bytes = work.itemsize
     for lane in range(used):
         item, record, slot = lanes[_ITEM, lane], lanes[_RECORD, lane], lanes[_WRITE_SLOT, lane]
@@ -370,6 +395,11 @@ def _write_beliefs(ints, work, lanes, used, records, free_energy_row, vfe, belie
         if len(beliefs) > 0:
             for s in range(ints[plan.TOTAL_STATES]):
                 beliefs[item, s] = work[s, lane]
+    if ints[plan.PRECISION_ROW] >= 0:
+        keep_precision(ints, work, lanes, _RECORD, _WRITE_SLOT, used, records)
+    if ints[plan.WINDOW] > 0:
+        source = beliefs_row(ints, 0) if ints[plan.MESSAGES] != plan.NO_MESSAGES else 0
+        keep_beliefs(ints, work, lanes, _RECORD, _TICK, marks[_FIRST], source, used, records)
 
 
 @inline
@@ -379,14 +409,19 @@ def _plan_and_act(ints, reals, work, lanes, choice, chosen, seed, used, q_pi, ne
     _write_parts(ints, reals, work, lanes, used, parts)
     _evaluate(ints, reals, work, seed, lanes[_RECORD], lanes[_TICK])
     _write_scores(ints, work, lanes, used, neg_efe)
+    if ints[plan.PRECISION_ROW] >= 0:
+        update_precision(ints, reals, work)
     score_policies(ints, reals, work, tolerance)
     by_maximum = ints[plan.MARGINAL] == 0 and ints[plan.STOCHASTIC] == 0 and ints[plan.RANDOM_TIES] == 0
     if by_maximum:
         choose_best_policies(ints, work, tolerance, choice)
-    if not by_maximum or len(q_pi) > 0 or ints[plan.PE_COUNTS] >= 0:
+    per_policy = ints[plan.MESSAGES] == plan.PER_POLICY
+    if not by_maximum or len(q_pi) > 0 or ints[plan.PE_COUNTS] >= 0 or per_policy:
         infer_policies(ints, work)
         keep_policies(ints, work)
         _write_scores(ints, work, lanes, used, q_pi)
+    if per_policy:
+        average_over_policies(ints, work, ints[plan.MESSAGE_ROW])
     if ints[plan.MARGINAL]:
         choose_marginal_actions(ints, reals, work, tolerance, choice, chosen, seed, lanes[_RECORD], lanes[_TICK])
         return
@@ -405,7 +440,15 @@ def _evaluate(ints, reals, work, seed, agents, ticks):
     elif ints[plan.SIMULATIONS] > 0:
         sample_tree(ints, reals, work, seed, agents, ticks)
     else:
-        evaluate_policies(ints, reals, work, ALL_PARTS)
+        _evaluate_part(ints, reals, work, ALL_PARTS)
+
+
+@inline
+def _evaluate_part(ints, reals, work, part):
+    if ints[plan.MESSAGES] == plan.PER_POLICY:
+        evaluate_under_policies(ints, reals, work, part)
+    else:
+        evaluate_policies(ints, reals, work, part)
 
 
 @inline
@@ -413,7 +456,7 @@ def _write_parts(ints, reals, work, lanes, used, parts):
     """Evaluate the parts of G, where they are wanted. What a tree is worth has none: they stay zero."""
     if parts.shape[1] > 0 and ints[plan.TREE_DEPTH] == 0:
         for part in range(len(parts)):
-            evaluate_policies(ints, reals, work, part + 1)
+            _evaluate_part(ints, reals, work, part + 1)
             _write_scores(ints, work, lanes, used, parts[part])
 
 
@@ -456,6 +499,7 @@ def _write_slots(ints, lanes, marks, used, int32s, int64s, request_ids, chosen, 
     "const real[:]",
     "real[:, :]",
     "int64[:, :]",
+    "int32[:, :]",
     "const int32[:, :]",
     "const int64[:, :]",
     "const real[:, :]",
@@ -477,6 +521,7 @@ def report(
     reals,
     work,
     lanes,
+    marks,
     int32s,
     int64s,
     records,
@@ -525,6 +570,8 @@ def report(
                 )
                 load_novelty(ints, reals, work, lanes, _RECORD, _TICK, records, given)
                 load_preferences_and_habits(ints, reals, work, lanes, _RECORD, _TICK, given)
+            if ints[plan.MESSAGES] == plan.PER_POLICY:
+                _infer_again(ints, reals, work, lanes, marks, int32s, int64s, records)
             multiply_joints(ints, work, ints[plan.ALL_JOINTS])
             _write_parts(ints, reals, work, lanes, used, parts)
             _evaluate(ints, reals, work, seed, lanes[_RECORD], lanes[_TICK])
@@ -532,6 +579,46 @@ def report(
             score_policies(ints, reals, work, ints[plan.BASE_ROW])
             infer_policies(ints, work)
             _write_scores(ints, work, lanes, used, q_pi)
+
+
+@inline
+def _infer_again(ints, reals, work, lanes, marks, int32s, int64s, records):
+    """Set the beliefs under every policy that the committed step had.
+
+    An agent that never stepped has the present alone, in which it has observed nothing.
+    """
+    window, modalities = ints[plan.WINDOW], ints[plan.NUM_MODALITIES]
+    seen_at = MARK_ROWS + modalities + ints[plan.NUM_FACTORS] + ints[plan.NUM_CONTROL_FACTORS]
+    moved_at = seen_at + window * modalities
+    seen, moved = marks[seen_at:moved_at], marks[moved_at:]
+    for lane in range(LANES):
+        marks[_FRESH, lane] = int64s[lanes[_RECORD, lane], 0] == 0
+    if ints[plan.PRECISION_ROW] >= 0:
+        load_precision(ints, reals, work, lanes, _RECORD, _READ_SLOT, marks[_FRESH], records)
+    for lane in range(LANES):
+        flags = int32s[lanes[_RECORD, lane], (lanes[_READ_SLOT, lane] + ints[plan.FLAGS_AT]) // _INT32_BYTES]
+        lanes[_TICK, lane] = max(lanes[_TICK, lane], 1)
+        marks[_FRESH, lane] = lanes[_TICK, lane] == 1 or (flags & FLAG_RESET) != 0
+    earliest, _ = load_steps(
+        ints, lanes, _RECORD, _TICK, marks[_FRESH], marks[_FIRST], marks[_FROM_START], seen, moved, int32s
+    )
+    for lane in range(LANES):
+        marks[_FIRST, lane] = min(marks[_FIRST, lane], window - 1)
+    start_from_prior(ints, reals, work, lanes, _RECORD, _TICK, marks[_FROM_START], records)
+    infer_under_policies(
+        ints,
+        reals,
+        work,
+        lanes,
+        _RECORD,
+        _TICK,
+        marks[_FIRST],
+        seen,
+        moved,
+        lanes[_PLACE],
+        min(earliest, window - 1),
+        records,
+    )
 
 
 @inline

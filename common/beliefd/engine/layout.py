@@ -139,6 +139,8 @@ class RecordLayout:
     counts, counts_bytes, counts_start : int
         Offset of the first copy in the record, the size of a copy, and the offset of the counts in it.
     window : WindowLayout or None
+    rate : int or None
+        Offset in a slot, of agents that update their precision.
     """
 
     dtype: str
@@ -159,6 +161,7 @@ class RecordLayout:
     counts_bytes: int
     counts_start: int
     window: WindowLayout | None = None
+    rate: int | None = None
 
     @classmethod
     def of(cls, info: ModelInfo) -> RecordLayout:
@@ -174,6 +177,7 @@ class RecordLayout:
             ("observation", 4, info.num_modalities),
             ("action", 4, len(info.num_controls)),
             ("beliefs", real_bytes, total_states),
+            *([("rate", real_bytes, 1)] if info.updates_gamma else []),
         )
         slot_start = 8
         counts = slot_start + 2 * slot_bytes

@@ -50,7 +50,7 @@ VALUE_TRANSITION = 9  # the first row of the parents' joint, the factor, the act
 ALL_PARTS, UTILITY, INFO_GAIN, INDUCTIVE_VALUE, NOVELTY = range(5)
 
 # What passes messages between the steps of a window.
-NO_MESSAGES, MMP, VMP = range(3)
+NO_MESSAGES, MMP, VMP, PER_POLICY = range(4)
 
 # Integers.
 (
@@ -112,12 +112,13 @@ NO_MESSAGES, MMP, VMP = range(3)
     OBSERVATION_AT,
     ACTION_AT,
     BELIEFS_AT,
+    RATE_AT,
     COUNTS_AT,
     COUNTS_BYTES,
     COUNTS_START,
     # Of agents that keep a window of steps; the bytes are those of an entry of the ring, see layout.
     WINDOW,  # steps in the longest window; 0 where none is kept
-    MESSAGES,  # NO_MESSAGES, MMP or VMP
+    MESSAGES,  # NO_MESSAGES, MMP, VMP, or PER_POLICY where beliefs are those under each policy
     SMOOTHING_FLOOR,  # whether smoothing has a floor under what is reached, and makes up for it
     RING_START,
     ENTRY_BYTES,
@@ -129,8 +130,15 @@ NO_MESSAGES, MMP, VMP = range(3)
     FRAME_ROW,  # one frame of rows per step: beliefs, what one-factor modalities say, messages, likelihoods of joints
     FRAME_ROWS,
     MASKED_ROWS,  # rows from PREDICTION_ROW on for beliefs in their actions' places
+    FUTURE,  # steps after the present, where beliefs are those under each policy; see conditioned
+    CONDITIONED_ROW,  # per step of the window and state of all factors: the likelihood
+    REACHED_ROW,  # per step of window and policy, and state: the sum over what it is reached from
+    SAID_ROW,  # what observations say of a factor
+    EVIDENCE_ROW,  # per policy
+    PRECISION_ROW,  # precision, its rate, the prior of that, and room; -1 where precision is not updated
+    BELIEVED_ROW,  # per policy, step of window and policy, and state
     LARGEST_JOINT,  # rows of the largest joint that a transition depends on
-) = range(73)
+) = range(81)
 
 # Integer sections. Per factor:
 (
@@ -208,6 +216,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     LEAF_POLICIES,
     FIRST_ACTIONS,  # (policy, control)
     POLICY_MOVES,  # (policy, factor): its first action on the joint axis of the factor's controls
+    MOVES_OF_POLICIES,  # (policy, step, factor): as POLICY_MOVES; where beliefs are those under each policy
     MOVE_CONTROLS,  # per factor its controls, as NUM_MOVES counts them: the last one fastest
     GOAL_PATHS,  # per factor with a goal (step, state): whether the goal can be reached in that many steps
     # Per factor, of a window: which of STEP_ROWS is the first, and its width as A_WIDTH.
@@ -220,7 +229,7 @@ NO_MESSAGES, MMP, VMP = range(3)
     OWN_LOG_B,  # as OWN_B, its logarithm
     STEP_ROWS,  # sparse rows
     STEP_COLUMNS,
-) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 81)
+) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 82)
 
 # Real sections; the first four have one entry.
 (

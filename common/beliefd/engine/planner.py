@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beliefd.engine import plan
+from beliefd.engine.conditionedplan import ConditionedPlan
 from beliefd.engine.contraction import Contraction, contract
 from beliefd.engine.convention import log_floor, log_habits, preferences
 from beliefd.engine.ensemble import Ensemble
@@ -104,10 +105,17 @@ def _refuse_gaps(model: Model, info: ModelInfo) -> None:
     """
     gaps = (
         (
-            "inference_algo",
-            "mmp",
-            model.inference_algo == "mmp" and model.profile != "pymdp",
-            '"fpi", or profile "pymdp"',
+            "B_dependencies",
+            "factors that depend on others",
+            model.beliefs_per_policy and any(row != (f,) for f, row in enumerate(model.B_dependencies)),
+            'each factor its own, or inference_algo "fpi"',
+        ),
+        ("use_inductive", True, model.beliefs_per_policy and model.use_inductive, 'False, or inference_algo "fpi"'),
+        (
+            "C",
+            "over the steps of a policy",
+            model.beliefs_per_policy and any(len(C) > 1 for C in model.timed_C),
+            'of shape (num_obs,), or inference_algo "fpi"',
         ),
         ("inference_algo", "vmp", model.inference_algo == "vmp" and model.profile != "pymdp", 'profile "pymdp"'),
         ("planner", model.planner, model.planner != "policies" and model.profile != "pymdp", 'profile "pymdp"'),
@@ -175,6 +183,7 @@ def _record(layout: RecordLayout) -> dict[int, Any]:
         plan.OBSERVATION_AT: layout.observation,
         plan.ACTION_AT: layout.action,
         plan.BELIEFS_AT: layout.beliefs,
+        plan.RATE_AT: layout.rate or 0,
         plan.COUNTS_AT: layout.counts,
         plan.COUNTS_BYTES: layout.counts_bytes,
         plan.COUNTS_START: layout.counts_start,
@@ -511,6 +520,9 @@ def _place_scratch(fields: dict[int, Any], model: Model, predictions: _Predictio
     ):
         fields[name] = row
         row += rows
+    conditioned = ConditionedPlan(model)
+    fields.update(conditioned.fields(row))
+    row += conditioned.rows
     tree = TreePlan(model)
     fields.update(tree.fields(row))
     return row + tree.rows

@@ -79,11 +79,11 @@ def _predict(ints, reals, work, part, begun):
             at += 5
         elif operation == VALUE:
             time = _time(ints, ints[at + 3], ints[at + 4] + begun)
-            _value_modality(ints, reals, work, ints[at + 2], ints[at + 3], time, part, target)
+            value_modality(ints, reals, work, ints[at + 2], ints[at + 3], time, part, target)
             at += 5
         elif operation == VALUE_GIVEN:
             time = _time(ints, ints[at + 3], ints[at + 4] + begun)
-            _value_given(ints, work, ints[at + 2], ints[at + 3], time, ints[at + 5], part, target)
+            value_given(ints, work, ints[at + 2], ints[at + 3], time, ints[at + 5], part, target)
             at += 6
         elif operation == VALUE_GOAL:
             value_goal(ints, work, ints[at + 2], ints[at + 3], part, target)
@@ -136,7 +136,7 @@ def _join(ints, work, target, j, offsets):
 
 
 @inline
-def _value_modality(ints, reals, work, first, m, time, part, target):
+def value_modality(ints, reals, work, first, m, time, part, target):
     """Set row `target` to what modality m adds to G under the predicted joint from row `first` on."""
     if part > INFO_GAIN:
         fill(work, target, work.dtype.type(0))
@@ -187,8 +187,8 @@ def _contract(ints, reals, work, first, m, part, target):
 
 
 @inline
-def _value_given(ints, work, first, m, time, given, part, target):
-    """As `_value_modality`, with A' from row `given` on and the beliefs of the factor that it keeps from `first` on.
+def value_given(ints, work, first, m, time, given, part, target):
+    """As `value_modality`, with A' from row `given` on and the beliefs of the factor that it keeps from `first` on.
 
     Or the agent's own A, and its whole joint.
     """

@@ -16,6 +16,7 @@ from beliefd.engine.vectormath import FLOOR
 from beliefd.model import Model
 
 _MESSAGES = {"mmp": plan.MMP, "vmp": plan.VMP}
+_BETWEEN_STEPS = (plan.MMP, plan.VMP)
 
 
 class WindowPlan:
@@ -47,6 +48,8 @@ class WindowPlan:
         self.room = 0
         self._layout = layout
         self._messages = _MESSAGES.get(model.inference_algo, plan.NO_MESSAGES)
+        if model.beliefs_per_policy:
+            self._messages = plan.PER_POLICY
         self._floor = model.inference_algo == "exact"
         self._own = own
         self._shapes = [matrices.shape for matrices in transitions]
@@ -73,7 +76,7 @@ class WindowPlan:
         if self._messages == plan.VMP:
             self.matrices += [_forward(above_zero), _backward(above_zero)]
             return first, first, first + 1
-        if self._messages == plan.NO_MESSAGES:
+        if self._messages not in _BETWEEN_STEPS:
             self.matrices += [_forward(B), _backward(B)]
             return first, first, first + 1
         # Where a factor has one parent, what its states have in common as successors is known beforehand.
@@ -119,7 +122,7 @@ class WindowPlan:
         row = first_row
         logs = []
         for f, (actions, states, size) in enumerate(self._shapes):
-            kept = self._layout is not None and self._messages != plan.NO_MESSAGES and f in self._own
+            kept = self._layout is not None and self._messages in _BETWEEN_STEPS and f in self._own
             logs.append(row if kept else -1)
             row += actions * states * size if kept else 0
         fields = {plan.OWN_LOG_B: logs, plan.FRAME_ROW: row}
