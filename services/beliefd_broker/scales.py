@@ -35,10 +35,12 @@ class Scales:
         self._path = str(path)
         self._most_bytes = most_bytes
         self._received: dict[int, int] = {}
+        # Opened once: in a crowd of connections there may be no descriptor left.
+        self._statm = os.open("/proc/self/statm", os.O_RDONLY)
 
     def light(self) -> bool:
         """Whether there is nothing to do, whatever the broker holds: a few microseconds."""
-        return _resident_bytes() <= self._most_bytes
+        return self._resident_bytes() <= self._most_bytes
 
     def look(self, known_bytes: int) -> bool:
         """Cut one connection where the process is heavier than that and `known_bytes`; returns whether it did.
@@ -46,9 +48,9 @@ class Scales:
         The first look at a flood counts what arrives, the second knows from where.
         """
         most_bytes = self._most_bytes + known_bytes
-        if _resident_bytes() > most_bytes and _trim is not None:
+        if self._resident_bytes() > most_bytes and _trim is not None:
             _trim(0)  # what was freed may be there still
-        if _resident_bytes() <= most_bytes:
+        if self._resident_bytes() <= most_bytes:
             self._received.clear()
             return False
         before, self._received = self._received, {}
@@ -69,9 +71,16 @@ class Scales:
             connection.shutdown(socket.SHUT_RDWR)
         return True
 
+    def _resident_bytes(self) -> int:
+        return int(os.pread(self._statm, 128, 0).split()[1]) * resource.getpagesize()
+
     def _connections(self) -> Iterator[tuple[int, socket.socket]]:
         """The connections of clients, by their descriptors; libzmq's own, so none of them is closed here."""
-        for name in os.listdir("/proc/self/fd"):
+        try:
+            names = os.listdir("/proc/self/fd")
+        except OSError:  # no descriptor is left to look with; the next look may find one
+            return
+        for name in names:
             # Whatever is no socket, listens, or has been closed meanwhile.
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as connection:
                 connection.getpeername()
@@ -84,8 +93,3 @@ class Scales:
 
 def _queued(connection: socket.socket, question: int) -> int:
     return int(struct.unpack("i", fcntl.ioctl(connection, question, bytes(4)))[0])
-
-
-def _resident_bytes() -> int:
-    with open("/proc/self/statm", "rb") as statm:
-        return int(statm.read().split()[1]) * resource.getpagesize()
