@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from journalled import Herd, random_inputs, slot_of, small_model
 
 from beliefd.engine import boot, recovery
-from beliefd.engine.checkpoint import trim
+from beliefd.engine.checkpoint import read_checkpoint, trim
 from beliefd.engine.generations import generation_folder
 from beliefd_proto.errors import CorruptStore, DiskFull, FolderNotUsable, InvalidArgument
 
@@ -73,6 +73,62 @@ def test_power_is_lost_at_every_byte_of_the_last_segment(herd):
         ends = {sizes[last] for _, sizes in herd.synced if last in sizes} | {0}
         if cut > 200:  # behind the head of the segment
             assert (told.torn_bytes == 0) == (cut in ends)
+
+
+def cut_at_every_byte(content):
+    return (content[:length] for length in range(len(content)))
+
+
+def flipped_at_every_byte(content):
+    for at in range(len(content)):
+        yield content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :]
+
+
+@pytest.mark.parametrize("damages", [cut_at_every_byte, flipped_at_every_byte])
+def test_a_checkpoint_cut_or_flipped_at_every_byte_costs_nothing_that_was_synced(tmp_path, damages):
+    """What is left of it is not believed: the steps before it are taken from the journal, and it says which it took."""
+    herd = Herd(tmp_path / "herd", agents=2, model=small_model(learns=False))
+    herd.step()
+    herd.checkpoint()
+    herd.step()
+    herd.checkpoint()
+    herd.step(np.arange(herd.agents))
+    files = sorted(herd.folder.glob("checkpoints/00000002/*"))
+    assert len(files) > 1
+    facts = read_checkpoint(herd.folder, 2)
+    for path in files:
+        whole = path.read_bytes()
+        for damaged in damages(whole):
+            path.write_bytes(damaged)
+            if read_checkpoint(herd.folder, 2) == facts and path.suffix == ".json":
+                continue  # another way to write the same number
+            told, store = herd.rebuilt()
+            assert herd.ticks_if_past(store) == herd.store.int64[:, 0].tolist()
+            assert told.checkpoint == 1
+            assert told.damaged_bytes > 0
+            assert told.steps_lost == 0
+        path.write_bytes(whole)
+    assert herd.rebuilt()[0].checkpoint == 2
+
+
+@pytest.mark.parametrize("damages", [cut_at_every_byte, flipped_at_every_byte])
+def test_the_only_checkpoint_and_a_journal_that_began_after_it_are_refused_and_not_guessed_at(tmp_path, damages):
+    herd = Herd(tmp_path / "herd", agents=2, model=small_model(learns=False))
+    herd.step()
+    herd.checkpoint()
+    herd.step()
+    trim(herd.folder, 0)
+    facts = read_checkpoint(herd.folder, 1)
+    for path in sorted(herd.folder.glob("checkpoints/00000001/*")):
+        whole = path.read_bytes()
+        for damaged in damages(whole):
+            path.write_bytes(damaged)
+            if read_checkpoint(herd.folder, 1) == facts and path.suffix == ".json":
+                continue
+            with pytest.raises(CorruptStore):
+                herd.rebuilt()
+        path.write_bytes(whole)
+    assert herd.ticks_if_past(herd.rebuilt()[1]) == herd.store.int64[:, 0].tolist()
 
 
 @settings(max_examples=60)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -50,6 +51,8 @@ class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         Of the agents that lived.
     checksum : int
         CRC-32 of the records.
+    seal : int
+        CRC-32 of all other fields, as JSON.
     """
 
     format: int = FORMAT_VERSION
@@ -61,6 +64,7 @@ class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     highest_tick: int
     fingerprint: str
     checksum: int
+    seal: int = 0
 
 
 def write_checkpoint(folder: Path, store: Store, rows: int, live: NDArray[np.int64], request: str) -> Checkpoint:
@@ -95,7 +99,7 @@ def write_checkpoint(folder: Path, store: Store, rows: int, live: NDArray[np.int
                 checksum=store.copy_to(draft / _RECORDS, rows),
             )
             with open(draft / _FACTS, "wb") as file:
-                file.write(msgspec.json.format(msgspec.json.encode(facts), indent=2))
+                file.write(msgspec.json.format(msgspec.json.encode(_sealed(facts)), indent=2))
                 file.flush()
                 os.fsync(file.fileno())
             sync_folder(draft)
@@ -106,7 +110,7 @@ def write_checkpoint(folder: Path, store: Store, rows: int, live: NDArray[np.int
             sync_folder(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return facts
+    return _sealed(facts)
 
 
 def read_checkpoint(folder: Path, number: int) -> Checkpoint | None:
@@ -115,7 +119,11 @@ def read_checkpoint(folder: Path, number: int) -> Checkpoint | None:
         facts = msgspec.json.decode((checkpoint_folder(folder, number) / _FACTS).read_bytes(), type=Checkpoint)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    return facts if (facts.number, facts.format) == (number, FORMAT_VERSION) else None
+    return facts if (facts.number, facts.format) == (number, FORMAT_VERSION) and facts == _sealed(facts) else None
+
+
+def _sealed(facts: Checkpoint) -> Checkpoint:
+    return msgspec.structs.replace(facts, seal=zlib.crc32(msgspec.json.encode(msgspec.structs.replace(facts, seal=0))))
 
 
 def load_checkpoint(folder: Path, facts: Checkpoint, store: Store, layout: RecordLayout) -> None:
