@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,13 @@ WORKS: dict[str, Work] = {
         Work("grid5-1000", decided(grid, 5), 1_000),
         Work("grid10-100", decided(grid, 10), 100),
         Work("cue-100", decided(cue_chaining), 100),
+        Work(
+            "tmaze-tree-100",
+            partial(tmaze, planner="sophisticated", policy_len=4),
+            100,
+            MAZE_MOVES,
+            peers=("pymdp",),
+        ),
         *(
             work
             for algo in ("mmp", "vmp")

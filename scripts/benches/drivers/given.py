@@ -25,6 +25,7 @@ class Given:
     control_fac_idx: list[int]
     policies: NDArray[np.int32]
     policy_len: int
+    planner: str
     inference_algo: str
     inference_horizon: int | None
     num_iter: int
@@ -57,6 +58,7 @@ def save_given(path: Path, model: Any, observations: NDArray[np.int64], actions:
         "B_dependencies": model.B_dependencies,
         "control_fac_idx": model.control_fac_idx,
         "policy_len": model.policy_len,
+        "planner": model.planner,
         "inference_algo": model.inference_algo,
         "inference_horizon": model.inference_horizon,
         "num_iter": model.num_iter,

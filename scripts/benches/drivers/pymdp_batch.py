@@ -13,11 +13,16 @@ from jax import lax
 from numpy.typing import NDArray
 from pymdp import control
 from pymdp.agent import Agent
+from pymdp.planning.si import si_policy_search
 
 from benches.drivers.given import Given
 from benches.drivers.serving import serve, timed_rounds
 
 _TRIALS, _TRIALS_S = 10, 0.5
+_TREE = {"max_nodes": 512, "max_branching": 6}
+"""Room for a tree, all of which pymdp goes through: it is set up for these works, and its own defaults are ten times
+that.
+"""
 
 
 class Batch:
@@ -35,6 +40,9 @@ class Batch:
     def _faster_step(self) -> Any:
         """The agent as a constant of the compiled step, or as an argument: which is faster depends on the work."""
         step = window_step if self._windowed else whole_step
+        if self._given.planner == "sophisticated":
+            search = si_policy_search(horizon=self._given.policy_len, gamma=self._given.gamma, **_TREE)
+            step = partial(tree_step, search)
         ways: list[Any] = [partial(jax.jit(step), self._agent), jax.jit(partial(step, self._agent))]
         fastest_s = []
         for way in ways:
@@ -71,6 +79,15 @@ def whole_step(agent: Any, observations: list[Any], prior: list[Any], forced: An
     """Perception, planning, action, and what is expected next; `forced` is what is really done."""
     beliefs = agent.infer_states(observations, empirical_prior=prior)
     q_pi, _ = agent.infer_policies(beliefs)
+    return agent.sample_action(q_pi), q_pi, agent.update_empirical_prior(forced, beliefs)
+
+
+def tree_step(
+    search: Any, agent: Any, observations: list[Any], prior: list[Any], forced: Any
+) -> tuple[Any, Any, list[Any]]:
+    """As `whole_step`, with policies that a tree is grown for."""
+    beliefs = agent.infer_states(observations, empirical_prior=prior)
+    q_pi, _ = search(agent, beliefs)
     return agent.sample_action(q_pi), q_pi, agent.update_empirical_prior(forced, beliefs)
 
 
@@ -121,7 +138,7 @@ def make_agent(given: Given, agents: int) -> Any:
         B_dependencies=given.B_dependencies,
         control_fac_idx=given.control_fac_idx,
         policies=jnp.asarray(given.policies),
-        policy_len=given.policy_len,
+        policy_len=given.policies.shape[1],
         gamma=given.gamma,
         alpha=given.alpha,
         num_iter=given.num_iter,
