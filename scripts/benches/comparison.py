@@ -54,7 +54,10 @@ def compare_work(client: Client, peer: Peer, work: Work, quick: bool) -> dict[st
         best = max(rates, key=lambda batch: rates[batch])
         tested = min(work.agents, peer.sample or _MOST_TESTED, _MOST_TESTED)
         driver.prepare(given, tested)
-        check = compared(peer, driver, Path(folder) / "choices.npz", walk, tested)
+        # Who learns is compared from its first step on.
+        unused = client.create_population(fresh_name(work.name), model, agents=work.agents)
+        check = compared(peer, driver, Path(folder) / "choices.npz", Walk(unused, walk.history, forced=True), tested)
+        unused.drop()
         driver.prepare(given, best)
         theirs, ours = [], []
         for _ in range(blocks):

@@ -36,6 +36,7 @@ class Walk:
     agents : Steppable
         As many as `history` has.
     history : History
+        Kept as an attribute.
     forced : bool
         Whether the agents are told the actions of the history, and start anew with its first tick, as other programs
         are. Otherwise they are told the observations alone, and believe that they did as they chose.
@@ -43,6 +44,7 @@ class Walk:
 
     def __init__(self, agents: Any, history: History, forced: bool) -> None:
         self._agents: Steppable = agents
+        self.history = history
         self._observations = list(history.observations)
         self._executed: list[NDArray[np.int32]] = list(history.actions)
         self._everyone = np.ones(history.observations.shape[1], np.bool_)

@@ -57,6 +57,19 @@ def decided(make: Callable[..., Model], *arguments: int, **options: Any) -> Call
     return made
 
 
+def learning(make: Callable[..., Model], *arguments: int) -> Callable[[], Model]:
+    """The same world for agents that do not know it: they learn A and B from counts which leave nothing out."""
+
+    def unknown(**options: Any) -> Model:
+        known = make(*arguments)
+        pA, pB = ([16.0 * p + 0.1 for p in tensors] for tensors in (known.A, known.B))
+        A, B = ([p / p.sum(axis=0) for p in counts] for counts in (pA, pB))
+        counted: dict[str, Any] = {"pA": pA, "pB": pB, "learn_A": True, "learn_B": True}
+        return Model(A, B, C=known.C, D=known.D, policy_len=known.policy_len, **counted, **options)
+
+    return decided(unknown)
+
+
 def window(algo: str) -> dict[str, Any]:
     """Arguments of a model that passes messages over a window."""
     return {"inference_algo": algo, "inference_horizon": WINDOW}
@@ -91,6 +104,7 @@ WORKS: dict[str, Work] = {
                 Work(f"grid5-{algo}-1000", decided(grid, 5, **window(algo)), 1_000, None, 4 * WINDOW, ("pymdp",)),
             )
         ),
+        Work("grid5-learn-1000", learning(grid, 5), 1_000, peers=("pymdp",)),
         Work("explorer-50", decided(explorer, 5), 50),
         Work("explorer100-50", decided(explorer, 10), 50),
     )

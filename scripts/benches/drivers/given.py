@@ -20,6 +20,8 @@ class Given:
     C: list[NDArray[np.float64]]
     D: list[NDArray[np.float64]]
     E: NDArray[np.float64]
+    pA: list[NDArray[np.float64]]
+    pB: list[NDArray[np.float64]]
     A_dependencies: list[list[int]]
     B_dependencies: list[list[int]]
     control_fac_idx: list[int]
@@ -28,6 +30,8 @@ class Given:
     planner: str
     inference_algo: str
     inference_horizon: int | None
+    learn_A: bool
+    learn_B: bool
     num_iter: int
     gamma: float
     alpha: float
@@ -44,6 +48,8 @@ class Given:
             C=_numbered(arrays, "C"),
             D=_numbered(arrays, "D"),
             E=arrays["E"],
+            pA=_numbered(arrays, "pA"),
+            pB=_numbered(arrays, "pB"),
             policies=arrays["policies"],
             observations=arrays["observations"],
             actions=arrays["actions"],
@@ -61,6 +67,8 @@ def save_given(path: Path, model: Any, observations: NDArray[np.int64], actions:
         "planner": model.planner,
         "inference_algo": model.inference_algo,
         "inference_horizon": model.inference_horizon,
+        "learn_A": model.learn_A,
+        "learn_B": model.learn_B,
         "num_iter": model.num_iter,
         "gamma": model.gamma,
         "alpha": model.alpha,
@@ -68,6 +76,6 @@ def save_given(path: Path, model: Any, observations: NDArray[np.int64], actions:
     np.savez(path, observations=observations, actions=actions, rest=json.dumps(rest), **model.tensors())
 
 
-def _numbered(arrays: dict[str, Any], letter: str) -> list[Any]:
-    names = [f"{letter}{n}" for n in range(len(arrays))]
+def _numbered(arrays: dict[str, Any], name: str) -> list[Any]:
+    names = [f"{name}{n}" for n in range(len(arrays))]
     return [arrays[name] for name in names if name in arrays]

@@ -32,10 +32,12 @@ class Batch:
         self._given, self._agents = given, agents
         self._agent = make_agent(given, agents)
         self._windowed = given.inference_horizon is not None
+        self._learns = given.learn_A or given.learn_B
         self._observations = list(windows(given, agents)) if self._windowed else presents(given, agents)
         self._forced = [jnp.asarray(tick[:agents]) for tick in given.actions]
         self._tick, self._prior = 0, self._agent.D
-        self._step = self._faster_step()
+        self._learner, self._beliefs = self._agent, [q[:, None] for q in self._agent.D]
+        self._step = jax.jit(learning_step) if self._learns else self._faster_step()
 
     def _faster_step(self) -> Any:
         """The agent as a constant of the compiled step, or as an argument: which is faster depends on the work."""
@@ -53,9 +55,21 @@ class Batch:
         return ways[fastest_s.index(min(fastest_s))]
 
     def _round(self) -> tuple[Any, Any]:
+        if self._learns:
+            return self._learning_round()
         tick = self._tick % len(self._observations)
         prior = self._agent.D if tick == 0 else self._prior
         action, q_pi, self._prior = self._step(self._observations[tick], prior, self._forced[tick])
+        self._tick += 1
+        return np.asarray(action), q_pi
+
+    def _learning_round(self) -> tuple[Any, Any]:
+        tick = self._tick % len(self._observations)
+        prior = self._agent.D if tick == 0 else self._prior
+        previous = jnp.full_like(self._forced[0], -1) if tick == 0 else self._forced[tick - 1]
+        action, q_pi, self._learner, self._prior, self._beliefs = self._step(
+            self._learner, self._observations[tick], prior, self._beliefs, previous, self._forced[tick]
+        )
         self._tick += 1
         return np.asarray(action), q_pi
 
@@ -63,7 +77,7 @@ class Batch:
         return {"step_s": timed_rounds(self._round, count, limit_s)}
 
     def check(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        self._tick = 0
+        self._tick, self._learner = 0, self._agent
         actions, margins = [], []
         for _ in self._observations:
             action, q_pi = self._round()
@@ -89,6 +103,17 @@ def tree_step(
     beliefs = agent.infer_states(observations, empirical_prior=prior)
     q_pi, _ = search(agent, beliefs)
     return agent.sample_action(q_pi), q_pi, agent.update_empirical_prior(forced, beliefs)
+
+
+def learning_step(
+    agent: Any, observations: list[Any], prior: list[Any], last: list[Any], previous: Any, forced: Any
+) -> tuple[Any, ...]:
+    """`whole_step` of agents that learn; `last` was believed a step before, and `previous` done, -1 for nothing."""
+    beliefs = agent.infer_states(observations, empirical_prior=prior)
+    q_pi, _ = agent.infer_policies(beliefs)
+    both = [jnp.concatenate([a, b], axis=1) for a, b in zip(last, beliefs, strict=True)]
+    agent = agent.infer_parameters(beliefs, observations, previous[:, None], beliefs_B=both)
+    return agent.sample_action(q_pi), q_pi, agent, agent.update_empirical_prior(forced, beliefs), beliefs
 
 
 def window_step(agent: Any, window: Any, prior: list[Any], _: Any) -> tuple[Any, Any, list[Any]]:
@@ -134,6 +159,10 @@ def make_agent(given: Given, agents: int) -> Any:
         C=batched(given.C),
         D=batched(given.D),
         E=batched([given.E])[0],
+        pA=batched(given.pA) or None,
+        pB=batched(given.pB) or None,
+        learn_A=given.learn_A,
+        learn_B=given.learn_B,
         A_dependencies=given.A_dependencies,
         B_dependencies=given.B_dependencies,
         control_fac_idx=given.control_fac_idx,
