@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from test_oracle import TOLERANCE, _compare
 
-from beliefd.engine import Engine
+from beliefd.engine import Engine, keptplan
+from beliefd.engine.planner import compile_model
 from beliefd.model import Model
 from beliefd.step import Step
 from models import random_model, tmaze, with_counts
@@ -49,6 +50,31 @@ def test_message_passing(seed: int) -> None:
         inference_horizon=int(rng.integers(1, 5)),
     )
     _compare(model, seed, TOLERANCE[dtype], TICKS)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_transitions_kept_in_rows_give_the_bits_of_those_that_are_not(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(5500 + seed)
+    model = random_model(
+        rng,
+        dtype=("float64", "float32")[seed % 2],
+        sharp=seed // 2 % 2 == 1,
+        coupled=None if seed % 3 == 0 else False,
+        inference_algo=("mmp", "vmp")[seed // 4 % 2],
+        inference_horizon=4,
+    )
+    kept, rows = Engine(model, agents=3), compile_model(model).scratch_rows
+    monkeypatch.setattr(keptplan, "_MOST_ROWS", -1)
+    masked = Engine(model, agents=3)
+    assert compile_model(model).scratch_rows < rows
+    for tick in range(TICKS):
+        observations = np.stack([rng.integers(0, n, 3) for n in model.num_obs], axis=1)
+        reset = rng.random(3) < 0.2
+        executed = np.stack([rng.integers(0, n, 3) for n in model.num_controls], axis=1) if tick else None
+        steps = [e.step(observations, reset=reset, executed_actions=executed, want=WANT) for e in (kept, masked)]
+        assert _bits(steps[0]) == _bits(steps[1])
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -33,6 +33,8 @@ _BELIEFS, _Q_PI, _NEG_EFE, _VFE, _OBSERVATION, *_PARTS = (
     )
 )
 
+_LINE_BYTES = 64
+
 Reals = NDArray[np.floating]
 
 
@@ -167,12 +169,12 @@ class LoadedPopulation:
         jit.prepare(self.info.dtype)
         self._dtype = np.dtype(self.info.dtype)
         factors, modalities, controls = self.info.num_factors, self.info.num_modalities, len(self.info.num_controls)
-        self._work = np.zeros((compiled.scratch_rows, LANES), dtype=self._dtype)
+        self._work = _rows(compiled.scratch_rows, self._dtype)
         self._lanes = np.zeros((kernels.LANE_ROWS, LANES), dtype=np.int64)
         steps = compiled.layout.window.steps if compiled.layout.window else 0
         marks = kernels.MARK_ROWS + modalities + factors + controls + steps * (modalities + factors)
         marks += self.info.policy_len * factors if steps else 0  # what policies do, after what was done
-        self._marks = np.zeros((marks, LANES), dtype=np.int32)
+        self._marks = _rows(marks, np.dtype(np.int32))
         self._total_obs = sum(self.info.num_obs)
         self._no_reset = np.zeros(0, dtype=np.uint8)
         self._no_actions = np.zeros((0, controls), dtype=np.int32)
@@ -331,6 +333,13 @@ class LoadedPopulation:
                 packed[:, start : start + num_obs] = entry
             start += num_obs
         return packed
+
+
+def _rows(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Rows of lanes, zeros, that begin at a cache line: what vector code reads at once then never lies across two."""
+    whole = np.zeros(count * LANES + _LINE_BYTES // dtype.itemsize, dtype=dtype)
+    first = -whole.ctypes.data % _LINE_BYTES // dtype.itemsize
+    return whole[first : first + count * LANES].reshape(count, LANES)
 
 
 def _aligned(array: NDArray[Any]) -> NDArray[Any]:

@@ -86,7 +86,7 @@ def _find_reached(ints, reals, work, moved, step):
 @inline
 def _move(ints, reals, work, f, moved, step, source, target):
     own = ints[ints[plan.OWN_B] + f]
-    forward(ints, reals, work, f, moved, step, source, target, plan.FORWARD_START, plan.FORWARD_WIDTH, own)
+    forward(ints, reals, work, f, moved, step, source, target, plan.FORWARD_START, plan.FORWARD_WIDTH, own, -1)
 
 
 @inline

@@ -15,8 +15,11 @@ from beliefd.engine.jit import inline
 from beliefd.engine.learning import observe_own
 from beliefd.engine.plan import LANES
 from beliefd.engine.rowmath import RAISE, add_divergence, log_rows, softmax_rows, write_raised_logs
-from beliefd.engine.rows import add_row_products, multiply_rows
+from beliefd.engine.rows import add_chosen, add_row_products, multiply_rows
 from beliefd.engine.tile import fill, multiply_joints, predict_factor
+
+_FEW_OBSERVATIONS = 16
+"""Up to so many, looking at each of them in all lanes is faster than looking up that of each lane."""
 
 
 @inline
@@ -78,11 +81,14 @@ def observe(ints, reals, work, observed, distributions, items, places, base, lik
         if ints[ints[plan.OWN_A] + m] >= 0:
             observe_own(ints, work, observed, distributions, items, places, m, target)
             continue
-        for k in range(size):
-            for lane in range(LANES):
-                o = observed[m, lane]
-                said = reals[log_a + max(o, 0) * size + k]
-                work[target + k, lane] += said if o >= 0 else zero
+        if ints[ints[plan.NUM_OBS] + m] <= _FEW_OBSERVATIONS:
+            add_chosen(work, target, size, reals, log_a, 1, size, ints[ints[plan.NUM_OBS] + m], observed, m)
+        else:
+            for k in range(size):
+                for lane in range(LANES):
+                    o = observed[m, lane]
+                    said = reals[log_a + max(o, 0) * size + k]
+                    work[target + k, lane] += said if o >= 0 else zero
         for lane in range(LANES):
             if observed[m, lane] == -2:
                 place = places[lane] + ints[ints[plan.OBS_START] + m]

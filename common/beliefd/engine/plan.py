@@ -137,8 +137,9 @@ NO_MESSAGES, MMP, VMP, PER_POLICY = range(4)
     EVIDENCE_ROW,  # per policy
     PRECISION_ROW,  # precision, its rate, the prior of that, and room; -1 where precision is not updated
     BELIEVED_ROW,  # per policy, step of window and policy, and state
+    MOST_MOVES,  # actions of KEPT_VALUES
     LARGEST_JOINT,  # rows of the largest joint that a transition depends on
-) = range(81)
+) = range(82)
 
 # Integer sections. Per factor:
 (
@@ -229,7 +230,14 @@ NO_MESSAGES, MMP, VMP, PER_POLICY = range(4)
     OWN_LOG_B,  # as OWN_B, its logarithm
     STEP_ROWS,  # sparse rows
     STEP_COLUMNS,
-) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 82)
+    # Per factor, of a window whose agents' transitions are kept in rows, an entry that any action has a row:
+    KEPT_FORWARD,  # the first scratch row of the entries of step 0, those of the others follow; -1 where none are kept
+    FORWARD_ENTRIES,  # which of KEPT_ROWS is that of next state 0
+    KEPT_BACKWARD,  # the same of what goes back
+    BACKWARD_ENTRIES,  # of state 0 of the joint
+    KEPT_ROWS,  # row i has the entries KEPT_ROWS[i] .. KEPT_ROWS[i + 1] of KEPT_COLUMNS
+    KEPT_COLUMNS,
+) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 88)
 
 # Real sections; the first four have one entry.
 (
@@ -253,8 +261,9 @@ NO_MESSAGES, MMP, VMP, PER_POLICY = range(4)
     LOG_EPSILON,  # of inductive inference
     THRESHOLD,  # of inductive inference: above this probability a transition is possible
     LOG_E,
+    KEPT_VALUES,  # (entry, action of MOST_MOVES)
     STEP_VALUES,  # logarithms as what they are above that of zero
-) = range(STEP_COLUMNS + 1, STEP_COLUMNS + 22)
+) = range(KEPT_COLUMNS + 1, KEPT_COLUMNS + 23)
 
 _INT_SECTIONS = range(NUM_STATES, GAMMA)
 _REAL_SECTIONS = range(GAMMA, STEP_VALUES + 1)

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 
 from beliefd.engine.jit import intrinsic
-from beliefd.engine.vectorcode import Rows
+from beliefd.engine.vectorcode import INDEX, Rows
 from beliefd.engine.vectormath import FLOOR
 
 RAISE = 1e-16
@@ -61,6 +61,89 @@ def log_rows(typing_context: Any, work: Any, first: Any, count: Any) -> Any:
         return context.get_dummy_value()
 
     return signature, emit
+
+
+@intrinsic
+def add_log_share(typing_context: Any, work: Any, target: Any, left: Any, share: Any, right: Any, count: Any) -> Any:
+    """As `beliefd.engine.rows.add_share`, with the logarithm of the rows from `right` on.
+
+    `share` is of the type of `work`.
+    """
+    signature = types.void(work, _i64, _i64, share, _i64, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, target, left, share, right, count = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+        shares = scratch.spread(share)
+
+        def add(i: Any, _: list[Any]) -> list[Any]:
+            logs = [scratch.math.log_floor(x) for x in scratch.load(builder.add(right, i))]
+            sums = scratch.load(builder.add(left, i))
+            scratch.store(builder.add(target, i), scratch.add_products(sums, shares, logs))
+            return []
+
+        scratch.fold(count, [], add)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+def _sparse(change: Callable[[Rows, list[Any]], list[Any]]) -> Any:
+    @intrinsic
+    def add_sparse(
+        typing_context: Any,
+        work: Any,
+        target: Any,
+        left: Any,
+        share: Any,
+        weights: Any,
+        ints: Any,
+        pointer: Any,
+        columns: Any,
+        count: Any,
+        first: Any,
+    ) -> Any:
+        signature = types.void(work, _i64, _i64, share, _i64, ints, _i64, _i64, _i64, _i64)
+
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            array, target, left, share, weights, ints, pointer, columns, count, first = arguments
+            scratch = Rows(context, builder, signature.args[0], array)
+            shares = scratch.spread(share)
+
+            def integer(index: Any) -> Any:
+                return scratch.item(signature.args[5], ints, index)
+
+            def weigh(row: Any, _: list[Any]) -> list[Any]:
+                place = builder.add(pointer, row)
+                begin, end = integer(place), integer(builder.add(place, INDEX(1)))
+
+                def add(i: Any, sums: list[Any]) -> list[Any]:
+                    entry = builder.add(begin, i)
+                    term = scratch.load(builder.add(first, integer(builder.add(columns, entry))))
+                    return scratch.add_products(sums, scratch.load(builder.add(weights, entry)), term)
+
+                sums = change(scratch, scratch.fold(builder.sub(end, begin), scratch.zeros(), add))
+                old = scratch.load(builder.add(left, row))
+                scratch.store(builder.add(target, row), scratch.add_products(old, shares, sums))
+                return []
+
+            scratch.fold(count, [], weigh)
+            return context.get_dummy_value()
+
+        return signature, emit
+
+    return add_sparse
+
+
+add_sparse_share = _sparse(lambda rows, sums: sums)
+"""``add_sparse_share(work, target, left, share, weights, ints, pointer, columns, count, first)``.
+
+Row[target + r] = row[left + r] + share sum over i of row[weights + i] row[first + ints[columns + i]], r < count.
+i runs from ints[pointer + r] to ints[pointer + r + 1]. `share` is of the type of `work`.
+"""
+
+add_sparse_log_share = _sparse(lambda rows, sums: [rows.math.log_floor(x) for x in sums])
+"""As `add_sparse_share`, with the logarithm of each sum."""
 
 
 @intrinsic

@@ -269,6 +269,53 @@ def mask_rows(
 
 
 @intrinsic
+def add_chosen(
+    typing_context: Any,
+    work: Any,
+    target: Any,
+    count: Any,
+    values: Any,
+    at: Any,
+    row_step: Any,
+    choice_step: Any,
+    choices: Any,
+    marks: Any,
+    mark: Any,
+) -> Any:
+    """Add to row target + i, i < count, the value at + i row_step + c choice_step where marks[mark] is c.
+
+    Nothing is added where it is none of 0 .. choices - 1. `marks` is int32, shape (rows, LANES).
+    """
+    signature = types.void(work, _i64, _i64, values, _i64, _i64, _i64, _i64, marks, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, target, count, values, at, row_step, choice_step, choices, marks, mark = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+        marked = scratch.marks(signature.args[8], marks, mark)
+
+        def add(i: Any, _: list[Any]) -> list[Any]:
+            first = builder.add(at, builder.mul(i, row_step))
+
+            def choose(c: Any, chosen: list[Any]) -> list[Any]:
+                index = builder.add(first, builder.mul(c, choice_step))
+                value = scratch.spread(scratch.item(signature.args[3], values, index))
+                wanted = scratch.spread_int(c)
+                taken = [builder.icmp_signed("==", v, wanted) for v in marked]
+                return [builder.select(*parts) for parts in zip(taken, value, chosen, strict=True)]
+
+            chosen = scratch.fold(choices, scratch.zeros(), choose)
+            row = builder.add(target, i)
+            sums = [builder.fadd(a, b) for a, b in zip(scratch.load(row), chosen, strict=True)]
+            scratch.store(row, sums)
+            return []
+
+        scratch.fold(count, [], add)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
 def add_share(typing_context: Any, work: Any, target: Any, left: Any, share: Any, right: Any, count: Any) -> Any:
     """Set `count` rows from `target` on to those from `left` on plus `share` times those from `right` on.
 

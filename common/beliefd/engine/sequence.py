@@ -21,8 +21,15 @@ from beliefd.engine import plan
 from beliefd.engine.jit import inline
 from beliefd.engine.perception import observe, pass_messages, set_uniform
 from beliefd.engine.plan import LANES
-from beliefd.engine.rowmath import add_divergence, log_rows, softmax_rows
-from beliefd.engine.rows import add_row_products, add_share, mask_rows, multiply_rows
+from beliefd.engine.rowmath import (
+    add_divergence,
+    add_log_share,
+    add_sparse_log_share,
+    add_sparse_share,
+    log_rows,
+    softmax_rows,
+)
+from beliefd.engine.rows import add_chosen, add_row_products, add_share, mask_rows, multiply_rows, weigh_rows_by_rows
 from beliefd.engine.tile import fill, multiply_joints, weigh_rows
 from beliefd.engine.vectormath import FLOOR
 from beliefd.engine.window import place_distributions
@@ -58,12 +65,49 @@ def log_own_transitions(ints, work):
 
 
 @inline
+def keep_transitions(ints, reals, work, moved, earliest):
+    """Set the rows of each agent's own transitions of every step, for the factors that have such rows."""
+    for f in range(ints[plan.NUM_FACTORS]):
+        states = ints[ints[plan.NUM_STATES] + f]
+        size = ints[ints[plan.JOINT_SIZE] + ints[ints[plan.B_JOINT] + f]]
+        if ints[ints[plan.KEPT_FORWARD] + f] >= 0:
+            _keep(ints, reals, work, f, moved, earliest, ints[plan.KEPT_FORWARD] + f, plan.FORWARD_ENTRIES, states)
+            _keep(ints, reals, work, f, moved, earliest, ints[plan.KEPT_BACKWARD] + f, plan.BACKWARD_ENTRIES, size)
+
+
+@inline
+def _keep(ints, reals, work, f, moved, earliest, kept, section, count):
+    pointer = ints[plan.KEPT_ROWS] + ints[ints[section] + f]
+    actions, most = ints[ints[plan.NUM_MOVES] + f], ints[plan.MOST_MOVES]
+    first, entries = ints[pointer], ints[pointer + count] - ints[pointer]
+    for step in range(earliest + 1, ints[plan.WINDOW]):
+        rows, row = ints[kept] + step * entries, step * ints[plan.NUM_FACTORS] + f
+        for i in range(entries):
+            fill(work, rows + i, work.dtype.type(0))
+        values = ints[plan.KEPT_VALUES] + first * most
+        add_chosen(work, rows, entries, reals, values, most, 1, actions, moved, row)
+
+
+@inline
+def _weigh_kept(ints, work, f, step, source, target, kept, section, count):
+    """Set `count` rows from `target` on to each agent's own transition of a step times the rows from `source` on."""
+    pointer = ints[plan.KEPT_ROWS] + ints[ints[section] + f]
+    entries = ints[pointer + count] - ints[pointer]
+    weights, columns = kept + step * entries - ints[pointer], ints[plan.KEPT_COLUMNS]
+    for row in range(count):
+        i = ints[pointer + row]
+        number = ints[pointer + row + 1] - i
+        weigh_rows_by_rows(work, target + row, weights + i, ints, columns + i, number, source)
+
+
+@inline
 def infer_window(ints, reals, work, first, moved, earliest, latest):
     """Set the beliefs of every step. The base rows hold the ln prior of the first steps.
 
     Stops after a sweep that changes no bit of the tile: all later sweeps would give the same.
     """
     steps, factors = ints[plan.WINDOW], ints[plan.NUM_FACTORS]
+    keep_transitions(ints, reals, work, moved, earliest)
     for step in range(earliest, steps):
         set_uniform(ints, work, beliefs_row(ints, step))
     for _ in range(ints[plan.NUM_ITER]):
@@ -168,6 +212,27 @@ def _sum_messages(ints, reals, work, first, moved, step, earliest, latest):
     outcome = outcome_row(ints)
     for f in range(ints[plan.NUM_FACTORS]):
         start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
+        source = (message if (informed >> f) & 1 else base) + start
+        kept, joint = ints[ints[plan.KEPT_FORWARD] + f], ints[ints[plan.B_JOINT] + f]
+        if kept >= 0 and step > latest and joint < ints[plan.NUM_FACTORS]:
+            # What a call takes is more than what so few rows take, so nothing is called here.
+            pointer = ints[plan.KEPT_ROWS] + ints[ints[plan.FORWARD_ENTRIES] + f]
+            weights = kept + step * (ints[pointer + states] - ints[pointer]) - ints[pointer]
+            parents, columns = (
+                beliefs - ints[plan.FRAME_ROWS] + ints[ints[plan.STATE_START] + joint],
+                ints[plan.KEPT_COLUMNS],
+            )
+            if marginal:
+                add_sparse_log_share(
+                    work, message + start, source, share, weights, ints, pointer, columns, states, parents
+                )
+            else:
+                add_sparse_share(work, message + start, source, share, weights, ints, pointer, columns, states, parents)
+            continue
+        if marginal and step > latest:
+            move_parents(ints, reals, work, f, moved, step)
+            add_log_share(work, message + start, source, share, outcome, states)
+            continue
         if step > earliest:
             if marginal:
                 move_parents(ints, reals, work, f, moved, step)
@@ -175,10 +240,21 @@ def _sum_messages(ints, reals, work, first, moved, step, earliest, latest):
             else:
                 _expect_transition(ints, reals, work, f, moved, step)
         _begin_with_prior(ints, work, first, step, latest, start, states)
-        source = (message if (informed >> f) & 1 else base) + start
         add_share(work, message + start, source, share, outcome, states)
     if step < last:
         for child in range(ints[plan.NUM_FACTORS]):
+            kept, joint = ints[ints[plan.KEPT_BACKWARD] + child], ints[ints[plan.B_JOINT] + child]
+            if kept >= 0 and joint < ints[plan.NUM_FACTORS]:
+                size, target = ints[ints[plan.NUM_STATES] + joint], message + ints[ints[plan.STATE_START] + joint]
+                pointer = ints[plan.KEPT_ROWS] + ints[ints[plan.BACKWARD_ENTRIES] + child]
+                weights = kept + (step + 1) * (ints[pointer + size] - ints[pointer]) - ints[pointer]
+                now = beliefs + ints[plan.FRAME_ROWS] + ints[ints[plan.STATE_START] + child]
+                columns = ints[plan.KEPT_COLUMNS]
+                if marginal:
+                    add_sparse_log_share(work, target, target, share, weights, ints, pointer, columns, size, now)
+                else:
+                    add_sparse_share(work, target, target, share, weights, ints, pointer, columns, size, now)
+                continue
             if marginal:
                 _return_marginal(ints, reals, work, child, moved, step)
             else:
@@ -202,7 +278,8 @@ def move_parents(ints, reals, work, f, moved, step):
     """Set the outcome rows to B of factor f times the beliefs about its parents one step before."""
     parents = join_parents(ints, work, f, step)
     section, width, own = plan.FORWARD_START, plan.FORWARD_WIDTH, ints[ints[plan.OWN_B] + f]
-    forward(ints, reals, work, f, moved, step, parents, outcome_row(ints), section, width, own)
+    kept = ints[ints[plan.KEPT_FORWARD] + f]
+    forward(ints, reals, work, f, moved, step, parents, outcome_row(ints), section, width, own, kept)
 
 
 @inline
@@ -212,7 +289,8 @@ def _expect_transition(ints, reals, work, f, moved, step):
     That is ln 0 where the logarithms are those of the model, which keeps what they are above it.
     """
     parents, own = join_parents(ints, work, f, step), ints[ints[plan.OWN_LOG_B] + f]
-    forward(ints, reals, work, f, moved, step, parents, outcome_row(ints), plan.LOG_START, plan.LOG_WIDTH, own)
+    kept = ints[ints[plan.KEPT_FORWARD] + f] if ints[plan.MESSAGES] == plan.VMP else -1
+    forward(ints, reals, work, f, moved, step, parents, outcome_row(ints), plan.LOG_START, plan.LOG_WIDTH, own, kept)
     return _LOG_ZERO if own < 0 else 0.0
 
 
@@ -240,15 +318,18 @@ def multiply_without(ints, work, joint, beliefs, left_out, target):
 
 
 @inline
-def forward(ints, reals, work, f, moved, step, source, target, section, width, own):
+def forward(ints, reals, work, f, moved, step, source, target, section, width, own, kept):
     """Set rows from `target` on to each agent's matrix of factor f times the rows from `source` on.
 
     `section` and `width` name the plan's sections of the matrix that agents share; `own` is the first row of their own,
-    if they have one.
+    if they have one; `kept` the first of its entries as `keep_transitions` has them, if it has.
     """
     row, actions = step * ints[plan.NUM_FACTORS] + f, ints[ints[plan.NUM_MOVES] + f]
     states, size = ints[ints[plan.NUM_STATES] + f], ints[ints[plan.JOINT_SIZE] + ints[ints[plan.B_JOINT] + f]]
     masked = ints[plan.PREDICTION_ROW]
+    if kept >= 0:
+        _weigh_kept(ints, work, f, step, source, target, kept, plan.FORWARD_ENTRIES, states)
+        return
     if own < 0:
         first = source if actions == 1 else _mask(work, masked, source, size, moved, row, actions)
         pointer = ints[plan.STEP_ROWS] + ints[ints[section] + f]
@@ -270,7 +351,10 @@ def backward(ints, reals, work, f, moved, step, source, target, own):
     """As `forward`, with what goes back from the next states of factor f at a step to the states of its joint."""
     row, actions = step * ints[plan.NUM_FACTORS] + f, ints[ints[plan.NUM_MOVES] + f]
     states, size = ints[ints[plan.NUM_STATES] + f], ints[ints[plan.JOINT_SIZE] + ints[ints[plan.B_JOINT] + f]]
-    masked = ints[plan.PREDICTION_ROW]
+    masked, kept = ints[plan.PREDICTION_ROW], ints[ints[plan.KEPT_BACKWARD] + f]
+    if kept >= 0:
+        _weigh_kept(ints, work, f, step, source, target, kept, plan.BACKWARD_ENTRIES, size)
+        return
     if own < 0:
         first = source if actions == 1 else _mask(work, masked, source, states, moved, row, actions)
         pointer, width = ints[plan.STEP_ROWS] + ints[ints[plan.BACKWARD_START] + f], ints[plan.BACKWARD_WIDTH] + f
@@ -318,19 +402,16 @@ def _return_marginal(ints, reals, work, child, moved, step):
         message = message_row(ints, step) + start
         if arity == 1 and own < 0:
             backward(ints, reals, work, child, moved, following, now, origin, own)
-            log_rows(work, origin, states)
-            add_share(work, message, message, half, origin, states)
+            add_log_share(work, message, message, half, origin, states)
             continue
         multiply_without(ints, work, joint, beliefs_row(ints, step), i, others)
-        forward(
-            ints, reals, work, child, moved, following, others, outcome, plan.FORWARD_START, plan.FORWARD_WIDTH, own
-        )
+        section, width, kept = plan.FORWARD_START, plan.FORWARD_WIDTH, ints[ints[plan.KEPT_FORWARD] + child]
+        forward(ints, reals, work, child, moved, following, others, outcome, section, width, own, kept)
         weights = weight_row(ints, child)
         divide_rows(work, weights, now, outcome, ints[ints[plan.NUM_STATES] + child])
         backward(ints, reals, work, child, moved, following, weights, origin, own)
         _sum_out_others(ints, work, joint, i, others, origin, outcome)
-        log_rows(work, outcome, states)
-        add_share(work, message, message, half, outcome, states)
+        add_log_share(work, message, message, half, outcome, states)
 
 
 @inline

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from beliefd.engine import plan
 from beliefd.engine.joints import Joints
+from beliefd.engine.keptplan import KeptTransitions
 from beliefd.engine.layout import WindowLayout
 from beliefd.engine.plan import starts
 from beliefd.engine.vectormath import FLOOR
@@ -25,6 +26,9 @@ class WindowPlan:
     Beliefs about the parents of a factor are put in the place of the action that the agent took, zeros in those of the
     other actions. One matrix with a column per action and state then moves all agents, each by its own action. What
     goes back in time is its transpose.
+
+    Where they are few, the entries of each agent's own matrix are brought into rows instead, once per step of the
+    window, before messages are passed: then no action but its own is looked at in the sweeps.
 
     Attributes
     ----------
@@ -46,6 +50,7 @@ class WindowPlan:
     ) -> None:
         self.matrices: list[NDArray[np.float64]] = []
         self.room = 0
+        self._kept = KeptTransitions(len(transitions))
         self._layout = layout
         self._messages = _MESSAGES.get(model.inference_algo, plan.NO_MESSAGES)
         if model.beliefs_per_policy:
@@ -63,6 +68,10 @@ class WindowPlan:
                 self._chosen.append((-1, -1, -1))
                 continue
             self._chosen.append(self._append(B, len(parents) == 1))
+            if self._messages in _BETWEEN_STEPS:
+                forward, _, backward = self._chosen[f]
+                ways = (_by_action(self.matrices[i], len(B)) for i in (forward, backward))
+                self._kept.add(f, layout.steps, *ways)
         self._masked = max(actions * max(states, size) for actions, states, size in self._shapes)
         self._largest = max(size for _, _, size in self._shapes)
         most_states = max(states for _, states, _ in self._shapes)
@@ -115,6 +124,7 @@ class WindowPlan:
             plan.STEP_ROWS: rows,
             plan.STEP_COLUMNS: columns,
             plan.STEP_VALUES: values,
+            **self._kept.fields(),
         }
 
     def row_fields(self, first_row: int) -> tuple[dict[int, Any], int]:
@@ -128,7 +138,8 @@ class WindowPlan:
         fields = {plan.OWN_LOG_B: logs, plan.FRAME_ROW: row}
         if self._layout is not None:
             row += self._layout.steps * self._frame_rows
-        return fields, row - first_row
+        places, rows = self._kept.row_fields(row)
+        return fields | places, row + rows - first_row
 
 
 def _forward(B: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -139,3 +150,8 @@ def _forward(B: NDArray[np.float64]) -> NDArray[np.float64]:
 def _backward(B: NDArray[np.float64]) -> NDArray[np.float64]:
     """(action, next state, state of the joint) as (state of the joint, action and next state)."""
     return np.moveaxis(B, 2, 0).reshape(B.shape[2], -1)
+
+
+def _by_action(matrix: NDArray[np.float64], actions: int) -> NDArray[np.float64]:
+    """(row, action and column) as (action, row, column)."""
+    return np.moveaxis(matrix.reshape(len(matrix), actions, -1), 1, 0)
