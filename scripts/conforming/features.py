@@ -120,6 +120,27 @@ def tree(rng: np.random.Generator, sharp: bool, n: int) -> Model:
             return grown
 
 
+def sampled_tree(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+    """A few simulations, so that every agent has another tree."""
+    while True:
+        model = plain(rng, sharp, n, planner="mcts", policy_len=1, E=None)
+        if 1 < len(model.policies) * math.prod(model.num_obs) <= 200:
+            options = {"policy_len": int(rng.integers(2, 5)), "num_simulations": int(rng.integers(2, 20))}
+            grown: Model = changed(model, **options, num_iter=4)
+            return grown
+
+
+def own_tree(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+    """With preferences that change from step to step."""
+    model = tree(rng, sharp, n)
+    over_time: Model = changed(model, C=[rng.normal(size=(model.policy_len, size)) for size in model.num_obs])
+    return over_time
+
+
+def pruned(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+    return plain(rng, sharp, n, occam_window=float(rng.uniform(0.1, 5.0)))
+
+
 def inductive(rng: np.random.Generator, sharp: bool, n: int) -> Model:
     learned = {"learn_A": False, "learn_B": n % 3 == 0, "learn_D": False, "learn_E": False}
     model: Model = with_counts(rng, plain(rng, sharp, n), **learned, use_inductive=True)
@@ -179,7 +200,10 @@ FEATURES: dict[str, Feature] = {
     "message passing (vmp), learning": Feature(window("vmp", True), full(cases.PYMDP["vmp learning"])),
     "smoothing (exact), learning": Feature(window("exact", True), full(cases.PYMDP["exact learning"])),
     "smoothing (ovf), learning": Feature(window("ovf", True), full(cases.PYMDP["ovf learning"])),
+    "Occam's window": Feature(pruned),
     "sophisticated inference": Feature(tree, cases.small_tree),
+    "sophisticated inference, parameters per agent": Feature(own_tree, own=True),
+    "Monte Carlo tree search": Feature(sampled_tree),
     'profile "legacy"': Feature(profiled("legacy", plain), legacy=cases.LEGACY["fpi"]),
     'profile "legacy", learning': Feature(profiled("legacy", learner), legacy=cases.LEGACY["fpi learning"]),
     'profile "legacy", novelty': Feature(profiled("legacy", novelty), legacy=cases.LEGACY["fpi novelty"]),
