@@ -91,22 +91,32 @@ def test_what_a_peer_answers_is_compared() -> None:
     assert gaps["vfe"] > 0.1
 
 
-MISSED = {("Occam's window", "float32"): 4e-4, ("Monte Carlo tree search", "float32"): 2e-4}
-"""Where a model of 200 is beyond the bound, and how far: README.md, known gaps, tells of them."""
-
-
 @pytest.mark.parametrize("feature", FEATURES)
-def test_every_feature_is_within_its_bounds(feature: str) -> None:
+def test_every_feature_has_its_columns(feature: str) -> None:
     entry = REPORT["features"][feature]
     assert {"float64", "float32"} <= set(entry) <= set(COLUMNS)
     assert ("pymdp-1.0.4" in entry) == (FEATURES[feature].pymdp is not None)
     assert ("pymdp-0.0.7.1" in entry) == (FEATURES[feature].legacy is not None)
-    for column, found in entry.items():
-        assert found["models"] >= 200
-        # pymdp searches its tree in float32.
-        bound = 1e-5 if (feature, column) == ("sophisticated inference", "pymdp-1.0.4") else BOUNDS[column]
-        assert max(found["gaps"].values()) < MISSED.get((feature, column), bound), column
-        assert found["excluded"] <= 0.15 * found["models"]
+
+
+MISSED = {("Occam's window", "float32"), ("Monte Carlo tree search", "float32")}
+"""Where a model of 200 is beyond the bound; the README's known gaps tell of them."""
+
+
+@pytest.mark.parametrize(
+    ("feature", "column"),
+    [
+        pytest.param(*cell, marks=[pytest.mark.xfail(reason="beyond the bound", strict=True)] * (cell in MISSED))
+        for cell in ((feature, column) for feature in FEATURES for column in REPORT["features"].get(feature, ()))
+    ],
+)
+def test_every_feature_is_within_its_bounds(feature: str, column: str) -> None:
+    found = REPORT["features"][feature][column]
+    # pymdp searches its tree in float32.
+    bound = 1e-5 if (feature, column) == ("sophisticated inference", "pymdp-1.0.4") else BOUNDS[column]
+    assert found["models"] >= 200
+    assert found["excluded"] <= 0.15 * found["models"]
+    assert max(found["gaps"].values()) < bound
 
 
 def test_the_table_is_what_the_report_says() -> None:
