@@ -56,8 +56,7 @@ def compare_work(client: Client, peer: Peer, work: Work, quick: bool) -> dict[st
         driver.prepare(given, tested)
         # Who learns is compared from its first step on.
         unused = client.create_population(fresh_name(work.name), model, agents=work.agents)
-        walked = Walk(unused, walk.history, forced=True)
-        check = compared(driver, Path(folder) / "choices.npz", walked, tested, max(peer.margin, work.margin))
+        check = compared(peer, driver, Path(folder) / "choices.npz", Walk(unused, walk.history, forced=True), tested)
         unused.drop()
         driver.prepare(given, best)
         theirs, ours = [], []
@@ -103,10 +102,10 @@ def batches_tried(driver: Driver, given: Path, batches: list[int], limit_s: floa
     return tried
 
 
-def compared(driver: Driver, path: Path, walk: Walk, agents: int, margin: float) -> dict[str, Any]:
-    """Whether both chose the same actions along the forced history. Decisions within the margin are left out."""
+def compared(peer: Peer, driver: Driver, path: Path, walk: Walk, agents: int) -> dict[str, Any]:
+    """Whether both chose the same actions along the forced history. Decisions within the peer's margin are left out."""
     actions, margins = driver.check(path)
-    return agreement(actions[:, :agents], walk.choices()[:, :agents], margins[:, :agents], margin)
+    return agreement(actions[:, :agents], walk.choices()[:, :agents], margins[:, :agents], peer.margin)
 
 
 def agreement(theirs: Any, ours: Any, margins: Any, least_margin: float) -> dict[str, Any]:

@@ -31,9 +31,6 @@ class Work:
         Of a history, before it begins anew.
     peers : tuple of str
         The programs that can do it; empty for all.
-    margin : float
-        Nats of G under which a decision is not compared, where it is more than the peer's: what is learned in float32
-        from the same observations differs by more than what is inferred.
     """
 
     name: str
@@ -42,7 +39,6 @@ class Work:
     moves: tuple[int, ...] | None = None
     ticks: int = TICKS
     peers: tuple[str, ...] = ()
-    margin: float = 0.0
 
 
 def decided(make: Callable[..., Model], *arguments: int, **options: Any) -> Callable[[], Model]:
@@ -108,7 +104,7 @@ WORKS: dict[str, Work] = {
                 Work(f"grid5-{algo}-1000", decided(grid, 5, **window(algo)), 1_000, None, 4 * WINDOW, ("pymdp",)),
             )
         ),
-        Work("grid5-learn-1000", learning(grid, 5), 1_000, peers=("pymdp",), margin=1e-4),
+        Work("grid5-learn-1000", learning(grid, 5), 1_000, peers=("pymdp",)),
         Work("explorer-50", decided(explorer, 5), 50),
         Work("explorer100-50", decided(explorer, 10), 50),
     )
