@@ -122,13 +122,16 @@ def test_agents_with_beliefs_under_each_policy(client, name, profile):
     mice.drop()
 
 
-def test_agents_that_search_a_tree(client, name):
-    model, rng, agents = tmaze(planner="sophisticated"), np.random.default_rng(201), 150
+@pytest.mark.parametrize("planner", ["sophisticated", "mcts"])
+def test_agents_that_search_a_tree(client, name, planner):
+    options = {"policy_len": 3, "num_simulations": 16} if planner == "mcts" else {}
+    model, rng, agents = tmaze(planner=planner, **options), np.random.default_rng(201), 150
     mice = client.create_population(name, model, agents=agents, seed=1)
     local = Engine(model, agents=agents, seed=1)
     for _ in range(3):
         observations = batch(rng, model, agents, categorical=False)
         assert_same(mice.step(observations, want=WANT), local.step(observations, want=WANT))
+        assert_same(mice.read(want=WANT), local.read(want=WANT))
     mice.drop()
 
 
