@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from nemesis.drawing import draw
 from nemesis.faults import KINDS
+from nemesis.findings import conclude, draw
 from nemesis.run import run
 from nemesis.table import chaos_table, herds_table
 from provenance import provenance
@@ -45,16 +45,11 @@ def main(
         typer.echo("without root there is no file system to fill and to lock: those faults were left out\n")
     typer.echo(chaos_table(found))
     typer.echo(herds_table(found))
-    if json_file is not None:
-        json_file.write_text(json.dumps(found, indent=1) + "\n")
-    for violation in found["violations"]:
-        typer.echo(f"violated: {violation}", err=True)
     typer.echo(
         f"seed {seed}: {found['faults']} faults in {found['seconds']:.0f} s, {found['killed_in_their_first_second']} "
         f"kills of a process in its first second, {len(found['violations'])} violations"
     )
-    if found["violations"]:
-        raise typer.Exit(1)
+    conclude(found, json_file)
 
 
 if __name__ == "__main__":

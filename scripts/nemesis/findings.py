@@ -1,6 +1,12 @@
-"""Tables in services/README.md, written anew from files of runs."""
+"""What a run found: its file, the end of its command, and its table in services/README.md."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
 
 from beliefd_service.stack import CHECKOUT
 from benches.readme import rewritten
@@ -10,3 +16,13 @@ def draw(part: str, table: str) -> None:
     """Put a table between the comments of its name."""
     path = CHECKOUT / "services" / "README.md"
     path.write_text(rewritten(path.read_text(), {part: table}))
+
+
+def conclude(found: dict[str, Any], json_file: Path | None) -> None:
+    """Write what was found, tell of each violation, and end with 1 where there is one."""
+    if json_file is not None:
+        json_file.write_text(json.dumps(found, indent=1) + "\n")
+    for violation in found["violations"]:
+        typer.echo(f"violated: {violation}", err=True)
+    if found["violations"]:
+        raise typer.Exit(1)

@@ -22,7 +22,7 @@ import typer
 import beliefd
 from beliefd.worlds import tmaze
 from beliefd_service.stack import CHECKOUT, Stack
-from nemesis.drawing import draw
+from nemesis.findings import conclude, draw
 from nemesis.loader import Demand, Outcome
 from nemesis.samples import Samples
 from provenance import provenance
@@ -59,12 +59,7 @@ def main(
     ):
         found = {**provenance(), **measured(stack, seconds)}
     typer.echo(overload_table(found))
-    if json_file is not None:
-        json_file.write_text(json.dumps(found, indent=1) + "\n")
-    for violation in found["violations"]:
-        typer.echo(f"violated: {violation}", err=True)
-    if found["violations"]:
-        raise typer.Exit(1)
+    conclude(found, json_file)
 
 
 def measured(stack: Stack, seconds: float) -> dict[str, Any]:

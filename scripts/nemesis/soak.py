@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nemesis.drawing import draw
+from nemesis.findings import conclude, draw
 from nemesis.herds import HERDS
 from nemesis.samples import Samples
 from nemesis.scene import Scene
@@ -41,12 +41,7 @@ def main(
     with tempfile.TemporaryDirectory(prefix="bd-") as folder, Scene(Path(folder), _KEEPING) as scene:
         found = {**provenance(), **soak(scene, hours * 3600)}
     typer.echo(soak_table(found))
-    if json_file is not None:
-        json_file.write_text(json.dumps(found, indent=1) + "\n")
-    for violation in found["violations"]:
-        typer.echo(f"violated: {violation}", err=True)
-    if found["violations"]:
-        raise typer.Exit(1)
+    conclude(found, json_file)
 
 
 def soak(scene: Scene, seconds: float) -> dict[str, Any]:
