@@ -14,7 +14,7 @@ from nemesis.herds import HERDS
 from nemesis.scene import WORKERS, Scene
 
 _AGAIN = 4
-_AGAIN_S = 10.0
+_PATIENCE_S = 10.0
 _STEPS_S = (-86_400.0, -61.0, -0.5, 0.5, 61.0, 86_400.0)
 
 Do = Callable[[Scene, random.Random], AbstractContextManager[None]]
@@ -24,15 +24,16 @@ Do = Callable[[Scene, random.Random], AbstractContextManager[None]]
 class Kind:
     """A kind of fault: how often it is drawn, how long it lasts, and what a client may notice of it at most.
 
-    `most_s` bounds the longest time in which a herd got no answer, from the fault to the next; None: only that it is
-    served again at all.
+    `most_s` bounds the longest time in which a herd got no answer, from its last one before the fault to the next.
+    Where the fault `silences`, it may get none as long as it lasts, and for `most_s` after that.
     """
 
     name: str
     do: Do
     weight: int
+    most_s: float
     lasts_s: tuple[float, float] = (0.0, 0.0)
-    most_s: float | None = None
+    silences: bool = False
     mounts: bool = False
 
 
@@ -56,7 +57,7 @@ def worker_killed(scene: Scene, draw: random.Random) -> Iterator[None]:
 def worker_killed_again_and_again(scene: Scene, draw: random.Random) -> Iterator[None]:
     """As soon as it is back: supervisord waits longer every time."""
     name, killed = worker_name(draw), None
-    deadline_s = time.monotonic() + _AGAIN_S
+    deadline_s = time.monotonic() + _PATIENCE_S
     for _ in range(_AGAIN):
         while (pid := scene.stack.worker_pid(name)) in (None, killed) and time.monotonic() < deadline_s:
             time.sleep(0.02)
@@ -146,6 +147,15 @@ def supervisord_killed(scene: Scene, draw: random.Random) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def machine_restarted(scene: Scene, draw: random.Random) -> Iterator[None]:
+    """All processes are gone, and of populations of durability "disk" all that was not synced: their live files."""
+    scene.stack.kill_supervisord()
+    scene.lose_live_files(draw.randbytes)
+    yield
+    scene.stack.start()
+
+
+@contextlib.contextmanager
 def supervisord_stopped(scene: Scene, draw: random.Random) -> Iterator[None]:
     """A worker dies, and nobody starts another one."""
     with stopped(scene, scene.stack.supervisord_pid):
@@ -165,6 +175,7 @@ def client_killed(scene: Scene, draw: random.Random) -> Iterator[None]:
 def connections_cut(scene: Scene, draw: random.Random) -> Iterator[None]:
     """At once, or in the middle of a message."""
     scene.proxy.cut(draw.choice([0, draw.randrange(1, 4_000)]))
+    scene.proxy.wait_until_cut(_PATIENCE_S)
     yield
 
 
@@ -209,29 +220,41 @@ def clock_stepped(scene: Scene, draw: random.Random) -> Iterator[None]:
     scene.clock.step(0.0)
 
 
+_STALL_S = 0.25
+"""One worker is left, and everything else."""
+_RESTART_S = 3.0
+"""The broker starts anew, or every worker does."""
+_BACK_OFF_S = 5.0
+"""The longest that supervisord waits here before it starts again what died young."""
+_START_S = 8.0
+"""The whole stack starts anew, and populations are rebuilt."""
+_NOTICE_S = 2.25
+"""A client asks after so long at the latest whether it is still known."""
+
 KINDS = (
-    Kind("nothing", nothing, 2, (0.0, 0.5)),
-    Kind("worker killed", worker_killed, 8, most_s=0.25),
-    Kind("worker killed 4 times in a row", worker_killed_again_and_again, 1),
-    Kind("all workers killed", all_workers_killed, 3),
-    Kind("worker stopped", worker_stopped, 4, (0.05, 2.0)),
-    Kind("stub killed", stub_killed, 3, most_s=0.25),
-    Kind("broker killed", broker_killed, 6, most_s=3.0),
-    Kind("broker stopped", broker_stopped, 3, (0.05, 2.0)),
-    Kind("broker killed beside a stopped worker", broker_killed_beside_a_stopped_worker, 2, (0.05, 1.0)),
-    Kind("broker and worker killed", broker_and_worker_killed, 2, most_s=3.0),
-    Kind("preload and worker killed", preload_killed, 2),
-    Kind("gateway killed", gateway_killed, 2),
-    Kind("gateway stopped", gateway_stopped, 1, (0.1, 1.0)),
-    Kind("supervisord killed", supervisord_killed, 1),
-    Kind("supervisord stopped, worker killed", supervisord_stopped, 2, (0.1, 1.0)),
-    Kind("client killed", client_killed, 5),
-    Kind("connections cut", connections_cut, 5),
-    Kind("connections delayed", connections_delayed, 2, (0.2, 1.5)),
-    Kind("connections silent", connections_silent, 3, (0.1, 3.0)),
-    Kind("disk full", disk_full, 3, (0.1, 1.5), mounts=True),
-    Kind("folder read-only", folder_read_only, 3, (0.1, 1.5), mounts=True),
-    Kind("time of day stepped", clock_stepped, 3, (0.1, 1.0)),
+    Kind("nothing", nothing, 2, _STALL_S, (0.0, 0.5)),
+    Kind("worker killed", worker_killed, 8, _STALL_S),
+    Kind("worker killed 4 times in a row", worker_killed_again_and_again, 1, _STALL_S),
+    Kind("all workers killed", all_workers_killed, 3, _BACK_OFF_S),
+    Kind("worker stopped", worker_stopped, 4, _STALL_S, (0.05, 2.0), silences=True),
+    Kind("stub killed", stub_killed, 3, _STALL_S),
+    Kind("broker killed", broker_killed, 6, _RESTART_S),
+    Kind("broker stopped", broker_stopped, 3, _STALL_S, (0.05, 2.0), silences=True),
+    Kind("broker killed beside a stopped worker", broker_killed_beside_a_stopped_worker, 2, _RESTART_S, (0.05, 1.0)),
+    Kind("broker and worker killed", broker_and_worker_killed, 2, _RESTART_S),
+    Kind("preload and worker killed", preload_killed, 2, _STALL_S),
+    Kind("gateway killed", gateway_killed, 2, _STALL_S),
+    Kind("gateway stopped", gateway_stopped, 1, _STALL_S, (0.1, 1.0)),
+    Kind("supervisord killed", supervisord_killed, 1, _START_S),
+    Kind("supervisord stopped, worker killed", supervisord_stopped, 2, _STALL_S, (0.1, 1.0)),
+    Kind("machine restarted", machine_restarted, 2, _START_S),
+    Kind("client killed", client_killed, 5, _RESTART_S),
+    Kind("connections cut", connections_cut, 5, 2 * _STALL_S),
+    Kind("connections delayed", connections_delayed, 2, _NOTICE_S, (0.2, 1.5), silences=True),
+    Kind("connections silent", connections_silent, 3, _NOTICE_S, (0.1, 3.0), silences=True),
+    Kind("disk full", disk_full, 3, _RESTART_S, (0.1, 1.5), silences=True, mounts=True),
+    Kind("folder read-only", folder_read_only, 3, _RESTART_S, (0.1, 1.5), silences=True, mounts=True),
+    Kind("time of day stepped", clock_stepped, 3, _RESTART_S, (0.1, 1.0)),
 )
 
 

@@ -22,11 +22,17 @@ class Proxy:
         self._delay_s = 0.0
         self._cut_after: int | None = None
         self._open = asyncio.Event()
+        self._was_cut = threading.Event()
         self.port = 0
 
     def cut(self, after_bytes: int = 0) -> None:
         """Break every connection once so many more bytes have passed, in the middle of a message or not."""
+        self._was_cut.clear()
         self._loop.call_soon_threadsafe(self._cut, after_bytes)
+
+    def wait_until_cut(self, patience_s: float) -> bool:
+        """Wait for what `cut` asked for; False where so little passed meanwhile that it has not happened."""
+        return self._was_cut.wait(patience_s)
 
     def delay(self, delay_s: float) -> None:
         """Hold everything back for so long, both ways."""
@@ -67,6 +73,7 @@ class Proxy:
         self._cut_after = None
         for writer in self._writers:
             writer.transport.abort()
+        self._was_cut.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

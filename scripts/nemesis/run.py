@@ -19,6 +19,7 @@ from nemesis.checker import Verdict
 from nemesis.faults import KINDS, Kind, nothing
 from nemesis.herds import HERDS
 from nemesis.scene import NotRecovered, Scene
+from nemesis.silence import longest_silence
 
 _SPACING_S = (0.05, 0.8)
 
@@ -61,8 +62,8 @@ def run(seed: int, count: int, names: Sequence[str] = (), patient: bool = False)
                 for fault in plan(seed, count, kinds):
                     done.append(fault)
                     suffer(scene, fault)
-                    waited_s = longest_silence_s(scene, fault.began_s, time.monotonic())
-                    say(f"{len(done)}: {fault.kind.name}: no answer for {waited_s:.2f} s")
+                    longest = longest_silence(scene.verdicts, fault.began_s, time.monotonic())
+                    say(f"{len(done)}: {fault.kind.name}: no answer for {longest.lasted_s:.2f} s")
                 watched_until_s = time.monotonic()
                 scene.end_herds()
                 scene.compare()
@@ -73,6 +74,7 @@ def run(seed: int, count: int, names: Sequence[str] = (), patient: bool = False)
 
 def suffer(scene: Scene, fault: Fault) -> None:
     time.sleep(fault.spacing_s)
+    scene.wait_until_calm()
     fault.began_s = time.monotonic()
     with fault.kind.do(scene, random.Random(fault.seed)):
         time.sleep(fault.lasts_s)
@@ -84,17 +86,18 @@ def report(
     scene: Scene, seed: int, faults: Sequence[Fault], watched_until_s: float, failure: str, patient: bool
 ) -> dict[str, Any]:
     """What a run came to: per kind how often, and how long a client waited; per herd what it did; what was violated."""
-    verdicts = {name: checker.verdict for name, checker in scene.checkers.items()}
+    verdicts = scene.verdicts
     violations = [failure] if failure else []
     for verdict in verdicts.values():
         violations += verdict.violations
     silences: dict[str, list[float]] = {}
     untils_s = [fault.began_s for fault in faults[1:]] + [min(watched_until_s, time.monotonic())]
     for number, (fault, until_s) in enumerate(zip(faults, untils_s, strict=True), 1):
-        longest_s = longest_silence_s(scene, fault.began_s, until_s)
-        silences.setdefault(fault.kind.name, []).append(longest_s)
-        if not patient and fault.kind.most_s is not None and longest_s > fault.kind.most_s:
-            violations.append(f"fault {number}, {fault.kind.name}: no answer for {longest_s:.3f} s")
+        longest = longest_silence(verdicts, fault.began_s, until_s)
+        silences.setdefault(fault.kind.name, []).append(longest.lasted_s)
+        allowed_s = fault.kind.most_s + (fault.ended_s - fault.began_s if fault.kind.silences else 0.0)
+        if not patient and longest.lasted_s > allowed_s:
+            violations.append(f"fault {number}, {fault.kind.name}: {longest}; {allowed_s:.3f} s are allowed")
     return {
         "seed": seed,
         "faults": sum(fault.kind.do is not nothing for fault in faults),
@@ -107,6 +110,7 @@ def report(
                 "silence_median_s": float(np.median(silences[kind.name])),
                 "silence_max_s": max(silences[kind.name]),
                 "allowed_s": kind.most_s,
+                "and_its_own_time": kind.silences,
             }
             for kind in KINDS
             if kind.name in silences
@@ -114,18 +118,6 @@ def report(
         "herds": {herd.name: told(verdicts[herd.name]) for herd in HERDS},
         "violations": violations,
     }
-
-
-def longest_silence_s(scene: Scene, began_s: float, until_s: float) -> float:
-    """The longest `silence_s` of all herds."""
-    return max(silence_s(checker.verdict, began_s, until_s) for checker in scene.checkers.values())
-
-
-def silence_s(verdict: Verdict, began_s: float, until_s: float) -> float:
-    """The longest time without an answer to a herd: from the last one before the fault up to the next fault."""
-    served_s = np.sort(np.asarray(verdict.served_s))
-    first, last = np.searchsorted(served_s, [began_s, until_s])
-    return float(np.diff([*served_s[max(first - 1, 0) : last], until_s]).max(initial=0.0))
 
 
 def told(verdict: Verdict) -> dict[str, Any]:

@@ -17,22 +17,26 @@ import numpy as np
 
 import beliefd
 from beliefd.engine.folderlock import LEASES
+from beliefd.engine.store import HEADER_BYTES
 from beliefd_proto.errors import BeliefdError
 from beliefd_service.leases import held_leases
 from beliefd_service.process import start_time
 from beliefd_service.stack import CHECKOUT, Stack
-from nemesis.checker import Checker
+from nemesis.checker import Checker, Verdict
 from nemesis.clock import Clock
 from nemesis.diary import Reader
 from nemesis.filesystem import Filesystem
 from nemesis.herds import HERDS, PARTS, Herd
 from nemesis.proxy import Proxy
+from nemesis.silence import is_answered
 
 WORKERS = 2
 RECOVERED_S = 60.0
 """How long after a fault has ended a herd may take until it is served again."""
 YOUNG_S = 1.0
 """What is killed younger than this, supervisord starts again after a second, then two, then three."""
+CALM_S = 0.1
+"""Who has had an answer so lately is being served. A herd's round takes a tenth of that, and its pause as long."""
 _POLL_S = 0.02
 _KEEPING = {"BELIEFD_CHECKPOINT_S": "5", "BELIEFD_JOURNAL": "1"}
 """So that checkpoints are made in the middle of it all."""
@@ -135,6 +139,25 @@ class Scene:
         served = [checker.verdict.served_s for checker in self.checkers.values()]
         return all(len(times_s) > PARTS and times_s[-PARTS - 1] > since_s for times_s in served)
 
+    @property
+    def verdicts(self) -> dict[str, Verdict]:
+        """What the checkers say, by herd."""
+        return {name: checker.verdict for name, checker in self.checkers.items()}
+
+    def wait_until_calm(self) -> None:
+        """Wait until every herd has been answered within `CALM_S`.
+
+        Raises
+        ------
+        NotRecovered
+        """
+
+        def calm() -> bool:
+            self.read()
+            return is_answered(self.verdicts, time.monotonic() - CALM_S)
+
+        self._until(calm)
+
     def recover(self) -> None:
         """Wait until all workers take work and every herd has been served since now.
 
@@ -167,6 +190,18 @@ class Scene:
             if time.monotonic() > deadline_s:
                 raise NotRecovered(f"not every client was served within {RECOVERED_S:g} s:\n{self.stack.log_tails()}")
             time.sleep(_POLL_S)
+
+    def lose_live_files(self, noise: Callable[[int], bytes]) -> None:
+        """What a power loss does at worst to populations of durability "disk", while no process of the stack lives."""
+        disk = [herd.name for herd in HERDS if herd.durability == "disk"]
+        for folder in (self.stack.data / "populations").glob("[0-9a-f]*"):
+            if (folder / "name").read_text() not in disk:
+                continue
+            (folder / "boot").write_text("another boot of the machine")
+            live = folder / "agents.bin"
+            with open(live, "r+b") as file:
+                file.seek(HEADER_BYTES)
+                file.write(noise(live.stat().st_size - HEADER_BYTES))
 
     def kill(self, pid: int, number: int = signal.SIGKILL) -> None:
         """Send a signal, and count those to a process in its first second."""

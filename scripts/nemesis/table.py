@@ -9,7 +9,7 @@ def chaos_table(found: dict[str, Any]) -> str:
     """A row per kind of fault: how often, and the longest time in which a client got no answer."""
     lines = ["| fault | times | no answer for: median | longest | allowed |", "|---|---|---|---|---|"]
     for name, kind in found["kinds"].items():
-        allowed = "-" if kind["allowed_s"] is None else f"{kind['allowed_s']:g} s"
+        allowed = f"{kind['allowed_s']:g} s" + (" after its end" if kind["and_its_own_time"] else "")
         lines.append(
             f"| {name} | {kind['count']} | {kind['silence_median_s']:.2f} s | {kind['silence_max_s']:.2f} s "
             f"| {allowed} |"

@@ -70,8 +70,10 @@ def test_a_cut_ends_a_connection_and_the_next_one_is_served(proxy, client):
 
 def test_a_cut_in_the_middle_of_a_message(proxy, client):
     proxy.cut(after_bytes=12)
+    assert not proxy.wait_until_cut(0.0)
     client.sendall(b"0123456789")
     assert rest(client) == b"01"  # ten bytes went there, two came back
+    assert proxy.wait_until_cut(10.0)
 
 
 def test_delay_and_silence(proxy, client):

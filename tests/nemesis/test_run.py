@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from nemesis.checker import Verdict
 from nemesis.faults import KINDS
 from nemesis.herds import HERDS
 from nemesis.inputs import observations, resets
-from nemesis.run import plan, silence_s
+from nemesis.run import plan
 
 
 def test_a_seed_gives_the_same_faults_and_every_kind_is_among_them():
@@ -15,14 +14,6 @@ def test_a_seed_gives_the_same_faults_and_every_kind_is_among_them():
     assert {fault.kind.name for fault in first} == {kind.name for kind in KINDS}
     assert sum(fault.kind.name != "nothing" for fault in first) == 40
     assert len({fault.seed for fault in first}) == len(first)
-
-
-def test_a_silence_begins_with_the_last_answer_before_the_fault_and_ends_with_the_next_fault():
-    verdict = Verdict(served_s=[1.0, 2.0, 2.5, 9.0])
-    assert silence_s(verdict, 2.2, 4.0) == 1.5
-    assert silence_s(verdict, 1.5, 2.6) == 1.0
-    assert silence_s(verdict, 3.0, 9.5) == 6.5
-    assert silence_s(Verdict(), 3.0, 9.5) == 0.0
 
 
 def test_inputs_are_of_seed_agent_and_tick_alone():
