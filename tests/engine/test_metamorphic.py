@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from algorithms import ALGORITHMS, model_of, own_of
 from beliefd.engine import Engine
 from beliefd.model import Model
 from beliefd.step import Step
@@ -133,33 +134,12 @@ def test_agents_in_another_order_give_the_same_bits_in_that_order(seed: int, alg
             np.testing.assert_array_equal(getattr(b, name), getattr(a, name)[order])
 
 
-ALGORITHMS: dict[str, dict[str, Any]] = {
-    "fpi": {},
-    "exact": {"inference_algo": "exact", "inference_horizon": 3},
-    "ovf": {"inference_algo": "ovf", "inference_horizon": 3},
-    "mmp": {"inference_algo": "mmp", "inference_horizon": 3},
-    "vmp": {"inference_algo": "vmp", "inference_horizon": 3},
-    "legacy": {"profile": "legacy"},
-    "spm": {"profile": "spm"},
-    "per policy": {"profile": "spm", "inference_algo": "mmp", "inference_horizon": 3, "update_gamma": True},
-    "novelty": {"use_param_info_gain": True},
-    "goals": {"use_inductive": True, "learn_B": False},
-}
-
-
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_agents_that_were_stopped_go_on_as_if_they_had_not_been(name: str, own: bool, tmp_path: Path) -> None:
     rng = np.random.default_rng(len(name) + own)
-    options = ALGORITHMS[name]
-    while True:
-        model = random_model(rng, dtype="float32", coupled=False, inference_algo="fpi", action_selection="stochastic")
-        if name != "exact" or len(model.B) == 1:
-            break
-    model = with_counts(rng, model, **{"fr_pA": 0.9, "learn_C": model.window == 1, **options})
-    per_agent = random_per_agent(rng, model, 20) if own else None
-    if per_agent is not None and name == "goals":
-        per_agent["pB"] = None
+    model = model_of(name, rng)
+    per_agent = own_of(name, rng, model, 20) if own else None
     never = Engine(model, 20, seed=5, per_agent=per_agent)
     for inputs in history(rng, model, 20, ticks=8):
         with Engine(model, 20, seed=5, data=tmp_path, per_agent=per_agent) as stopped:
