@@ -69,6 +69,7 @@ def test_the_goal_is_reached_from_every_start(name: str, options: dict[str, Any]
     can_win = _distances(world) < depth
     starts = np.flatnonzero(can_win & ~world.over)
     assert len(starts) > 0.8 * world.states
+    assert set(np.flatnonzero(world.env.unwrapped.initial_state_distrib)) <= set(starts)  # type: ignore[attr-defined]
     assert world.success(model, starts, depth) == 1.0
     # Once in the world itself, not in its table.
     state, _ = world.env.reset(seed=5)
