@@ -192,6 +192,19 @@ def test_learning(seed: int) -> None:
     _compare(model, seed, TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_learning_of_some_modalities_and_factors(seed: int) -> None:
+    rng = np.random.default_rng(2500 + seed)
+    dtype, algo = ("float64", "float32")[seed % 2], ("fpi", "mmp", "vmp")[seed % 3]
+    model = random_model(rng, dtype=dtype, inference_algo=algo, inference_horizon=3)
+
+    def some(count: int) -> list[int]:
+        return sorted(int(i) for i in rng.permutation(count)[: rng.integers(0, count + 1)])
+
+    learned = {"learn_A": some(len(model.A)), "learn_B": some(len(model.B)), "learn_D": some(len(model.D))}
+    _compare(with_counts(rng, model, **learned, learn_E=False), seed, TOLERANCE[dtype], ticks=6)
+
+
 @pytest.mark.parametrize("profile", ["pymdp", "legacy", "spm"])
 @pytest.mark.parametrize("seed", range(16))
 def test_novelty(seed: int, profile: str) -> None:
