@@ -12,6 +12,7 @@ KINDS = (
     "worker stopped",
     "stub killed",
     "broker killed",
+    "broker stopped",
     "broker killed beside a stopped worker",
     "client killed",
     "connections cut",
