@@ -74,6 +74,31 @@ def test_pruning_removes_what_never_came_and_nothing_else() -> None:
     np.testing.assert_array_equal(posterior[posterior > 0], q[posterior > 0])
 
 
+@given(p=counts, data=arrays(np.float64, (4, 3), elements=st.floats(0.0, 40.0)), threshold=st.floats(0.1, 4.0))
+def test_a_column_is_pruned_among_others_as_it_is_alone(p: np.ndarray, data: np.ndarray, threshold: float) -> None:
+    posterior, prior = reduction.prune(p + data, p, threshold)
+    for k in range(3):
+        column, start = pruned_alone((p + data)[:, k], p[:, k], threshold)
+        np.testing.assert_array_equal(posterior[:, k], column)
+        np.testing.assert_array_equal(prior[:, k], start)
+
+
+def pruned_alone(q: np.ndarray, p: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """One column, an outcome after the other."""
+    q, p = q.copy(), p.copy()
+    while (p > 0.0).sum() > 1:
+        worth = {}
+        for k in np.flatnonzero(p):
+            less = p.copy()
+            less[k] /= 32
+            worth[k] = float(reduction.reduce(q, p, less)[0])
+        best = min(worth, key=lambda k: worth[k])
+        if worth[best] >= -threshold:
+            break
+        q[best] = p[best] = 0.0
+    return q, p
+
+
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
@@ -107,3 +132,23 @@ def test_an_agent_s_learned_map_is_pruned_to_the_world() -> None:
     assert pruned.pA is not None
     np.testing.assert_array_equal(pruned.A[1], np.eye(3)[[2, 0, 1]])
     np.testing.assert_array_equal(pruned.A[0], model.A[0])
+
+
+def test_what_all_agents_learned_is_pruned_at_once_and_goes_into_a_new_population() -> None:
+    """Each agent lives in a world of its own: what it sees is so many further than its state."""
+    agents, start = 3, np.full((3, 3), 2.0)
+    A, B = [np.eye(3), np.full((3, 3), 1 / 3)], [np.full((3, 3, 1), 1 / 3)]
+    model = Model(A, B, pA=[None, start], learn_A=[1], dtype="float64")
+    engine, rng = Engine(model, agents), np.random.default_rng(1)
+    for _ in range(150):
+        states = rng.integers(3, size=agents)
+        engine.step(np.stack([states, (states + np.arange(agents)) % 3], axis=1))
+    learned = np.moveaxis(engine.parameters()["pA"][1], 0, -1)
+    pruned, _ = reduction.prune(learned, np.broadcast_to(start[..., np.newaxis], learned.shape))
+    own = np.moveaxis(pruned, -1, 0)
+    for i in range(agents):
+        np.testing.assert_array_equal(own[i] > 0, np.eye(3)[(np.arange(3) - i) % 3] > 0)
+        again = reduction.pruned_model(model, {"pA": [None, learned[..., i]]})
+        assert again.pA is not None
+        np.testing.assert_array_equal(again.pA[1], own[i])
+    Engine(model, agents, per_agent={"pA": [None, own]}).step(np.zeros((agents, 2), int))

@@ -79,6 +79,9 @@ def prune(
     `threshold`. For the comparison its prior count is multiplied by `residue` and not by 0, since soft observations
     leave a little everywhere.
 
+    All columns are pruned together. Those of all agents are too where their axis is moved to the end; moved back, they
+    are what `per_agent` of a new population takes.
+
     Parameters
     ----------
     posterior, prior : array_like, shape (outcomes, ...)
@@ -99,16 +102,19 @@ def prune(
     q, p = _counts(posterior, "posterior").copy(), _counts(prior, "prior").copy()
     reduce(q, p, p)
     columns, starts = q.reshape(len(q), -1), p.reshape(len(p), -1)
-    for k in range(columns.shape[1]):
-        while (alive := np.flatnonzero(starts[:, k])).size > 1:
-            candidates = np.repeat(starts[:, k, np.newaxis], alive.size, axis=1)
-            candidates[alive, np.arange(alive.size)] *= residue
-            same = np.repeat(starts[:, k, np.newaxis], alive.size, axis=1)
-            F, _ = reduce(np.repeat(columns[:, k, np.newaxis], alive.size, axis=1), same, candidates)
-            best = int(np.argmin(F))
-            if F[best] >= -threshold:
-                break
-            columns[alive[best], k] = starts[alive[best], k] = 0.0
+    going = np.arange(columns.shape[1])
+    while going.size:
+        now, before = columns[:, going], starts[:, going]
+        F = np.empty_like(now)
+        for outcome in range(len(now)):
+            without = before.copy()
+            without[outcome] *= residue
+            F[outcome], _ = reduce(now, before, without)
+        F[(before == 0.0) | ((before > 0.0).sum(axis=0) == 1)] = np.inf
+        best = F.argmin(axis=0)
+        favoured = F[best, np.arange(going.size)] < -threshold
+        going, best = going[favoured], best[favoured]
+        columns[best, going] = starts[best, going] = 0.0
     return q, p
 
 
