@@ -28,7 +28,8 @@ _PATIENCE_S = 120.0
 class Demand(msgspec.Struct, frozen=True):
     """What to ask for. `first`, `groups` and `size` say which agents: so many groups, each stepped by a request.
 
-    A group has one request at a time. `rate` is in requests per second; 0: as soon as a group is free.
+    A group has one request at a time, and the groups take turns. `rate` is in requests per second; 0: as soon as fewer
+    than `in_flight` of them wait for an answer.
     """
 
     endpoint: str
@@ -36,6 +37,7 @@ class Demand(msgspec.Struct, frozen=True):
     first: int
     groups: int
     size: int
+    in_flight: int
     rate: float
     timeout_s: float
     seconds: float
@@ -81,7 +83,8 @@ class Loader:
         demand, outcome = self._demand, self._outcome
         started_s, started_cpu_s = time.monotonic(), time.process_time()
         while (passed_s := time.monotonic() - started_s) < demand.seconds:
-            due = int(passed_s * demand.rate) - outcome.due if demand.rate else len(self._free)
+            room = demand.in_flight - (demand.groups - len(self._free))
+            due = int(passed_s * demand.rate) - outcome.due if demand.rate else room
             for _ in range(due):
                 outcome.due += 1
                 if self._free:

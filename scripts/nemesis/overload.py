@@ -2,7 +2,8 @@
 
 Two clients first ask as much as is answered: that is the peak. Then they ask ten times as often for a minute, with
 deadlines; what is answered in time is the goodput. Requests are of agents that search a tree, so that the clients' own
-work is small beside the workers'.
+work is small beside the workers'. What a search takes depends on what an agent has seen, so the peak is that of the
+agents of the overload, before it and after it.
 """
 
 from __future__ import annotations
@@ -35,11 +36,14 @@ SLOPE_MB_PER_MIN = 1.0
 _SIZE = 1_200
 _IN_FLIGHT = 8
 """Requests of a client at the peak: more than keeps two workers busy."""
+_PEAK_GROUPS = 64
+"""How many groups of a client's agents take turns at the peak."""
 _TIMEOUT_S = 2.0
 _PATIENCE_S = 60.0
 _PEAK_S = 10.0
 _WARM_UP_S = 15.0
-_SAMPLE_S = 1.0
+_SAMPLE_S = 3.0
+_LOOK_S = 1.0
 
 
 def main(
@@ -65,15 +69,15 @@ def main(
 def measured(stack: Stack, seconds: float) -> dict[str, Any]:
     model = tmaze(planner="sophisticated", policy_len=3)
     with beliefd.connect(stack.endpoint) as client:
-        client.create_population("peak", model, agents=CLIENTS * _IN_FLIGHT * _SIZE)
+        client.create_population("sample", model, agents=CLIENTS * _PEAK_GROUPS * _SIZE)
         client.create_population("rogue", tmaze(), agents=1)
-        before = rate(stack, "peak", _PEAK_S)
-        groups = int(TIMES * before * _TIMEOUT_S / CLIENTS) + 1
+        groups = int(TIMES * rate(stack, "sample", _PEAK_GROUPS, _SAMPLE_S) * _TIMEOUT_S / CLIENTS) + 1
         client.create_population("crowd", model, agents=CLIENTS * groups * _SIZE)
+        before = rate(stack, "crowd", groups, _PEAK_S)
         flood, samples = flooded(stack, groups, TIMES * before, seconds)
-        after = rate(stack, "peak", _PEAK_S)
-        with_rogue, rogue = beside_rogue(stack, 2 * _PEAK_S)
-        again = rate(stack, "peak", _PEAK_S)
+        after = rate(stack, "crowd", groups, _PEAK_S)
+        with_rogue, rogue = beside_rogue(stack, groups, 2 * _PEAK_S)
+        again = rate(stack, "crowd", groups, _PEAK_S)
     peak = max(before, after)
     from_s = samples.disk_at_s[0] + _WARM_UP_S
     slopes: dict[str, float] = {}
@@ -114,35 +118,46 @@ def violations(found: dict[str, Any]) -> list[str]:
     return broken
 
 
-def rate(stack: Stack, population: str, seconds: float) -> float:
-    """Requests per second that are answered when a few are in flight."""
-    loaders = started(
-        Demand(stack.endpoint, population, n * _IN_FLIGHT * _SIZE, _IN_FLIGHT, _SIZE, 0, _PATIENCE_S, seconds)
-        for n in range(CLIENTS)
-    )
+def rate(stack: Stack, population: str, groups: int, seconds: float) -> float:
+    """Requests per second that are answered when a few are in flight, of a population with so many groups a client."""
+    loaders = started(demand(stack, population, n, groups, 0, _PATIENCE_S, seconds) for n in range(CLIENTS))
     return sum(ended(loader).served for loader in loaders) / seconds
+
+
+def demand(
+    stack: Stack, population: str, n: int, groups: int, per_s: float, timeout_s: float, seconds: float
+) -> Demand:
+    """What client `n` asks for: so much a second of all its groups, or the peak of some of them where that is 0."""
+    return Demand(
+        endpoint=stack.endpoint,
+        population=population,
+        first=n * groups * _SIZE,
+        groups=groups if per_s else min(groups, _PEAK_GROUPS),
+        size=_SIZE,
+        in_flight=_IN_FLIGHT,
+        rate=per_s,
+        timeout_s=timeout_s,
+        seconds=seconds,
+    )
 
 
 def flooded(stack: Stack, groups: int, per_s: float, seconds: float) -> tuple[list[Outcome], Samples]:
     """The overload, once every group has made a first step."""
     samples = Samples(parent_of_all(stack), stack.data)
-    loaders = started(
-        Demand(stack.endpoint, "crowd", n * groups * _SIZE, groups, _SIZE, per_s / CLIENTS, _TIMEOUT_S, seconds)
-        for n in range(CLIENTS)
-    )
+    loaders = started(demand(stack, "crowd", n, groups, per_s / CLIENTS, _TIMEOUT_S, seconds) for n in range(CLIENTS))
     until_s = time.monotonic() + seconds
     while time.monotonic() < until_s:
         samples.take()
-        time.sleep(_SAMPLE_S)
+        time.sleep(_LOOK_S)
     return [ended(loader) for loader in loaders], samples
 
 
-def beside_rogue(stack: Stack, seconds: float) -> tuple[float, dict[str, Any]]:
+def beside_rogue(stack: Stack, groups: int, seconds: float) -> tuple[float, dict[str, Any]]:
     """What the others get while a rogue client is at it, and what it was told."""
     rogue = subprocess.Popen(
         [sys.executable, "-m", "nemesis.rogue", stack.endpoint, "rogue", str(seconds)], stdout=subprocess.PIPE
     )
-    others_per_s = rate(stack, "peak", seconds)
+    others_per_s = rate(stack, "crowd", groups, seconds)
     told, _ = rogue.communicate()
     return others_per_s, json.loads(told)
 

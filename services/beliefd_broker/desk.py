@@ -239,9 +239,9 @@ class Desk:
         request.reply_to.outstanding -= 1
         del self._requests[request.id]
 
-    def overdue(self, now_s: float, crowd: float) -> Iterator[Request]:
+    def overdue(self, now_s: float, workers: int) -> Iterator[Request]:
         """The requests that cannot be done by their deadlines any more, each once; see `Chunk.is_over`."""
-        for request in [r for r in self._requests.values() if r.is_over(now_s, crowd) and not r.expired]:
+        for request in [r for r in self._requests.values() if r.is_over(now_s, workers) and not r.expired]:
             request.expired = True
             yield request
 

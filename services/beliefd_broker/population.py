@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from beliefd_broker.pace import Pace
 from beliefd_proto import Arrays
 from beliefd_proto.errors import StorageError
 from beliefd_proto.messages import PopulationInfo, Telemetry
@@ -17,10 +18,8 @@ from beliefd_proto.model_info import ModelInfo
 from beliefd_service.events import PopulationTelemetry
 
 TILE_AGENTS = 64
-LEAST_MEASURED_AGENTS = 32
 PLAN_NS = 2000.0
 """The most that compiling a plan takes for an action in a policy."""
-_SMOOTHING = 0.2
 _SWEEPS = 16
 _HISTOGRAM_BINS = 64
 
@@ -76,9 +75,7 @@ class Population:
         self.checkpoint_after_s: float | None = None
         self.retry_after_s = 0.0
         self.stale = stale
-        self._ns_per_agent: dict[int, float] = {}
-        self._measured_agents: dict[int, int] = {}
-        self._has_run: set[int] = set()
+        self._paces: dict[int, Pace] = {}
         self._guess_ns = guess_ns(info.model)
         self.opening_ns = opening_ns(info.model)
         self._telemetry = _Sums()
@@ -125,30 +122,31 @@ class Population:
 
         Kernels run whole tiles, so one agent takes as long as a tile does.
         """
-        tiles = -(-agents // TILE_AGENTS)
-        return self._ns_per_agent.get(cost_key, self._guess_ns) * tiles * TILE_AGENTS
+        pace = self._paces.get(cost_key)
+        known_ns = pace.ns if pace is not None else None
+        return (self._guess_ns if known_ns is None else known_ns) * _whole_tiles(agents)
+
+    def needed_ns(self, cost_key: int, agents: int, share: float, now_s: float) -> float:
+        """How long `agents` agents take where each worker is shared by `share`; 0 where that is not sure."""
+        pace = self._paces.get(cost_key)
+        usual_ns = pace.usual_ns(now_s) if pace is not None else None
+        return 0.0 if usual_ns is None else usual_ns * max(_whole_tiles(agents) * share, TILE_AGENTS)
 
     def has_run(self, cost_key: int) -> bool:
         """Whether a batch that asked alike has been done."""
-        return cost_key in self._has_run
+        return cost_key in self._paces
 
     def batch_agents(self, cost_key: int, batch_ns: float) -> int:
         """How many agents a batch of `batch_ns` holds; one tile as long as nobody knows what an agent takes."""
-        known_ns = self._ns_per_agent.get(cost_key)
-        return TILE_AGENTS if known_ns is None else max(int(batch_ns / known_ns), 1)
+        pace = self._paces.get(cost_key)
+        return TILE_AGENTS if pace is None or pace.ns is None else max(int(batch_ns / pace.ns), 1)
 
-    def record(self, cost_key: int, agents: int, elapsed_ns: int) -> None:
-        """Learn from a finished batch what an agent takes."""
-        self._has_run.add(cost_key)
-        # A batch of a few agents measures the fixed cost of a call, which would make whole calls look slow.
-        if agents >= LEAST_MEASURED_AGENTS:
-            measured = elapsed_ns / agents
-            known = self._ns_per_agent.get(cost_key, measured)
-            # The first batches are small, and slow with what is done once: a larger one outweighs them at once.
-            seen = self._measured_agents.get(cost_key, 0)
-            weight = max(_SMOOTHING, agents / (agents + seen))
-            self._ns_per_agent[cost_key] = known + weight * (measured - known)
-            self._measured_agents[cost_key] = seen + agents
+    def record(self, cost_key: int, agents: int, elapsed_ns: int, now_s: float) -> None:
+        """Learn from a batch that is finished now what an agent takes."""
+        pace = self._paces.get(cost_key)
+        if pace is None:
+            pace = self._paces[cost_key] = Pace()
+        pace.record(agents, elapsed_ns, now_s)
 
     def count_steps(self, agents: int, sample: Telemetry | None) -> None:
         """Take a finished batch of steps into the telemetry: how many agents it stepped, and what was measured."""
@@ -201,6 +199,11 @@ def guess_ns(model: ModelInfo) -> float:
 def opening_ns(model: ModelInfo) -> float:
     """What the plan of a model takes to compile, at the most: the first worker with new kernels does that."""
     return PLAN_NS * model.num_policies * model.policy_len * len(model.num_controls)
+
+
+def _whole_tiles(agents: int) -> int:
+    """So many agents take as long: kernels run whole tiles."""
+    return -(-agents // TILE_AGENTS) * TILE_AGENTS
 
 
 class _Sums:

@@ -21,6 +21,8 @@ JOB_AGENT_NS = 1000.0
 JOB_JOURNAL_BYTE_NS = 500.0
 MAKING = (m.Create, m.Restore, m.Fork)
 """Requests that make a population, of the name that they say."""
+PRUDENCE = 2.0
+"""What is begun has that many times as long as it should take: others may come to share the workers."""
 REQUEST_BYTES = 2048
 """What a request takes beside its arrays and its answer."""
 _OF_THE_BROKER = frozenset({"agents", "ticks"})
@@ -50,8 +52,8 @@ class Request:
         for array in arrays.values():
             self.held_bytes += array.nbytes
 
-    def is_over(self, now_s: float, crowd: float) -> bool:
-        """Whether its deadline has passed. `crowd` is how many sessions share a worker."""
+    def is_over(self, now_s: float, workers: int) -> bool:
+        """Whether it cannot be done by its deadline any more."""
         return self.deadline_s <= now_s
 
 
@@ -132,16 +134,21 @@ class Chunk(Request):
         self.applied: NDArray[np.uint8] | None = None
         self.error: BeliefdError | None = None
 
-    def is_over(self, now_s: float, crowd: float) -> bool:
-        """Whether its deadline has passed, or is too near for what has waited for most of its time and is not begun.
+    def is_over(self, now_s: float, workers: int) -> bool:
+        """Whether it cannot be done by its deadline any more, though all of that many workers had nothing else.
 
-        In an overload whatever is begun has waited for so long that its deadline is near: what could not be finished
-        by then would keep workers from what can. Who has just come is begun whatever was predicted, which may be wrong.
+        What has been begun is given until the deadline.
         """
-        left_s = self.deadline_s - now_s
-        if left_s <= 0.0 or self.next or left_s > now_s - self.received_s:
-            return left_s <= 0.0
-        return left_s * 1e9 < crowd * self.population.predicted_ns(self.cost_key, self.count)
+        return self.deadline_s <= now_s or (not self.next and not self.fits(now_s, 1 / workers))
+
+    def fits(self, now_s: float, share: float) -> bool:
+        """Whether all of it can be done by its deadline where it and others share the workers.
+
+        `share` is how many share one. In an overload whatever is begun has waited for so long that its deadline is
+        near: what could not be finished by then would keep workers from what can.
+        """
+        left_ns = (self.deadline_s - now_s) * 1e9
+        return left_ns >= PRUDENCE * self.population.needed_ns(self.cost_key, self.count, share, now_s)
 
     def selector(self) -> slice | NDArray[np.int64]:
         """Picks the agents out of an array over the population's rows."""

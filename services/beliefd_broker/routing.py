@@ -277,7 +277,9 @@ class Core:
                 self._start(worker, self._retries.pop(0), now_s)
                 continue
             idle = sum(not other.batches for other in free) or 1
-            found = self._scheduler.next(idle)
+            found = self._scheduler.next(idle, now_s, self.workforce.ready)
+            for chunk in self._scheduler.take_late():
+                self._desk.end_unbegun(chunk, self._too_late())
             if found is None:
                 return
             if isinstance(found, Job):
@@ -358,7 +360,7 @@ class Core:
             batch = worker.batches.pop(header.batch, None) if worker is not None else None
             if worker is not None and batch is not None:
                 worker.heard_s = now_s
-                self._result(worker, batch, header, message.arrays, wall_s)
+                self._result(worker, batch, header, message.arrays, now_s, wall_s)
 
     def worker_died(self, incarnation: bytes, wall_s: float) -> None:
         """The kernel says that a worker's process is gone: run again what was in its hands, each batch alone."""
@@ -408,14 +410,16 @@ class Core:
         if population is not None:
             self._quarantine(population, True)
 
-    def _result(self, worker: Worker, batch: Batch, header: m.Result, arrays: Arrays, wall_s: float) -> None:
+    def _result(
+        self, worker: Worker, batch: Batch, header: m.Result, arrays: Arrays, now_s: float, wall_s: float
+    ) -> None:
         worker.batches_done += 1
         worker.cpu_s, worker.rss_bytes, worker.worn = header.cpu_s, header.rss_bytes, header.worn
         if batch.job is not None:
             self._job_result(batch.job, header, arrays, wall_s)
             return
         if header.error is None:
-            self._learn(worker, batch, header, arrays.get("status"))
+            self._learn(worker, batch, header, arrays.get("status"), now_s)
         if header.error is not None:
             error = from_header(header.error, {})
             for piece in batch.pieces:
@@ -426,12 +430,14 @@ class Core:
         for piece in batch.pieces:
             self._end_if_done(piece.chunk)
 
-    def _learn(self, worker: Worker, batch: Batch, header: m.Result, status: NDArray[np.uint8] | None) -> None:
+    def _learn(
+        self, worker: Worker, batch: Batch, header: m.Result, status: NDArray[np.uint8] | None, now_s: float
+    ) -> None:
         """Take into predictions and telemetry what a batch did."""
         agents = batch.agents
         chunk = batch.pieces[0].chunk
         population = population_of(batch.pieces[0])
-        population.record(chunk.cost_key, agents, header.elapsed_ns)
+        population.record(chunk.cost_key, agents, header.elapsed_ns, now_s)
         population.journal_bytes += header.journal_bytes
         if chunk.command is Command.STEP:
             applied = agents if status is None else agents - int(np.count_nonzero(status))
@@ -564,9 +570,7 @@ class Core:
     def tick(self, now_s: float, wall_s: float) -> None:
         """Do what time alone brings about: deadlines, hung workers, telemetry, sessions that nobody uses."""
         self._wall_s = wall_s
-        # Sessions take turns: each gets its part of the workers.
-        crowd = max(self._scheduler.sessions / max(self.workforce.ready, 1), 1.0)
-        for request in self._desk.overdue(now_s, crowd):
+        for request in self._desk.overdue(now_s, self.workforce.ready or 1):
             self._expire(request)
         self._actions.extend(self.workforce.overdue(now_s))
         self._actions.extend(self.workforce.retire(now_s))
@@ -582,10 +586,11 @@ class Core:
                 self.client_gone(route)
 
     def _expire(self, request: Request) -> None:
-        waiting = "no worker is ready" if not self.workforce.ready else "the workers had no room in time"
-        self._take_back(
-            request, DeadlineExceeded(f"this could not be done by its deadline: {waiting}", field="deadline_ms")
-        )
+        self._take_back(request, self._too_late())
+
+    def _too_late(self) -> DeadlineExceeded:
+        why = "no worker is ready" if not self.workforce.ready else "the workers had no room in time"
+        return DeadlineExceeded(f"this could not be done by its deadline: {why}", field="deadline_ms")
 
     def _take_back(self, request: Request, error: BeliefdError) -> None:
         """End in an error what of a request no worker has been given. What one has is finished."""

@@ -3,6 +3,9 @@
 Clients take turns. A turn takes at most one batch's worth of a client's work, so a million-agent call and a
 single-agent client both go on. A batch then fills up with what other clients ask of the same population in the same
 way. A client's requests over one population stay in their order; over different populations they may overtake.
+
+Nothing is begun that cannot be done by its deadline beside what is begun already: if all were begun at once, each would
+get so small a part of the workers that none would be done in time.
 """
 
 from __future__ import annotations
@@ -31,6 +34,9 @@ class Scheduler:
         self._open: dict[bytes, deque[Chunk]] = {}
         self._creating: set[str] = set()
         self._admitting = True
+        self._late: list[Chunk] = []
+        self._now_s = 0.0
+        self._workers = 1
 
     def push(self, request: Chunk | Job) -> None:
         """Accept a request."""
@@ -44,11 +50,6 @@ class Scheduler:
         """Whether anybody waits for a turn."""
         return bool(self._turns)
 
-    @property
-    def sessions(self) -> int:
-        """How many wait for a turn."""
-        return len(self._turns)
-
     def admit_no_more(self) -> None:
         """From now on only what has been admitted goes on."""
         self._admitting = False
@@ -58,8 +59,12 @@ class Scheduler:
         """Whether a chunk has been admitted and not all of it handed out."""
         return bool(self._open)
 
-    def next(self, free_workers: int) -> list[Piece] | Job | None:
-        """What to run next: the pieces of one batch, or one job; None where nothing can run now."""
+    def next(self, free_workers: int, now_s: float, workers: int) -> list[Piece] | Job | None:
+        """What to run next: the pieces of one batch, or one job; None where nothing can run now.
+
+        `free_workers` of all `workers` have nothing to do.
+        """
+        self._now_s, self._workers = now_s, workers
         for _ in range(len(self._turns)):
             session = self._turns[0]
             request = self._pick(session)
@@ -76,6 +81,11 @@ class Scheduler:
             self._end_turn(session)
             return request
         return None
+
+    def take_late(self) -> list[Chunk]:
+        """What was withdrawn at its turn, since it cannot be done by its deadline any more."""
+        late, self._late = self._late, []
+        return late
 
     def release(self, request: Request) -> None:
         """An admitted request has ended: its agents are free again."""
@@ -121,17 +131,40 @@ class Scheduler:
         if not self._admitting:
             return None
         blocked: set[int] = set()
-        for place, request in enumerate(session.waiting):
+        place = 0
+        while place < len(session.waiting):
+            request = session.waiting[place]
             population = request.population
-            if id(population) in blocked and population is not None:
-                continue
-            if self._admit(request):
+            if population is not None and id(population) in blocked:
+                place += 1
+            elif self._may_begin(request) and self._admit(request):
                 del session.waiting[place]
                 if isinstance(request, Chunk):
                     self._open.setdefault(session.id, deque()).append(request)
                 return request
-            blocked.add(id(population))
+            elif isinstance(request, Chunk) and self._is_late(request):
+                del session.waiting[place]
+                self._late.append(request)
+            else:
+                blocked.add(id(population))
+                place += 1
         return None
+
+    def _may_begin(self, request: Chunk | Job) -> bool:
+        """Whether what is begun leaves a chunk time enough."""
+        return not isinstance(request, Chunk) or request.fits(self._now_s, (len(self._open) + 1) / self._workers)
+
+    def _is_late(self, chunk: Chunk) -> bool:
+        """Whether a chunk will not be done in time, or stands before a younger one that has better prospects."""
+        if chunk.is_over(self._now_s, self._workers):
+            return True
+        youngest = chunk.session.waiting[-1]
+        return (
+            youngest is not chunk
+            and chunk.deadline_s - self._now_s < self._now_s - chunk.received_s
+            and not self._may_begin(chunk)
+            and self._may_begin(youngest)
+        )
 
     def _admit(self, request: Chunk | Job) -> bool:
         """Reserve what the request touches, if it is free."""

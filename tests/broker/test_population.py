@@ -27,10 +27,10 @@ def test_small_batches_do_not_tell_what_an_agent_takes():
     """They measure the cost of a call: taken for that of an agent it would never be corrected."""
     mice = population()
     first_guess_ns = TILE_AGENTS * guess_ns(INFO)
-    mice.record(1, 1, 300_000_000)
+    mice.record(1, 1, 300_000_000, now_s=0.0)
     assert mice.predicted_ns(1, 1) == first_guess_ns
     assert mice.batch_agents(1, 2e6) == TILE_AGENTS
-    mice.record(1, 1000, 1_000_000)
+    mice.record(1, 1000, 1_000_000, now_s=0.0)
     assert mice.predicted_ns(1, 10) == pytest.approx(64_000)
     assert mice.predicted_ns(1, 65) == pytest.approx(128_000)
     assert mice.batch_agents(1, 2e6) == 2000
@@ -39,10 +39,10 @@ def test_small_batches_do_not_tell_what_an_agent_takes():
 
 def test_a_large_batch_outweighs_small_and_slow_first_ones_and_later_ones_are_averaged():
     mice = population()
-    mice.record(1, 100, 1_000_000)
-    mice.record(1, 9_900, 9_900_000)
+    mice.record(1, 100, 1_000_000, now_s=0.0)
+    mice.record(1, 9_900, 9_900_000, now_s=0.0)
     assert mice.batch_agents(1, 1e6) == pytest.approx(1000, rel=0.1)
-    mice.record(1, 100, 1_000_000)
+    mice.record(1, 100, 1_000_000, now_s=0.0)
     assert mice.predicted_ns(1, 64) == pytest.approx(64 * (1090 + 0.2 * (10_000 - 1090)))
 
 
