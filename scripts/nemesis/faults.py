@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from nemesis.atwork import stop_at_work
 from nemesis.herds import HERDS
 from nemesis.scene import WORKERS, Scene
 
 _AGAIN = 4
 _PATIENCE_S = 10.0
+_FULL_S = 0.3
 _STEPS_S = (-86_400.0, -61.0, -0.5, 0.5, 61.0, 86_400.0)
 
 Do = Callable[[Scene, random.Random], AbstractContextManager[None]]
@@ -49,7 +51,12 @@ def nothing(scene: Scene, draw: random.Random) -> Iterator[None]:
 
 @contextlib.contextmanager
 def worker_killed(scene: Scene, draw: random.Random) -> Iterator[None]:
-    kill_worker(scene, worker_name(draw))
+    """Half of the times in the middle of a batch."""
+    pid = scene.stack.worker_pid(worker_name(draw))
+    if pid is not None:
+        if draw.random() < 0.5:
+            stop_at_work(pid, draw)
+        scene.kill(pid)
     yield
 
 
@@ -76,7 +83,7 @@ def all_workers_killed(scene: Scene, draw: random.Random) -> Iterator[None]:
 
 @contextlib.contextmanager
 def worker_stopped(scene: Scene, draw: random.Random) -> Iterator[None]:
-    with stopped(scene, scene.stack.worker_pid(worker_name(draw))):
+    with stopped_at_work(scene, draw):
         yield
 
 
@@ -101,8 +108,8 @@ def broker_stopped(scene: Scene, draw: random.Random) -> Iterator[None]:
 @contextlib.contextmanager
 def broker_killed_beside_a_stopped_worker(scene: Scene, draw: random.Random) -> Iterator[None]:
     """The worker goes on under the next broker, with what the last one gave it."""
-    broker, worker = scene.stack.pid("broker"), scene.stack.worker_pid(worker_name(draw))
-    with stopped(scene, worker):
+    broker = scene.stack.pid("broker")
+    with stopped_at_work(scene, draw):
         if broker is not None:
             scene.kill(broker)
         yield
@@ -148,7 +155,13 @@ def supervisord_killed(scene: Scene, draw: random.Random) -> Iterator[None]:
 
 @contextlib.contextmanager
 def machine_restarted(scene: Scene, draw: random.Random) -> Iterator[None]:
-    """All processes are gone, and of populations of durability "disk" all that was not synced: their live files."""
+    """All processes are gone, and of populations of durability "disk" all that was not synced: their live files.
+
+    Half of the times the disk was full before: what was acknowledged then is in the journal all the same.
+    """
+    if scene.disk.mountable and draw.random() < 0.5:
+        with scene.disk.full():
+            time.sleep(_FULL_S)
     scene.stack.kill_supervisord()
     scene.lose_live_files(draw.randbytes)
     yield
@@ -276,6 +289,16 @@ def kill_worker(scene: Scene, name: str) -> None:
     pid = scene.stack.worker_pid(name)
     if pid is not None:
         scene.kill(pid)
+
+
+@contextlib.contextmanager
+def stopped_at_work(scene: Scene, draw: random.Random) -> Iterator[None]:
+    """A worker stands in the middle of a batch."""
+    pid = scene.stack.worker_pid(worker_name(draw))
+    if pid is not None:
+        stop_at_work(pid, draw)
+    with stopped(scene, pid):
+        yield
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ KINDS = (
     "disk full",
     "folder read-only",
     "time of day stepped",
+    "machine restarted",
 )
 
 
