@@ -115,6 +115,26 @@ def test_who_waited_for_long_makes_way_for_a_younger_one_that_can_be_done():
     assert world.answer(young).command is Command.STEPPED
 
 
+def test_who_has_hardly_waited_makes_way_for_nobody():
+    """Beside what is begun there is no time for it, but that will end."""
+    world = World([population(rows=3 * SIZE)], workers=1)
+    learned(world, SIZE, 0.5)
+    begun_before, client = world.client(), world.client()
+    requests = [
+        world.step(begun_before, count=SIZE, deadline_ms=5000),
+        world.step(client, first=SIZE, count=SIZE, deadline_ms=1500),
+        world.step(client, first=2 * SIZE, count=SIZE, deadline_ms=5000),
+    ]
+    world.pump()
+    assert begun(world) == set(requests[:1])
+    (worker,) = world.workers.values()
+    worker.run_one()
+    world.now_s += 0.1
+    learned(world, SIZE, 0.5)
+    world.settle()
+    assert all(world.answer(request).command is Command.STEPPED for request in requests)
+
+
 def test_a_prediction_that_was_not_tried_lately_keeps_nothing_from_being_begun():
     world = World([population(rows=SIZE)], workers=1)
     learned(world, SIZE, 10.0)
