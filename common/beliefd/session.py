@@ -9,7 +9,7 @@ Rules
 3. When nothing has been heard for a while, PING asks which of the open requests the broker holds; those that it does
    not hold are sent again. Nothing else is sent twice.
 4. At most `credits` requests are open at the broker; the others wait here. What the broker refuses as busy waits again,
-   for as long as the broker said.
+   for as long as the broker said. What has waited until no time is left is not sent: then it is sure not to be done.
 5. Every request ends by its deadline: in an answer, or in an error. The broker is told an earlier one, and has given up
    by then what it has not begun.
 6. What the caller cancels ends at once where it waits here; else the broker is asked to take back what is not begun.
@@ -123,6 +123,7 @@ class Session:
         self._silence_s = SILENCE_S
         self._patient_until_s = float("-inf")
         self._submitted = 0
+        self._held_back = 0  # the order of the last one that there were no credits for
         self._waiting: deque[Pending] = deque()
         self._open: dict[bytes, Pending] = {}
         self._outgoing: list[list[Any]] = []
@@ -162,10 +163,18 @@ class Session:
                 self._hello_sent_s = now_s
                 self._outgoing = [self._hello(now_s)]
         elif now_s >= self._patient_until_s:
+            late = []
             while self._waiting and len(self._open) < self._credits:
                 pending = self._waiting.popleft()
+                if pending.order <= self._held_back and pending.deadline_s < now_s + _HOMEWARD_S:
+                    late.append(pending)
+                    continue
                 self._open[pending.header.id] = pending
                 self._send(pending, now_s)
+            if late:
+                self._waiting.extendleft(reversed(late))
+            if self._waiting:
+                self._held_back = self._waiting[-1].order
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
 

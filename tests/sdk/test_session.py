@@ -100,6 +100,19 @@ def test_what_remains_of_the_deadline_travels():
     assert sent(session, 7.5)[0].deadline_ms == 2400
 
 
+def test_what_waited_for_credits_until_no_time_is_left_is_not_sent_and_was_not_made():
+    session = greeted(credits=1)
+    headers, futures = submit(session, 2, deadline_s=1.0, kind=step_header, command=Command.STEP)
+    (late,), _ = submit(session, deadline_s=1.2)
+    sent(session)
+    session.receive(done(headers[0].id), 0.95)
+    assert [h.id for h in sent(session, 0.95)] == [late.id]
+    session.tick(1.0)
+    error = outcome(session, futures[1])
+    assert isinstance(error, DeadlineExceeded)
+    assert set(error.applied) == {Applied.NO}
+
+
 def test_a_broker_that_forgot_us_is_greeted_again_and_all_that_is_open_is_sent_again():
     session = greeted()
     headers, futures = submit(session, 3)
