@@ -29,6 +29,7 @@ _WANT = {
     "info_gain": int(Want.INFO_GAIN),
     "inductive": int(Want.INDUCTIVE),
     "novelty": int(Want.NOVELTY),
+    "gamma": int(Want.GAMMA),
 }
 _NAMES = "1..128 letters, digits, dots, underscores and hyphens, the first a letter or digit"
 _WANT_READ = {**_WANT, "observations": int(Want.OBSERVATION)}
@@ -149,6 +150,7 @@ class Call:
             "inductive": arrays.get("inductive"),
             "novelty": arrays.get("novelty"),
             "vfe": arrays.get("vfe"),
+            "gamma": arrays.get("gamma"),
         }
 
     def _gathered(self, failed: Mapping[int, Arrays]) -> Arrays:

@@ -100,7 +100,7 @@ class Population:
             the agent's own action stands.
         want : iterable of str
             Further outputs: ``"beliefs"``, ``"q_pi"``, ``"neg_efe"``, ``"vfe"``; and the parts of ``neg_efe``:
-            ``"utility"``, ``"info_gain"``, ``"inductive"``, ``"novelty"``.
+            ``"utility"``, ``"info_gain"``, ``"inductive"``, ``"novelty"``; and ``"gamma"``.
         timeout_s : float
             By when the call ends, in an answer or in an error.
 

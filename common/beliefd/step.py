@@ -33,7 +33,10 @@ class Step:
         Variational free energy of the beliefs, in nats.
     utility, info_gain, inductive, novelty : ndarray, shape (n, policies), or None
         What `neg_efe` is the sum of, in nats: expected preference, expected information about states, how far from the
-        path to a goal, and expected information about A and B.
+        path to a goal, and expected information about A and B. For a planner that grows a tree, those of the whole
+        tree; the -512 of an action that was cut is part of none.
+    gamma : ndarray, shape (n,), or None
+        Precision of the posterior over policies: as the step left it, where it is updated.
     """
 
     actions: NDArray[np.int32]
@@ -47,6 +50,7 @@ class Step:
     info_gain: NDArray[np.floating] | None = None
     inductive: NDArray[np.floating] | None = None
     novelty: NDArray[np.floating] | None = None
+    gamma: NDArray[np.floating] | None = None
 
     @cached_property
     def control(self) -> NDArray[np.int32]:
@@ -76,7 +80,7 @@ class Reading:
         The last committed tick; 0 for an agent that never stepped.
     actions : ndarray of int32, shape (n, factors)
         The action of that tick; -1 at tick 0.
-    beliefs, q_pi, neg_efe, vfe, utility, info_gain, inductive, novelty
+    beliefs, q_pi, neg_efe, vfe, utility, info_gain, inductive, novelty, gamma
         As in `Step`. At tick 0 the beliefs are D and vfe is 0.
     observations : ndarray of int32, shape (n, modalities), or None
         The observation of that tick; -1 where it was missing, -2 where it was given as a distribution.
@@ -92,4 +96,5 @@ class Reading:
     info_gain: NDArray[np.floating] | None = None
     inductive: NDArray[np.floating] | None = None
     novelty: NDArray[np.floating] | None = None
+    gamma: NDArray[np.floating] | None = None
     observations: NDArray[np.int32] | None = None

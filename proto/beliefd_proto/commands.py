@@ -67,6 +67,7 @@ class Want(enum.IntFlag):
     INDUCTIVE = 128
     NOVELTY = 256
     LEARNED = 512
+    GAMMA = 1024
 
 
 class StepStatus(enum.IntEnum):

@@ -10,14 +10,15 @@ import numpy as np
 from beliefd_proto.commands import Want
 
 # Plain integers: the operators of an enum cost more than all the rest of a small step's arithmetic.
-_BELIEFS, _Q_PI, _NEG_EFE, _VFE, _OBSERVATION = (
-    int(bit) for bit in (Want.BELIEFS, Want.Q_PI, Want.NEG_EFE, Want.VFE, Want.OBSERVATION)
+_BELIEFS, _Q_PI, _NEG_EFE, _OBSERVATION = (
+    int(bit) for bit in (Want.BELIEFS, Want.Q_PI, Want.NEG_EFE, Want.OBSERVATION)
 )
 
 _LEARNED = int(Want.LEARNED)
 
 _INTS = tuple((int(np.iinfo(dtype).max), dtype) for dtype in map(np.dtype, ("i1", "<i2", "<i4")))
 
+_SINGLE = int(Want.VFE | Want.GAMMA)
 _PARTS_OF_EFE = int(Want.UTILITY | Want.INFO_GAIN | Want.INDUCTIVE | Want.NOVELTY)
 
 
@@ -84,8 +85,7 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if want & _NEG_EFE:
             floats += self.num_policies
         floats += self.num_policies * (want & _PARTS_OF_EFE).bit_count()
-        if want & _VFE:
-            floats += 1
+        floats += (want & _SINGLE).bit_count()
         if want & _LEARNED:
             floats += sum(math.prod(shape) for shape in self.learned.values())
         ints = len(self.num_controls) + 3

@@ -29,6 +29,7 @@ _OUTPUTS = tuple(
         (Want.INFO_GAIN, "info_gain"),
         (Want.INDUCTIVE, "inductive"),
         (Want.NOVELTY, "novelty"),
+        (Want.GAMMA, "gamma"),
     )
 )
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beliefd.engine import jit, kernels
-from beliefd.engine.own import counts_of
+from beliefd.engine.own import counts_of, gamma_of
 from beliefd.engine.plan import LANES
 from beliefd.engine.planner import CompiledModel
 from beliefd.engine.store import Store
@@ -33,6 +33,7 @@ _BELIEFS, _Q_PI, _NEG_EFE, _VFE, _OBSERVATION, *_PARTS = (
     )
 )
 
+_GAMMA = int(Want.GAMMA)
 _LINE_BYTES = 64
 
 Reals = NDArray[np.floating]
@@ -81,6 +82,7 @@ class StepOutputs:
     beliefs : ndarray, shape (n, sum of num_states), or None
         Factor after factor.
     q_pi, neg_efe, utility, info_gain, inductive, novelty : ndarray, shape (n, policies), or None
+    gamma : ndarray, shape (n,), or None
     """
 
     status: NDArray[np.uint8]
@@ -93,6 +95,7 @@ class StepOutputs:
     info_gain: Reals | None
     inductive: Reals | None
     novelty: Reals | None
+    gamma: Reals | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +129,7 @@ class ReadOutputs:
     ticks : ndarray of int64, shape (n,)
     actions : ndarray of int32, shape (n, controls)
     observations : ndarray of int32, shape (n, modalities), or None
-    vfe, beliefs, q_pi, neg_efe, utility, info_gain, inductive, novelty
+    vfe, beliefs, q_pi, neg_efe, utility, info_gain, inductive, novelty, gamma
         As in `StepOutputs`.
     """
 
@@ -141,6 +144,7 @@ class ReadOutputs:
     info_gain: Reals | None
     inductive: Reals | None
     novelty: Reals | None
+    gamma: Reals | None
 
 
 class LoadedPopulation:
@@ -235,7 +239,10 @@ class LoadedPopulation:
         if count < len(rows):
             recorded = np.flatnonzero(status == StepStatus.RECORDED)
             self._report(rows, recorded, np.empty_like(begun.ticks), actions, None, results)
-        return StepOutputs(status, actions, *self._wanted(results, begun.inputs.want))
+        wanted = self._wanted(results, begun.inputs.want, rows)
+        if wanted[-1] is not None:
+            wanted[-1][status > StepStatus.RECORDED] = 0
+        return StepOutputs(status, actions, *wanted)
 
     def read(self, rows: NDArray[np.int64], want: int = 0) -> ReadOutputs:
         """Read agents; nothing is changed. `rows` are agent numbers, int64 (n,)."""
@@ -246,7 +253,7 @@ class LoadedPopulation:
         observations = np.empty((n, self.info.num_modalities), dtype=np.int32) if want & _OBSERVATION else None
         results = self._results(n, want)
         self._report(rows, np.arange(n), ticks, actions, observations, results)
-        return ReadOutputs(ticks, actions, observations, *self._wanted(results, want))
+        return ReadOutputs(ticks, actions, observations, *self._wanted(results, want, rows))
 
     def learned(self, rows: NDArray[np.int64]) -> dict[str, Reals]:
         """What agents have learned, as of their last tick: arrays (n, ...) by the names of `ModelInfo.learned`."""
@@ -314,13 +321,16 @@ class LoadedPopulation:
             np.zeros((len(_PARTS), n, policies), dtype=self._dtype) if want & sum(_PARTS) else self._no_parts,
         )
 
-    @staticmethod
-    def _wanted(results: tuple[Reals, Reals, Reals, Reals, Reals], want: int) -> tuple[Reals | None, ...]:
+    def _wanted(
+        self, results: tuple[Reals, Reals, Reals, Reals, Reals], want: int, rows: NDArray[np.int64]
+    ) -> tuple[Reals | None, ...]:
+        """What was wanted, in the order of the outputs; the precision comes from the committed records."""
         if not want:
-            return (None,) * (4 + len(_PARTS))
+            return (None,) * (5 + len(_PARTS))
         flags = (_VFE, _BELIEFS, _Q_PI, _NEG_EFE, *_PARTS)
         found = (*results[:4], *results[4])
-        return tuple(result if want & flag else None for result, flag in zip(found, flags, strict=True))
+        gamma = gamma_of(self.compiled, self.store, self.given, rows) if want & _GAMMA else None
+        return (*(result if want & flag else None for result, flag in zip(found, flags, strict=True)), gamma)
 
     def _packed(self, observations: Observations) -> Reals:
         """Put the distributions side by side, modality after modality; no rows where there is none."""

@@ -40,7 +40,7 @@ _SMALLEST_PIECE = 256
 _LARGEST_PIECE = 16_384
 """Agents over which the passes of a step (admit, advance, publish) find records in the cache."""
 
-_NAMES = ("q_pi", "neg_efe", "vfe", "utility", "info_gain", "inductive", "novelty")
+_NAMES = ("q_pi", "neg_efe", "vfe", "utility", "info_gain", "inductive", "novelty", "gamma")
 """Outputs that a step and a reading have as they are."""
 
 Out = TypeVar("Out")
@@ -157,7 +157,7 @@ class Engine:
             the agent's own action stands.
         want : iterable of str
             Further outputs: ``"beliefs"``, ``"q_pi"``, ``"neg_efe"``, ``"vfe"``; and the parts of ``neg_efe``:
-            ``"utility"``, ``"info_gain"``, ``"inductive"``, ``"novelty"``.
+            ``"utility"``, ``"info_gain"``, ``"inductive"``, ``"novelty"``; and ``"gamma"``.
 
         Raises
         ------

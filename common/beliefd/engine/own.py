@@ -95,6 +95,24 @@ def counts_of(
     return found
 
 
+def gamma_of(
+    compiled: CompiledModel, store: Store, given: Store | None, rows: NDArray[np.int64]
+) -> NDArray[np.floating]:
+    """The precision of agents as of their last tick, (n,): what they begin with, until it is updated."""
+    layout, info = compiled.layout, compiled.info
+    gamma = np.full(len(rows), compiled.reals[compiled.ints[plan.GAMMA]])
+    if given is not None and "gamma" in info.per_agent:
+        names = list(info.per_agent)
+        before = names[: names.index("gamma")]
+        gamma = given.real[rows, sum(math.prod(info.per_agent[name]) for name in before)]
+    if layout.rate is not None:
+        ticks = store.int64[rows, 0]
+        slots = layout.slot_start + (ticks & 1) * layout.slot_bytes
+        rates = store.real[rows, (slots + layout.rate) // np.dtype(layout.dtype).itemsize]
+        gamma[ticks > 0] = 1 / rates[ticks > 0]
+    return gamma
+
+
 def kept_axes(model: Model, name: str, rank: int) -> tuple[int, ...]:
     """What brings an array of the model into the order in which its counts are kept."""
     if name.startswith("pA"):
