@@ -57,8 +57,9 @@ class NaiveStep:
 
     `action` is the agent's own choice, whatever was forced. `ties` holds every action that rounding within the
     tolerance could choose instead, `action` among them. `prior` is the prior that inference started from: of the first
-    step of the window, where there is one. The terms add up to `neg_efe`; a tree has none. `margin` is how near the
-    nearest decision of a tree, or about a policy at the edge of Occam's window, was to another one.
+    step of the window, where there is one. The terms add up to `neg_efe`, but for what a tree cut. `gamma` is the
+    precision of the policies. `margin` is how near the nearest decision of a tree, or about a policy at the edge of
+    Occam's window, was to another one.
     """
 
     beliefs: list[Vector]
@@ -72,6 +73,7 @@ class NaiveStep:
     info_gain: Vector
     novelty: Vector
     inductive: Vector
+    gamma: float
     margin: float = np.inf
 
 
@@ -157,7 +159,8 @@ class NaiveAgent:
         self._learn(first, q_pi)
         action, ties = select_action(self.model, x, q_pi, self.seed, self.agent, self.tick)
         self.kept = tuple(int(u) for u in (action if force is None else force))
-        return NaiveStep(self.beliefs, q_pi, neg_efe, vfe, action, ties, self.prior, **terms)
+        gamma = 1.0 / self.rate
+        return NaiveStep(self.beliefs, q_pi, neg_efe, vfe, action, ties, self.prior, gamma=gamma, **terms)
 
     def _move_window(self, observation: Observation, last: tuple[int, ...] | None) -> None:
         """Adds the step that begins, drops the step that is too old, and sets the prior of the window's first step."""
@@ -282,15 +285,14 @@ def is_policy_conditioned(model: Model) -> bool:
 
 def evaluate(model: Model, q: list[Vector], seed: int, agent: int, tick: int) -> tuple[Vector, dict[str, Vector]]:
     """Gamma G + ln E, and G with its terms."""
+    log_habit = L(model.E) if model.profile == "pymdp" else legacy.ln(model.E)
     if model.planner != "policies":
         if model.planner == "mcts":
-            neg_efe, margin = mcts.search(model, q, seed, agent, tick)
+            terms, margin = mcts.search(model, q, seed, agent, tick)
         else:
-            neg_efe, margin = tree.search(model, q)
-        terms = dict.fromkeys(value.TERMS, np.zeros(len(neg_efe))) | {"neg_efe": neg_efe, "margin": margin}
-        return model.gamma * neg_efe + L(model.E), terms
+            terms, margin = tree.search(model, q)
+        return model.gamma * terms["neg_efe"] + log_habit, terms | {"margin": margin}
     terms = summed([value.policy_terms(model, q, policy) for policy in model.policies])
-    log_habit = L(model.E) if model.profile == "pymdp" else legacy.ln(model.E)
     return model.gamma * terms["neg_efe"] + log_habit, terms
 
 

@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beliefd.model import Model
-from naive_maths import Observation, Vector, as_distribution, contract, is_missing, softmax, transition
+from naive_maths import (
+    Observation,
+    Vector,
+    as_distribution,
+    contract,
+    contract_rows,
+    is_missing,
+    predicted,
+    softmax,
+    transition,
+)
 
 Beliefs = list[Vector]
 
@@ -82,13 +92,26 @@ def infer_policy_states(
             c = 1.0 if t >= cutoff else 2.0
             for f, n in enumerate(model.num_states):
                 lnA = ln(expected(likelihoods[t], q[t], keep=f)) if t < len(observations) else np.zeros(n)
-                past = ln(prior[f]) if t == 0 else ln(transition(model, f, taken[t - 1]) @ q[t - 1][f])
-                future = np.zeros(n) if t >= cutoff else ln(backwards(transition(model, f, taken[t])) @ q[t + 1][f])
+                past = ln(prior[f]) if t == 0 else ln(predicted(model, q[t - 1], taken[t - 1])[f])
+                future = np.zeros(n) if t >= cutoff else from_next(model, f, q[t], q[t + 1], taken[t])
                 err = c * lnA + past + future - c * ln(q[t][f])
                 interior = 0.0 if t in (0, steps - 1) else (len(model.B) - 1) / len(model.B)
                 F += float(q[t][f] @ (0.5 * (err - interior * lnA)))
                 q[t][f] = softmax(ln(q[t][f]) + TAU * (err - err.mean()))
     return q, F
+
+
+def from_next(model: Model, f: int, q: Beliefs, following: Beliefs, action: Sequence[int]) -> Vector:
+    """The logarithm of what the next beliefs say of factor f, summed over the factors that depend on it.
+
+    Their other parents are averaged over the beliefs of now.
+    """
+    total = np.zeros(model.num_states[f])
+    for child, parents in enumerate(model.B_dependencies):
+        if f in parents:
+            B = contract_rows(transition(model, child, action), parents, q, keep=f)
+            total += ln(backwards(B) @ following[child])
+    return total
 
 
 def backwards(B: Vector) -> Vector:

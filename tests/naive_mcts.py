@@ -26,7 +26,7 @@ from beliefd.model import Model
 from naive_maths import RTOL, Vector, expected_observations, predicted, softmax
 from naive_random import search_uniform
 from naive_tree import updated
-from naive_value import policy_terms
+from naive_value import TERMS, policy_terms
 
 EXPLORATION = 1.25
 UNIFORM = 0.25
@@ -45,11 +45,12 @@ class Action:
 
 @dataclass
 class Node:
-    """A belief; `own` is G of the own step of every action."""
+    """A belief; `own` is G of the own step of every action, and `terms` its terms."""
 
     q: list[Vector]
     depth: int
     own: Vector
+    terms: dict[str, Vector]
     prior: Vector
     actions: dict[int, Action] = field(default_factory=dict)
 
@@ -66,9 +67,11 @@ class Search:
             self.simulate(simulation)
 
     def node(self, q: list[Vector], depth: int) -> Node:
-        own = np.array([sum(policy_terms(self.model, q, policy, depth).values()) for policy in self.model.policies])
+        rows = [policy_terms(self.model, q, policy, depth) for policy in self.model.policies]
+        terms = {name: np.array([row[name] for row in rows]) for name in TERMS}
+        own = np.array([sum(row.values()) for row in rows])
         prior = (1.0 - UNIFORM) * softmax(self.model.gamma * own) + UNIFORM / len(own)
-        return Node(q, depth, own, prior)
+        return Node(q, depth, own, terms, prior)
 
     def simulate(self, simulation: int) -> None:
         node = self.root
@@ -125,10 +128,27 @@ def value(model: Model, node: Node) -> float:
     return float(softmax(model.gamma * Q) @ Q)
 
 
-def search(model: Model, q: list[Vector], seed: int, agent: int, tick: int) -> tuple[Vector, float]:
-    """What each policy of one step is worth, `model.policy_len` steps deep; and the margin."""
+def term_values(model: Model, node: Node, name: str) -> Vector:
+    """What a term adds to Q of all actions of a node: it follows from the followers as Q does."""
+    follow = {}
+    for a, action in node.actions.items():
+        total = sum(p for p, _ in action.followers.values())
+        parts = [
+            p * float(softmax(model.gamma * values(model, after)) @ term_values(model, after, name))
+            for p, after in action.followers.values()
+        ]
+        follow[a] = sum(parts) / total
+    completed = 0.0
+    if follow:
+        completed = sum(node.prior[a] * F for a, F in follow.items()) / sum(node.prior[a] for a in follow)
+    return np.array([own + follow.get(a, completed) for a, own in enumerate(node.terms[name])])
+
+
+def search(model: Model, q: list[Vector], seed: int, agent: int, tick: int) -> tuple[dict[str, Vector], float]:
+    """What each policy of one step is worth, `model.policy_len` steps deep, with its terms; and the margin."""
     found = Search(model, q, seed, agent, tick)
-    return values(model, found.root), found.margin
+    terms = {name: term_values(model, found.root, name) for name in TERMS}
+    return terms | {"neg_efe": values(model, found.root)}, found.margin
 
 
 def exhaustive(model: Model, q: list[Vector], depth: int = 0) -> Vector:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+import naive_legacy as legacy
 from beliefd.model import Model
 from naive_maths import FLOOR, L, Observation, Vector, contract, contract_rows, is_missing, softmax, transition
 
@@ -65,14 +66,13 @@ def accuracy(model: Model, q: Beliefs, likelihoods: list[Vector]) -> float:
 
 def infer_window(model: Model, observations: Sequence[Observation], actions: Actions, prior: Beliefs) -> list[Beliefs]:
     """q_t <- softmax(lnA_t + forward_t + backward_t) for all steps and factors at once, `num_iter` times."""
-    likelihoods = [log_likelihoods(model, observation) for observation in observations]
     q = [uniform_beliefs(model) for _ in observations]
     forward, backward = (mmp_forward, mmp_backward) if model.inference_algo == "mmp" else (vmp_forward, vmp_backward)
     for _ in range(model.num_iter):
         q = [
             [
                 softmax(
-                    marginal_log_likelihood(model, likelihoods[t], q[t], f)
+                    said_of(model, observations[t], q[t], f)
                     + forward(model, q, actions, prior, t, f)
                     + backward(model, q, actions, t, f)
                 )
@@ -81,6 +81,17 @@ def infer_window(model: Model, observations: Sequence[Observation], actions: Act
             for t in range(len(q))
         ]
     return q
+
+
+def said_of(model: Model, observation: Observation, q: Beliefs, f: int) -> Vector:
+    """What the observation says of factor f, averaged over the others; all modalities at once as the profile has it."""
+    if model.profile != "pymdp":
+        return np.asarray(legacy.expected(legacy.ln(legacy.joint_likelihood(model, observation)), q, keep=f))
+    return marginal_log_likelihood(model, log_likelihoods(model, observation), q, f)
+
+
+def log_of(model: Model, p: Vector) -> Vector:
+    return L(p) if model.profile == "pymdp" else np.asarray(legacy.ln(p))
 
 
 def mmp_forward(model: Model, q: list[Beliefs], actions: Actions, prior: Beliefs, t: int, f: int) -> Vector:
@@ -109,8 +120,8 @@ def mmp_backward(model: Model, q: list[Beliefs], actions: Actions, t: int, f: in
 def vmp_forward(model: Model, q: list[Beliefs], actions: Actions, prior: Beliefs, t: int, f: int) -> Vector:
     """E_{q_{t-1}}[L(B)], or L(prior) at the first step."""
     if t == 0:
-        return L(prior[f])
-    return contract_rows(L(transition(model, f, actions[t - 1])), model.B_dependencies[f], q[t - 1])
+        return log_of(model, prior[f])
+    return contract_rows(log_of(model, transition(model, f, actions[t - 1])), model.B_dependencies[f], q[t - 1])
 
 
 def vmp_backward(model: Model, q: list[Beliefs], actions: Actions, t: int, f: int) -> Vector:
@@ -120,8 +131,16 @@ def vmp_backward(model: Model, q: list[Beliefs], actions: Actions, t: int, f: in
         return total
     for child, parents in enumerate(model.B_dependencies):
         if f in parents:
-            total += q[t + 1][child] @ contract_rows(L(transition(model, child, actions[t])), parents, q[t], keep=f)
+            total += q[t + 1][child] @ contract_rows(
+                log_of(model, transition(model, child, actions[t])), parents, q[t], keep=f
+            )
     return total
+
+
+def window_accuracy(model: Model, q: Beliefs, observation: Observation) -> float:
+    if model.profile != "pymdp":
+        return float(legacy.expected(legacy.ln(legacy.joint_likelihood(model, observation)), q))
+    return accuracy(model, q, log_likelihoods(model, observation))
 
 
 def window_free_energy(
@@ -134,9 +153,9 @@ def window_free_energy(
     """Sum over t of sum_f q_f . L(q_f) - E[l] - E[ln prior]; the prior is L(D) at the first step, then E[L(B)]."""
     total = 0.0
     for t, beliefs in enumerate(q):
-        total -= accuracy(model, beliefs, log_likelihoods(model, observations[t]))
+        total -= window_accuracy(model, beliefs, observations[t])
         for f, q_f in enumerate(beliefs):
-            total += float(q_f @ (L(q_f) - vmp_forward(model, q, actions, prior, t, f)))
+            total += float(q_f @ (log_of(model, q_f) - vmp_forward(model, q, actions, prior, t, f)))
     return total
 
 

@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+import naive_legacy as legacy
 from beliefd.model import Model
 from naive_maths import RTOL, Vector, entropy, expected_observations, predicted, softmax
 from naive_perception import infer_states, log_likelihoods
-from naive_value import policy_terms
+from naive_value import TERMS, policy_terms
 
 PRUNE = 1.0 / 16.0
 ENTROPY_STOP = 0.5
@@ -29,9 +30,10 @@ PENALTY = 512.0
 
 @dataclass
 class ActionNode:
-    """What one action leads to: `value` is that of its own step."""
+    """What one action leads to: `value` is that of its own step, which `terms` are the terms of."""
 
     value: float
+    terms: dict[str, float]
     followers: list[tuple[float, BeliefNode]]
 
 
@@ -43,6 +45,7 @@ class BeliefNode:
     depth: int
     actions: list[ActionNode | None] = field(default_factory=list)
     neg_efe: Vector | None = None
+    terms: dict[str, Vector] | None = None
     q_pi: Vector | None = None
     value: float = 0.0
 
@@ -65,8 +68,11 @@ class Limit:
         return p > edge
 
 
-def search(model: Model, q: list[Vector]) -> tuple[Vector, float]:
-    """The value of each policy of one step, `model.policy_len` steps deep; and the margin."""
+def search(model: Model, q: list[Vector]) -> tuple[dict[str, Vector], float]:
+    """The value of each policy of one step, `model.policy_len` steps deep, with its terms; and the margin.
+
+    The terms add up to it where its action is alive. What one that is cut is worth, -512, belongs to none of them.
+    """
     root, limit = BeliefNode(q, depth=0), Limit(model)
     for depth in range(model.policy_len):
         for node in list(belief_nodes(root)):
@@ -76,7 +82,7 @@ def search(model: Model, q: list[Vector]) -> tuple[Vector, float]:
         limit.margin = min(limit.margin, abs(float(entropy(root.q_pi)) - ENTROPY_STOP))
         if entropy(root.q_pi) <= ENTROPY_STOP:
             break
-    return root.neg_efe, limit.margin
+    return root.terms | {"neg_efe": root.neg_efe}, limit.margin
 
 
 def belief_nodes(node: BeliefNode) -> Iterator[BeliefNode]:
@@ -87,8 +93,11 @@ def belief_nodes(node: BeliefNode) -> Iterator[BeliefNode]:
 
 
 def expand(model: Model, node: BeliefNode, limit: Limit) -> None:
-    values = [sum(policy_terms(model, node.q, policy, node.depth).values()) for policy in model.policies]
-    for p, policy, value in zip(softmax(model.gamma * np.array(values)), model.policies, values, strict=True):
+    terms = [policy_terms(model, node.q, policy, node.depth) for policy in model.policies]
+    values = [sum(of_policy.values()) for of_policy in terms]
+    for p, policy, value, own in zip(
+        softmax(model.gamma * np.array(values)), model.policies, values, terms, strict=True
+    ):
         if not limit.is_above(p):
             node.actions.append(None)
             continue
@@ -97,7 +106,7 @@ def expand(model: Model, node: BeliefNode, limit: Limit) -> None:
             (probability, BeliefNode(updated(model, following, observation), node.depth + 1))
             for probability, observation in probable_observations(model, following, limit)
         ]
-        node.actions.append(ActionNode(value, followers))
+        node.actions.append(ActionNode(value, own, followers))
 
 
 def probable_observations(model: Model, q: list[Vector], limit: Limit) -> list[tuple[float, tuple[int, ...]]]:
@@ -114,22 +123,37 @@ def probable_observations(model: Model, q: list[Vector], limit: Limit) -> list[t
 
 
 def updated(model: Model, q: list[Vector], observation: tuple[int, ...]) -> list[Vector]:
+    if model.profile != "pymdp":
+        return legacy.infer_states(model, observation, q)
     return infer_states(model, log_likelihoods(model, observation), q)
+
+
+def expected_term(node: BeliefNode, name: str) -> float:
+    """What a term adds to the value of a belief; nothing where it was not looked at further."""
+    return 0.0 if node.terms is None else float(node.q_pi @ node.terms[name])
 
 
 def back_up(model: Model, node: BeliefNode, limit: Limit) -> None:
     """Values from the leaves; then the actions that turned out improbable are cut off for good."""
     if not node.actions:
         return
-    values = []
+    values, terms = [], []
     for action in node.actions:
         for _, follower in action.followers if action else ():
             back_up(model, follower, limit)
         if action is None or not action.followers:
             values.append(-PENALTY)
+            terms.append(dict.fromkeys(TERMS, 0.0))
         else:
             values.append(action.value + sum(p * follower.value for p, follower in action.followers))
+            terms.append(
+                {
+                    name: own + sum(p * expected_term(follower, name) for p, follower in action.followers)
+                    for name, own in action.terms.items()
+                }
+            )
     node.neg_efe = np.array(values)
+    node.terms = {name: np.array([of_action[name] for of_action in terms]) for name in TERMS}
     node.q_pi = softmax(model.gamma * node.neg_efe)
     node.value = float(node.q_pi @ node.neg_efe)
     node.actions = [None if limit.is_below(p) else action for p, action in zip(node.q_pi, node.actions, strict=True)]

@@ -47,7 +47,10 @@ def policy_terms(model: Model, q: list[Vector], policy: NDArray[np.int32], begun
 
 
 def sequence_terms(model: Model, q: Sequence[list[Vector]]) -> dict[str, float]:
-    """The terms of a policy whose beliefs are known already: those of now and of each step to come."""
+    """The terms of a policy whose beliefs are known already: those of now and of each step to come.
+
+    Preferences that change over the steps begin with those of now. The path to a goal is that of the beliefs of now.
+    """
     terms = dict.fromkeys(TERMS, 0.0)
     for t, now in enumerate(q):
         if model.use_utility:
@@ -56,6 +59,8 @@ def sequence_terms(model: Model, q: Sequence[list[Vector]]) -> dict[str, float]:
             terms["info_gain"] += information_gain(model, now)
         if model.use_param_info_gain:
             terms["novelty"] += novelty_of_A(model, now)
+        if model.use_inductive and t > 0:
+            terms["inductive"] += inductive_value(model, q[0], now)
     return terms
 
 
@@ -78,6 +83,9 @@ def utility_by_state(model: Model, q: list[Vector], t: int, m: int) -> float:
     """The sum over observations o and states s of q(s) A[o, s] C[o, s], s those that C depends on among A's."""
     C, states = model.C[m], model.C_dependencies[m]
     preference = C if C.ndim == 1 + len(states) else C[t]
+    if model.profile != "pymdp":
+        e = np.exp(preference - preference.max(axis=0))
+        preference = np.log(e / e.sum(axis=0) + 1e-16)
     total = 0.0
     for o in range(model.num_obs[m]):
         for s in np.ndindex(*model.A[m].shape[1:]):

@@ -14,7 +14,7 @@ from models import changed, late_treasure, random_model, random_observation, wit
 from naive import NaiveAgent, NaiveStep
 from naive_mcts import exhaustive
 from naive_tree import PRUNE, search
-from naive_value import goal_distances, policy_terms
+from naive_value import TERMS, goal_distances, policy_terms
 
 seeds = st.integers(0, 2**32 - 1)
 unhurried = settings(deadline=None, max_examples=25)
@@ -258,9 +258,10 @@ class TestTree:
         rng = np.random.default_rng(seed)
         model = self.model(rng, policy_len=depth)
         q = [rng.dirichlet(np.ones(3))]
-        neg_efe, _ = search(model, q)
+        found, _ = search(model, q)
         expected = exhaustive(model, q)
-        np.testing.assert_allclose(neg_efe, expected, atol=1e-12)
+        np.testing.assert_allclose(found["neg_efe"], expected, atol=1e-12)
+        np.testing.assert_allclose(sum(found[name] for name in TERMS), expected, atol=1e-12)
 
     def test_what_is_improbable_is_cut(self) -> None:
         model = self.model(np.random.default_rng(0), policy_len=2, gamma=30.0)
@@ -272,14 +273,14 @@ class TestTree:
     def test_what_turns_out_improbable_stays_cut(self) -> None:
         model = late_treasure()
         start = [np.eye(8)[0]]
-        np.testing.assert_allclose(search(changed(model, policy_len=2), start)[0], [3.0, 3.0, 0.0], atol=1e-12)
-        np.testing.assert_allclose(search(model, start)[0], [3.0, 3.0, -512.0], atol=1e-12)
+        for of_depth, expected in ((changed(model, policy_len=2), [3.0, 3.0, 0.0]), (model, [3.0, 3.0, -512.0])):
+            np.testing.assert_allclose(search(of_depth, start)[0]["neg_efe"], expected, atol=1e-12)
 
     def test_a_clear_choice_stops_the_search(self) -> None:
         model = changed(self.model(np.random.default_rng(0), policy_len=3, gamma=300.0), C=[[0.0, 3.0]])
         one = changed(model, policy_len=1)
         q = [np.full(3, 1 / 3)]
-        np.testing.assert_array_equal(search(model, q)[0], search(one, q)[0])
+        np.testing.assert_array_equal(search(model, q)[0]["neg_efe"], search(one, q)[0]["neg_efe"])
 
     def test_threshold(self) -> None:
         assert PRUNE == 0.0625

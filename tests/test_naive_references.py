@@ -37,7 +37,7 @@ PYMDP = [
     "controls",
     "sophisticated",
 ]
-LEGACY = ["fpi", "fpi learning", "fpi novelty", "mmp"]
+LEGACY = ["fpi", "fpi learning", "fpi novelty", "mmp", "mmp preferences over time"]
 # pymdp keeps the probabilities of its tree in float32.
 ATOL = {"sophisticated": 1e-5}
 

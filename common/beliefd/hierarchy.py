@@ -144,7 +144,7 @@ def _wants(upper: Model, lower: Model, C: Mapping[int, tuple[int, ArrayLike]]) -
         m = validation.whole(modality, "C", 0, len(lower.A) - 1)
         g = validation.whole(setter, f"C[{m}][0]", 0, len(upper.B) - 1)
         shape = (lower.num_obs[m], upper.num_states[g])
-        wants[m] = (g, validation.preferences(value, f"C[{m}][1]", shape, policy_len=1))
+        wants[m] = (g, validation.preferences(value, f"C[{m}][1]", shape, steps=1))
     return wants
 
 

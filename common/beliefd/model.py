@@ -71,7 +71,8 @@ class Model(ModelArrays):
         B_action_dependencies[f]); columns as in A.
     C : list of array_like, optional
         Preference per modality, shape (num_obs[m],), or (policy_len, num_obs[m]) where it changes over the steps of a
-        policy; finite, in nats. Followed by num_states[f] for f in C_dependencies[m]. Default zeros.
+        policy; finite, in nats. Followed by num_states[f] for f in C_dependencies[m]. Where there are beliefs under
+        each policy, (policy_len + 1, num_obs[m]): the first is that of now. Default zeros.
     D : list of array_like, optional
         Prior over initial states per factor, shape (num_states[f],). Default uniform.
     E : array_like, optional
@@ -353,11 +354,6 @@ class Model(ModelArrays):
             # Two steps are the fewest that smoothing changes anything in.
             return self.inference_horizon or 2
         return 1
-
-    @property
-    def beliefs_per_policy(self) -> bool:
-        """Whether an agent has beliefs under each of its policies: message passing of pymdp 0.0.7 and SPM."""
-        return self.inference_algo == "mmp" and self.profile != "pymdp"
 
     @cached_property
     def info(self) -> ModelInfo:

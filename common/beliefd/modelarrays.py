@@ -46,6 +46,12 @@ class ModelArrays:
     use_param_info_gain: bool
     inference_algo: str
     inference_horizon: int | None
+    profile: str
+
+    @property
+    def beliefs_per_policy(self) -> bool:
+        """Whether an agent has beliefs under each of its policies: message passing of pymdp 0.0.7 and SPM."""
+        return self.inference_algo == "mmp" and self.profile != "pymdp"
 
     def _set_transitions(self, B: Any, B_dependencies: Any, B_action_dependencies: Any, num_controls: Any) -> None:
         entries = validation.sequence(B, "B")
@@ -163,8 +169,10 @@ class ModelArrays:
             self.C = tuple(validation.freeze(np.zeros(shape)) for shape in shapes)
             return
         rows = validation.sequence(C, "C", length=len(self.A))
+        # Under each policy the present counts too.
+        steps = self.policy_len + self.beliefs_per_policy
         self.C = tuple(
-            validation.preferences(row, f"C[{m}]", shape, self.policy_len)
+            validation.preferences(row, f"C[{m}]", shape, steps)
             for m, (row, shape) in enumerate(zip(rows, shapes, strict=True))
         )
 

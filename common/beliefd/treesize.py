@@ -23,18 +23,18 @@ def level_rows(num_states: Sequence[int], num_obs: Sequence[int], policies: int)
     """Rows of scratch of one level of the tree: one belief that is being looked at, and what is known of its actions.
 
     A belief, what an action makes of it and what would then be observed; per modality the probability of what is
-    imagined so far; four numbers per action; three more.
+    imagined so far; twelve numbers per action, of which ten are G and its parts; seven more.
     """
-    return 2 * sum(num_states) + sum(num_obs) + len(num_obs) + 4 * policies + 3
+    return 2 * sum(num_states) + sum(num_obs) + len(num_obs) + 12 * policies + 7
 
 
 def node_rows(num_states: Sequence[int], num_obs: Sequence[int], policies: int) -> int:
     """Rows of scratch of one node of a tree that is sampled, and of an edge.
 
     A belief, what an action makes of it, and how probable observations are then; what was observed; four numbers per
-    action; ten more.
+    action; eleven more.
     """
-    return 2 * sum(num_states) + sum(num_obs) + len(num_obs) + 4 * policies + 10
+    return 2 * sum(num_states) + sum(num_obs) + len(num_obs) + 4 * policies + 11
 
 
 def most_beliefs(num_obs: Sequence[int], policies: int, depth: int) -> int:

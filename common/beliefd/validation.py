@@ -75,11 +75,11 @@ def distribution(value: Any, field: str, rank: int, longest: int = MAX_AXIS) -> 
     return array
 
 
-def preferences(value: Any, field: str, at_once: tuple[int, ...], policy_len: int) -> NDArray[np.float64]:
-    """Of shape `at_once`, or of (policy_len, *at_once) where preferences change over the steps of a policy."""
+def preferences(value: Any, field: str, at_once: tuple[int, ...], steps: int) -> NDArray[np.float64]:
+    """Of shape `at_once`, or of (steps, *at_once) where preferences change over the steps of a policy."""
     timed = np.ndim(value) == len(at_once) + 1
     array = numbers(value, field, rank=len(at_once) + timed)
-    shape(array, field, (policy_len, *at_once) if timed else at_once)
+    shape(array, field, (steps, *at_once) if timed else at_once)
     refuse_where(np.abs(array) > MAX_MAGNITUDE, array, field, "too large", f"-{MAX_MAGNITUDE:g}..{MAX_MAGNITUDE:g}")
     return array
 

@@ -154,8 +154,12 @@ def preferences_over_time(rng: np.random.Generator, sharp: bool, n: int) -> Mode
 
 
 def preferences_by_state(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+    """Half of them with likelihoods that agents learn."""
     model: Model = by_state(rng, plain(rng, sharp, n))
-    return model
+    if n % 2 == 0:
+        return model
+    learned: Model = with_counts(rng, model, pC=None, learn_B=False, learn_D=False, learn_E=False)
+    return learned
 
 
 def per_policy(profile: str, **options: Any) -> Maker:
@@ -164,9 +168,25 @@ def per_policy(profile: str, **options: Any) -> Maker:
     def make(rng: np.random.Generator, sharp: bool, n: int) -> Model:
         window = {"inference_algo": "mmp", "inference_horizon": int(rng.integers(1, 5)), "coupled": False}
         while True:
-            model = plain(rng, sharp, n, profile=profile, **window, **options)
+            model = plain(rng, sharp, n, **({"profile": profile} | window | options))
             if len(model.policies) <= 16:
                 return model
+
+    return make
+
+
+def all_under_policies(profile: str) -> Maker:
+    """With factors that depend on others, goals and preferences over time."""
+
+    def make(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+        model = per_policy(profile, coupled=True)(rng, sharp, n)
+        times = model.policy_len + 1
+        options = {"pC": None, "learn_E": False, "use_inductive": n % 2 == 0}
+        options |= {f"learn_{letter}": n % 3 == 0 for letter in "ABD"}
+        made: Model = with_counts(rng, model, **options)
+        if n % 4 < 2:
+            made = changed(made, C=[rng.normal(size=(times, size)) for size in model.num_obs])
+        return made
 
     return make
 
@@ -208,9 +228,17 @@ FEATURES: dict[str, Feature] = {
     'profile "legacy", learning': Feature(profiled("legacy", learner), legacy=cases.LEGACY["fpi learning"]),
     'profile "legacy", novelty': Feature(profiled("legacy", novelty), legacy=cases.LEGACY["fpi novelty"]),
     'profile "legacy", beliefs under each policy': Feature(per_policy("legacy"), legacy=cases.LEGACY["mmp"]),
+    'profile "legacy", beliefs under each policy, preferences over time': Feature(
+        cases.LEGACY["mmp preferences over time"], legacy=cases.LEGACY["mmp preferences over time"]
+    ),
+    'profile "legacy", message passing (vmp)': Feature(profiled("legacy", window("vmp", learns=False))),
+    'profile "legacy", sophisticated inference': Feature(profiled("legacy", tree)),
     'profile "spm"': Feature(profiled("spm", plain)),
     'profile "spm", learning': Feature(profiled("spm", learner)),
     'profile "spm", novelty': Feature(profiled("spm", novelty)),
     'profile "spm", beliefs under each policy': Feature(per_policy("spm")),
+    'profile "spm", beliefs under each policy, several parents, goals': Feature(all_under_policies("spm")),
     'profile "spm", precision updated': Feature(per_policy("spm", update_gamma=True)),
+    'profile "spm", sophisticated inference': Feature(profiled("spm", tree)),
+    'profile "spm", Monte Carlo tree search': Feature(profiled("spm", sampled_tree)),
 }

@@ -15,7 +15,7 @@ from conforming.gaps import gap
 from models import changed, random_observation, random_per_agent
 
 PARTS = ("utility", "info_gain", "novelty", "inductive")
-WANT = ("beliefs", "q_pi", "neg_efe", "vfe", *PARTS)
+WANT = ("beliefs", "q_pi", "neg_efe", "vfe", "gamma", *PARTS)
 _DISTURBANCE = 1e-12
 _LARGEST_LOGARITHM = 36.0
 

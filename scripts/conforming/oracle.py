@@ -51,11 +51,13 @@ def step_gaps(step: Step, i: int, expected: NaiveStep) -> dict[str, float]:
     assert step.q_pi is not None
     assert step.neg_efe is not None
     assert step.vfe is not None
+    assert step.gamma is not None
     gaps = {
         "beliefs": gap(np.concatenate([q[i] for q in step.beliefs]), np.concatenate(expected.beliefs)),
         "q_pi": gap(step.q_pi[i], expected.q_pi),
         "neg_efe": gap(step.neg_efe[i], expected.neg_efe),
         "vfe": gap(step.vfe[i], expected.vfe),
+        "gamma": gap(step.gamma[i], expected.gamma),
     }
     # Parts may cancel each other: what is rounded off them is rounded off G.
     scale = np.maximum(1.0, np.abs(expected.neg_efe))

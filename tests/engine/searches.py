@@ -13,6 +13,7 @@ from naive import NaiveAgent
 
 AGENTS = 2
 TICKS = 3
+PARTS = ("utility", "info_gain", "inductive", "novelty")
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 NEAR = {"float64": 1e-11, "float32": 5e-6}
 """A decision of the oracle that is nearer to another than this may be another in the kernels."""
@@ -27,10 +28,12 @@ def compare(model: Model, seed: int, per_agent: dict[str, Any] | None = None) ->
     oracles = [NaiveAgent(own, seed=seed, agent=i) for i, own in enumerate(models)]
     for _ in range(TICKS):
         rows = [random_observation(rng, model, missing=0.2) for _ in range(AGENTS)]
-        step = engine.step(np.array(rows, dtype=int), want=("beliefs", "q_pi", "neg_efe", "vfe"))
-        told = engine.read(want=("q_pi", "neg_efe"))
-        np.testing.assert_array_equal(told.q_pi, step.q_pi)
-        np.testing.assert_array_equal(told.neg_efe, step.neg_efe)
+        step = engine.step(np.array(rows, dtype=int), want=("beliefs", "q_pi", "neg_efe", "vfe", *PARTS))
+        plain, told = engine.read(want=("q_pi", "neg_efe")), engine.read(want=PARTS)
+        np.testing.assert_array_equal(plain.q_pi, step.q_pi)
+        np.testing.assert_array_equal(plain.neg_efe, step.neg_efe)
+        for part in PARTS:
+            np.testing.assert_array_equal(getattr(told, part), getattr(step, part), err_msg=part)
         for i, oracle in enumerate(oracles):
             expected = oracle.step(rows[i], force=step.actions[i])
             assert step.beliefs is not None
@@ -39,6 +42,9 @@ def compare(model: Model, seed: int, per_agent: dict[str, Any] | None = None) ->
                 assert step.q_pi is not None
                 assert step.neg_efe is not None
                 pairs += [(step.q_pi[i], expected.q_pi), (step.neg_efe[i], expected.neg_efe)]
+                # Parts may cancel each other: what is rounded off them is rounded off G.
+                scale = np.maximum(1.0, np.abs(expected.neg_efe))
+                pairs += [(getattr(step, part)[i] / scale, getattr(expected, part) / scale) for part in PARTS]
                 assert tuple(step.actions[i].tolist()) in expected.ties
             else:
                 excluded += 1

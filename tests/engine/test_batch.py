@@ -19,8 +19,20 @@ from beliefd_proto.commands import StepStatus, Want
 from models import random_model, tmaze
 
 PARTS = Want.UTILITY | Want.INFO_GAIN | Want.INDUCTIVE | Want.NOVELTY
-ALL = Want.BELIEFS | Want.Q_PI | Want.NEG_EFE | Want.VFE | PARTS
-FIELDS = ("status", "actions", "vfe", "beliefs", "q_pi", "neg_efe", "utility", "info_gain", "inductive", "novelty")
+ALL = Want.BELIEFS | Want.Q_PI | Want.NEG_EFE | Want.VFE | Want.GAMMA | PARTS
+FIELDS = (
+    "status",
+    "actions",
+    "vfe",
+    "beliefs",
+    "q_pi",
+    "neg_efe",
+    "utility",
+    "info_gain",
+    "inductive",
+    "novelty",
+    "gamma",
+)
 
 
 def population(model: Model, agents: int, seed: int = 7) -> LoadedPopulation:

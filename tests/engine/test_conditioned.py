@@ -13,7 +13,7 @@ from beliefd_proto.errors import InvalidModel
 from models import changed, random_model, tmaze, with_counts
 
 AGENTS = 70
-WANT = ("beliefs", "q_pi", "neg_efe", "vfe", "utility", "info_gain", "novelty")
+WANT = ("beliefs", "q_pi", "neg_efe", "vfe", "gamma", "utility", "info_gain", "novelty", "inductive")
 
 
 def _model(seed: int, **options: Any) -> Model:
@@ -28,7 +28,7 @@ def _model(seed: int, **options: Any) -> Model:
 @pytest.mark.parametrize("seed", range(4))
 def test_what_is_read_is_what_the_step_gave(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    model = _model(seed, update_gamma=seed % 2 == 0)
+    model = _model(seed, update_gamma=seed % 2 == 0, use_inductive=seed > 1)
     engine = Engine(model, AGENTS)
     for _ in range(6):
         observations = [rng.integers(-1, n, AGENTS) for n in model.num_obs]
@@ -62,10 +62,10 @@ def test_an_agent_is_the_same_alone_and_among_others_of_any_age(seed: int) -> No
             np.testing.assert_array_equal(read.neg_efe[0], everyone.neg_efe[agent])
 
 
-def _confidence(wanted: int, **options: Any) -> float:
-    """The probability of the policy that G is for. What was observed speaks for staying, wherever one is."""
+def _stayer(wanted: int, **options: Any) -> Model:
+    """What is observed may speak for staying, wherever one is; G is for one of the two states."""
     away = np.full((2, 2), 0.5)
-    model = Model(
+    return Model(
         A=[[[0.9, 0.1], [0.1, 0.9]]],
         B=[np.stack([np.eye(2), away], axis=-1)],
         C=[2.0 * np.eye(2)[wanted]],
@@ -76,12 +76,36 @@ def _confidence(wanted: int, **options: Any) -> float:
         dtype="float64",
         **options,
     )
-    engine = Engine(model, 1)
+
+
+def _confidence(wanted: int, **options: Any) -> float:
+    """The probability of the policy that G is for. What was observed speaks for staying."""
+    engine = Engine(_stayer(wanted, **options), 1)
     for _ in range(3):
         step = engine.step([1], executed_actions=[[0]], want=("q_pi", "neg_efe"))
     assert step.q_pi is not None
     assert step.neg_efe is not None
     return float(step.q_pi[0, step.neg_efe[0].argmax()])
+
+
+def test_precision_is_told_from_before_the_first_step_on() -> None:
+    own = np.linspace(0.5, 3.0, 8)
+    for per_agent, first in ((None, np.full(8, 2.0)), ({"gamma": own}, own)):
+        engine = Engine(_stayer(1, update_gamma=True, gamma=2.0), 8, per_agent=per_agent)
+        some, staying = np.arange(5), np.zeros((5, 1), int)
+        before = engine.read(want=("gamma",)).gamma
+        assert before is not None
+        np.testing.assert_allclose(before, first)
+        told = [
+            engine.step(np.ones(5, int), agents=some, executed_actions=staying, want=("gamma",)).gamma for _ in range(3)
+        ]
+        after = engine.read(want=("gamma",)).gamma
+        assert after is not None
+        np.testing.assert_array_equal(after[some], told[-1])
+        np.testing.assert_array_equal(after[5:], before[5:])
+        assert (after[some] > before[some] + 1e-3).all()
+        again = engine.step(np.ones(5, int), agents=some, reset=np.ones(5, bool), want=("gamma",))
+        np.testing.assert_array_equal(again.gamma, told[0])
 
 
 def test_precision_grows_where_observations_agree_with_g_and_falls_where_not() -> None:
@@ -91,10 +115,8 @@ def test_precision_grows_where_observations_agree_with_g_and_falls_where_not() -
 
 def test_what_it_cannot_do_is_refused_by_name() -> None:
     window = {"inference_algo": "mmp", "inference_horizon": 3, "profile": "legacy"}
-    coupled = random_model(np.random.default_rng(1), coupled=True, **window)
     for model, field in (
-        (coupled, "B_dependencies"),
-        (changed(tmaze(**window, policy_len=2), C=[np.zeros((2, n)) for n in (4, 3, 2)]), "C"),
+        (tmaze(**window, planner="sophisticated"), "planner"),
         (tmaze(**window | {"inference_horizon": 4096}, policy_len=6), "policies"),
     ):
         with pytest.raises(InvalidModel) as caught:
@@ -103,3 +125,6 @@ def test_what_it_cannot_do_is_refused_by_name() -> None:
     with pytest.raises(InvalidModel) as caught:
         tmaze(update_gamma=True)
     assert caught.value.field == "update_gamma"
+    with pytest.raises(InvalidModel) as caught:
+        changed(tmaze(**window, policy_len=2), C=[np.zeros((2, n)) for n in (4, 3, 2)])
+    assert caught.value.field == "C[0]"

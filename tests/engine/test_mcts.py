@@ -43,6 +43,17 @@ def test_learning_and_goals(seed: int) -> None:
     compare(changed(model, use_param_info_gain=seed % 3 == 0), seed)
 
 
+@pytest.mark.parametrize("profile", ["legacy", "spm"])
+@pytest.mark.parametrize("seed", range(8))
+def test_the_conventions_of_others(seed: int, profile: str) -> None:
+    rng = np.random.default_rng([9150, seed, len(profile)])
+    model = tree_model(rng, seed, profile=profile)
+    if seed % 4 > 1:
+        learned = {"learn_E": False, "use_param_info_gain": seed % 8 < 4, "use_inductive": seed % 2 == 0}
+        model = with_counts(rng, model, **learned)
+    compare(model, seed, random_per_agent(rng, model, 2) if seed % 4 == 1 else None)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_parameters_per_agent_and_preferences_over_time(seed: int) -> None:
     rng = np.random.default_rng(9200 + seed)

@@ -18,7 +18,7 @@ from naive import NaiveAgent, NaiveStep
 AGENTS = 3
 TICKS = 4
 PARTS = ("utility", "info_gain", "inductive", "novelty")
-WANT = ("beliefs", "q_pi", "neg_efe", "vfe", *PARTS)
+WANT = ("beliefs", "q_pi", "neg_efe", "vfe", "gamma", *PARTS)
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 
@@ -40,11 +40,13 @@ def _errors(step: Step, i: int, expected: NaiveStep) -> dict[str, float]:
     assert step.q_pi is not None
     assert step.neg_efe is not None
     assert step.vfe is not None
+    assert step.gamma is not None
     pairs = {
         "beliefs": (np.concatenate([q[i] for q in step.beliefs]), np.concatenate(expected.beliefs)),
         "q_pi": (step.q_pi[i], expected.q_pi),
         "neg_efe": (step.neg_efe[i], expected.neg_efe),
         "vfe": (step.vfe[i], np.float64(expected.vfe)),
+        "gamma": (step.gamma[i], np.float64(expected.gamma)),
         **{part: (getattr(step, part)[i], getattr(expected, part)) for part in PARTS},
     }
     return {name: float(np.max(np.abs(a - b) / np.maximum(1.0, np.abs(b)))) for name, (a, b) in pairs.items()}
@@ -110,7 +112,15 @@ def test_random_models(seed: int) -> None:
 def test_preferences_that_depend_on_states(seed: int) -> None:
     rng = np.random.default_rng(9000 + seed)
     dtype, sharp = ("float64", "float32")[seed % 2], seed // 2 % 2 == 1
-    _compare(by_state(rng, random_model(rng, dtype=dtype, sharp=sharp)), seed, TOLERANCE[dtype])
+    profile = ("pymdp", "legacy", "spm")[seed % 3]
+    model = by_state(rng, random_model(rng, dtype=dtype, sharp=sharp, profile=profile))
+    if seed % 4 > 1:
+        model = with_counts(rng, model, pC=None)
+    per_agent = random_per_agent(rng, model, AGENTS) if seed % 5 == 0 else None
+    if per_agent is not None:
+        states = model.C_dependencies
+        per_agent["C"] = [None if of else C for C, of in zip(per_agent["C"], states, strict=True)]
+    _compare(model, seed, TOLERANCE[dtype], per_agent=per_agent)
 
 
 @pytest.mark.parametrize("profile", ["legacy", "spm"])
@@ -128,18 +138,29 @@ def test_beliefs_under_each_policy(seed: int, profile: str) -> None:
     _compare(model, seed, TOLERANCE[dtype], ticks=6)
 
 
+@pytest.mark.parametrize("profile", ["legacy", "spm"])
+@pytest.mark.parametrize("seed", range(12))
+def test_goals_time_and_several_parents_under_each_policy(seed: int, profile: str) -> None:
+    rng = np.random.default_rng(9700 + seed)
+    dtype, sharp = ("float64", "float32")[seed % 2], seed // 2 % 2 == 1
+    options = {"inference_algo": "mmp", "inference_horizon": 1 + seed % 4, "profile": profile}
+    while True:
+        model = random_model(rng, dtype=dtype, sharp=sharp, coupled=seed % 3 != 0, **options)
+        if len(model.policies) <= 16:
+            break
+    learned = {f"learn_{letter}": seed % 4 == 3 for letter in "ABDE"}
+    model = with_counts(rng, model, use_inductive=seed % 2 == 0, **learned)
+    if seed % 3 == 1:
+        model = changed(model, pC=None, C=[rng.normal(size=(model.policy_len + 1, n)) for n in model.num_obs])
+    per_agent = random_per_agent(rng, model, AGENTS) if seed % 4 == 1 else None
+    _compare(model, seed, TOLERANCE[dtype], ticks=6, per_agent=per_agent)
+
+
 def test_preferences_by_state_are_the_same_for_all_agents() -> None:
-    C = np.zeros((2, 2))
-    own = Model([np.eye(2)], [np.eye(2)[:, :, np.newaxis]], C=[C], C_dependencies=[[0]])
-    for model, per_agent in (
-        (own, {"C": [np.zeros((AGENTS, 2, 2))]}),
-        (own, {"pA": [np.ones((AGENTS, 2, 2))]}),
-        (changed(own, pA=[np.eye(2)], learn_A=True), None),
-        (changed(own, profile="spm"), None),
-    ):
-        with pytest.raises(InvalidModel, match="does not do that yet") as caught:
-            Engine(model, AGENTS, per_agent=per_agent)
-        assert caught.value.field in ("C_dependencies", "C_dependencies[0]")
+    model = Model([np.eye(2)], [np.eye(2)[:, :, np.newaxis]], C=[np.zeros((2, 2))], C_dependencies=[[0]])
+    with pytest.raises(InvalidModel, match="does not do that yet") as caught:
+        Engine(model, AGENTS, per_agent={"C": [np.zeros((AGENTS, 2, 2))]})
+    assert caught.value.field == "C_dependencies[0]"
 
 
 @pytest.mark.parametrize("selection", ["deterministic", "stochastic"])
@@ -236,7 +257,8 @@ def test_profiles(seed: int, profile: str) -> None:
     rng = np.random.default_rng(5000 + seed)
     dtype, sharp = ("float64", "float32")[seed % 2], seed // 2 % 2 == 1
     coupled = True if seed % 5 == 0 else None
-    model = random_model(rng, dtype=dtype, sharp=sharp, coupled=coupled, inference_algo="fpi", profile=profile)
+    window = {"inference_algo": ("fpi", "vmp")[seed // 4 % 2], "inference_horizon": 1 + seed % 3}
+    model = random_model(rng, dtype=dtype, sharp=sharp, coupled=coupled, profile=profile, **window)
     if seed % 3 == 0:
         learned = {f"learn_{letter}": bool(rng.random() < 0.7) for letter in "ABCDE"}
         model = with_counts(rng, model, **learned)
@@ -249,7 +271,7 @@ def test_parameters_per_agent(seed: int) -> None:
     dtype, sharp = ("float64", "float32")[seed % 2], seed // 2 % 2 == 1
     profile = ("pymdp", "pymdp", "legacy", "spm")[seed // 4 % 4]
     coupled = True if seed % 5 == 0 else None
-    algo = "fpi" if profile != "pymdp" else ("fpi", "mmp", "vmp")[seed % 3]
+    algo = ("fpi", "mmp", "vmp")[seed % 3] if profile == "pymdp" else ("fpi", "vmp")[seed // 2 % 2]
     model = random_model(
         rng, dtype=dtype, sharp=sharp, coupled=coupled, profile=profile, inference_algo=algo, inference_horizon=3
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from searches import AGENTS, TICKS, compare
+from searches import AGENTS, PARTS, TICKS, compare
 
 from beliefd.engine import Engine
 from beliefd.model import Model
@@ -43,6 +43,29 @@ def test_learning_and_goals(seed: int) -> None:
     window = {"inference_algo": ("fpi", "mmp", "vmp", "fpi")[seed // 2], "inference_horizon": 2}
     model = with_counts(rng, tree_model(rng, seed), learn_E=False, use_inductive=seed % 2 == 0, **window)
     compare(changed(model, use_param_info_gain=seed % 3 == 0), seed)
+
+
+@pytest.mark.parametrize("profile", ["legacy", "spm"])
+@pytest.mark.parametrize("seed", range(8))
+def test_the_conventions_of_others(seed: int, profile: str) -> None:
+    rng = np.random.default_rng([8500, seed, len(profile)])
+    model = tree_model(rng, seed, profile=profile)
+    if seed % 4 > 1:
+        learned = {"learn_E": False, "use_param_info_gain": seed % 8 < 4, "use_inductive": seed % 2 == 0}
+        model = with_counts(rng, model, **learned)
+    compare(model, seed, random_per_agent(rng, model, AGENTS) if seed % 4 == 1 else None)
+
+
+def test_what_is_told_adds_up_but_for_what_was_cut() -> None:
+    maze = tmaze(planner="sophisticated", policy_len=3, dtype="float64")
+    for model, observation, cuts in ((maze, [0, 0, 0], 0), (late_treasure(), [0], 1)):
+        step = Engine(model, 1).step([observation], want=("neg_efe", *PARTS))
+        assert step.neg_efe is not None
+        total = sum(getattr(step, part) for part in PARTS)
+        cut = step.neg_efe == -512.0
+        assert cut.sum() == cuts
+        np.testing.assert_array_equal(total[cut], 0.0)
+        np.testing.assert_allclose(total[~cut], step.neg_efe[~cut], atol=1e-12)
 
 
 @pytest.mark.parametrize("selection", ["deterministic", "stochastic"])

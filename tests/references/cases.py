@@ -137,9 +137,11 @@ def legacy(**options: Any) -> Maker:
         if options.get("inference_horizon"):
             while len(model.policies) > 16 or model.policy_len > 2:
                 model = plain(rng, sharp, n, coupled=False, profile="legacy", num_iter=10, dtype="float64")
-        changes = {name: value for name, value in options.items() if name != "counts"}
+        changes = {name: value for name, value in options.items() if name not in ("counts", "times")}
         if options.get("learn_A"):
             model = over_all_factors(model)
+        if "times" in options:
+            changes["C"] = [rng.normal(size=(model.policy_len + 1, size)) for size in model.num_obs]
         if "counts" in options:
             changes |= {"pA": counts(rng, model.A), "pB": counts(rng, model.B), "pD": counts(rng, model.D)}
         return changed(model, **changes)
@@ -168,6 +170,7 @@ LEGACY: dict[str, Maker] = {
     "fpi learning": legacy(counts=True, learn_A=True, learn_B=True, learn_D=True, lr_pA=0.7, lr_pB=1.3),
     "fpi novelty": legacy(counts=True, use_param_info_gain=True),
     "mmp": legacy(inference_algo="mmp", inference_horizon=3),
+    "mmp preferences over time": legacy(times=True, inference_algo="mmp", inference_horizon=3),
 }
 
 

@@ -74,7 +74,7 @@ def make_agent(spec: dict[str, Any], arrays: Arrays) -> Agent:
     return Agent(
         A=over_all_factors(spec, arrays, "A", num_states),
         B=objects(arrays, "B"),
-        C=objects(arrays, "C"),
+        C=preferences(arrays),
         D=objects(arrays, "D"),
         E=arrays["E"],
         policies=list(arrays["policies"]),
@@ -97,6 +97,14 @@ def objects(arrays: Arrays, letter: str) -> NDArray[Any]:
     made = utils.obj_array(len(entries))
     for i, entry in enumerate(entries):
         made[i] = np.array(entry)
+    return made
+
+
+def preferences(arrays: Arrays) -> NDArray[Any]:
+    """Steps come last here."""
+    made = objects(arrays, "C")
+    for m, entry in enumerate(made):
+        made[m] = entry.T
     return made
 
 

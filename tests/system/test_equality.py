@@ -13,7 +13,7 @@ from models import random_model, random_per_agent, with_counts
 
 pytestmark = pytest.mark.system
 PARTS = ("utility", "info_gain", "inductive", "novelty")
-WANT = ("beliefs", "q_pi", "neg_efe", "vfe", *PARTS)
+WANT = ("beliefs", "q_pi", "neg_efe", "vfe", "gamma", *PARTS)
 
 
 def assert_same(served, local):
@@ -21,7 +21,7 @@ def assert_same(served, local):
     np.testing.assert_array_equal(served.tick, local.tick)
     for f, beliefs in enumerate(served.beliefs):
         np.testing.assert_array_equal(beliefs, local.beliefs[f])
-    for name in ("q_pi", "neg_efe", "vfe", *PARTS):
+    for name in ("q_pi", "neg_efe", "vfe", "gamma", *PARTS):
         np.testing.assert_array_equal(getattr(served, name), getattr(local, name))
 
 
@@ -106,10 +106,10 @@ def test_agents_with_beliefs_under_each_policy(client, name, profile):
     rng = np.random.default_rng(202)
     options = {"inference_algo": "mmp", "inference_horizon": 3, "profile": profile, "update_gamma": profile == "spm"}
     while True:
-        model = random_model(rng, dtype="float32", coupled=False, **options)
+        model = random_model(rng, dtype="float32", coupled=profile == "legacy", **options)
         if len(model.policies) <= 16:
             break
-    model = with_counts(rng, model, learn_E=False)
+    model = with_counts(rng, model, learn_E=False, use_inductive=True)
     agents = 300
     mice = client.create_population(name, model, agents=agents, seed=1)
     local = Engine(model, agents=agents, seed=1)
@@ -122,9 +122,12 @@ def test_agents_with_beliefs_under_each_policy(client, name, profile):
     mice.drop()
 
 
-@pytest.mark.parametrize("planner", ["sophisticated", "mcts"])
-def test_agents_that_search_a_tree(client, name, planner):
+@pytest.mark.parametrize(
+    ("planner", "profile"), [("sophisticated", "pymdp"), ("sophisticated", "legacy"), ("mcts", "spm")]
+)
+def test_agents_that_search_a_tree(client, name, planner, profile):
     options = {"policy_len": 3, "num_simulations": 16} if planner == "mcts" else {}
+    options["profile"] = profile
     model, rng, agents = tmaze(planner=planner, **options), np.random.default_rng(201), 150
     mice = client.create_population(name, model, agents=agents, seed=1)
     local = Engine(model, agents=agents, seed=1)

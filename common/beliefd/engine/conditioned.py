@@ -7,9 +7,13 @@ one step and one factor after the other, `num_iter` times:
 
 B is that of the action taken, or of the policy; B~ is normalised over the state that it starts from. c is 2, and 1 from
 the last step but one on, where nothing comes back either. Before the first step stands the prior. Logarithms are of
-x + 1e-16. The evidence F of a policy is the sum of q . err / 2 of the last sweep, q before its update, of which between
-the first step and the last (NF - 1)/NF ln A is left out. Then q_pi = softmax(gamma G - F + ln E), G is summed over the
-beliefs from now to the end of the policy, and an agent's beliefs are the average of those under its policies.
+x + 1e-16. Where factors depend on others, B is averaged over the beliefs about those, and what comes back is summed
+over all factors that depend on this one. The evidence F of a policy is the sum of q . err / 2 of the last sweep, q
+before its update, of which between the first step and the last (NF - 1)/NF ln A is left out.
+
+Then q_pi = softmax(gamma G - F + ln E), G is summed over the beliefs from now to the end of the policy, and an agent's
+beliefs are the average of those under its policies. Preferences that change over time begin with those of now; a path
+to a goal begins at the likeliest state of now under the policy.
 
 Steps are numbered as in `beliefd.engine.window`; those of a policy follow the present.
 """
@@ -18,15 +22,27 @@ Steps are numbered as in `beliefd.engine.window`; those of a policy follow the p
 # mypy: disable-error-code="no-untyped-def"
 
 from beliefd.engine import plan
+from beliefd.engine.induction import find_off_path, find_ways, value_goal
 from beliefd.engine.jit import inline
 from beliefd.engine.jointly import multiply_likelihoods, prepare_combined, value_jointly
 from beliefd.engine.learning import prepare_own
 from beliefd.engine.novelty import value_novelty_of_likelihood
 from beliefd.engine.plan import LANES
-from beliefd.engine.policy import value_given, value_modality
+from beliefd.engine.policy import preference_time, value_given, value_modality
 from beliefd.engine.rowmath import RAISE, softmax_rows, write_raised_logs
 from beliefd.engine.rows import add_row_products, add_rows
-from beliefd.engine.sequence import backward, beliefs_row, forward, joint_row, origin_row, outcome_row, take_present
+from beliefd.engine.sequence import (
+    backward,
+    beliefs_row,
+    forward,
+    joint_row,
+    multiply_without,
+    origin_row,
+    outcome_row,
+    sum_out_others,
+    take_present,
+    weight_row,
+)
 from beliefd.engine.tile import fill, multiply_joints
 from beliefd.engine.window import load_beliefs, place_distributions
 
@@ -75,12 +91,16 @@ def infer_under_policies(ints, reals, work, lanes, record, tick, first, seen, mo
 
 @inline
 def _find_reached(ints, reals, work, moved, step):
-    """Set what each next state of the transition to a step is reached from: the sum of its row of B."""
+    """Set what each next state of the transition to a step is reached from: the sum of its row of B.
+
+    For factors with several parents it depends on beliefs, and is found where they are.
+    """
     ones = joint_row(ints)
     for row in range(ones, ones + ints[plan.LARGEST_JOINT]):
         fill(work, row, work.dtype.type(1))
     for f in range(ints[plan.NUM_FACTORS]):
-        _move(ints, reals, work, f, moved, step, ones, _reached_row(ints, step) + ints[ints[plan.STATE_START] + f])
+        if ints[ints[plan.B_JOINT] + f] < ints[plan.NUM_FACTORS]:
+            _move(ints, reals, work, f, moved, step, ones, _reached_row(ints, step) + ints[ints[plan.STATE_START] + f])
 
 
 @inline
@@ -111,23 +131,29 @@ def _update(ints, reals, work, p, f, first, moved, step, earliest, end, evidence
     believed = _believed_row(ints, p, step) + start
     late = step >= end - 2
     c = work.dtype.type(1 if late else 2)
-    said, past, back = ints[plan.SAID_ROW], outcome_row(ints), origin_row(ints)
+    said, past, back = ints[plan.SAID_ROW], ints[plan.PAST_ROW], ints[plan.BACK_ROW]
     _expect_likelihood(ints, work, p, f, step, said)
     for s in range(states):
         fill(work, past + s, work.dtype.type(0))
     if step > earliest:
-        before = _believed_row(ints, p, step - 1) + start
+        before = _believed_row(ints, p, step - 1)
+        joint = ints[ints[plan.B_JOINT] + f]
+        if joint < ints[plan.NUM_FACTORS]:
+            before += ints[ints[plan.STATE_START] + joint]
+        else:
+            multiply_without(ints, work, joint, before, -1, joint_row(ints))
+            before = joint_row(ints)
         _move(ints, reals, work, f, moved, step, before, past)
         write_raised_logs(work, past, past, 1, states, work.dtype.type(RAISE))
     for s in range(states):
         for lane in range(LANES):
             if first[lane] == step:
                 work[past + s, lane] = work[ints[plan.BASE_ROW] + start + s, lane]
-    if late:
-        for s in range(states):
-            fill(work, back + s, work.dtype.type(0))
-    else:
-        _return_from_next(ints, reals, work, p, f, moved, step, back)
+    for s in range(states):
+        fill(work, back + s, work.dtype.type(0))
+    if not late:
+        for child in range(ints[plan.NUM_FACTORS]):
+            _return_from_next(ints, reals, work, p, f, child, moved, step, back)
     logs = ints[plan.MESSAGE_ROW] + start
     write_raised_logs(work, logs, believed, 1, states, work.dtype.type(RAISE))
     mean, weight = ints[plan.SPARE_ROW], ints[plan.SPARE_ROW] + 1
@@ -178,22 +204,42 @@ def _expect_likelihood(ints, work, p, f, step, target):
 
 
 @inline
-def _return_from_next(ints, reals, work, p, f, moved, step, target):
-    """Set rows to the logarithm of what the beliefs about the next step say of factor f at this one."""
-    start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
-    following, reached = _believed_row(ints, p, step + 1) + start, _reached_row(ints, step + 1) + start
-    weights, total = joint_row(ints), ints[plan.SPARE_ROW]
+def _return_from_next(ints, reals, work, p, f, child, moved, step, target):
+    """Add to rows the logarithm of what the beliefs about the next step of a factor say of factor f at this one.
+
+    Nothing where it does not depend on f.
+    """
+    joint, own = ints[ints[plan.B_JOINT] + child], ints[ints[plan.OWN_B] + child]
+    arity, members = ints[ints[plan.JOINT_ARITY] + joint], ints[ints[plan.JOINT_FACTORS_START] + joint]
+    place = 0
+    while place < arity and ints[ints[plan.JOINT_FACTORS] + members + place] != f:
+        place += 1
+    if place == arity:
+        return
+    following = _believed_row(ints, p, step + 1) + ints[ints[plan.STATE_START] + child]
+    reached = _reached_row(ints, step + 1) + ints[ints[plan.STATE_START] + child]
+    others, origin, outcome = joint_row(ints), origin_row(ints), outcome_row(ints)
+    if arity > 1:
+        multiply_without(ints, work, joint, _believed_row(ints, p, step), place, others)
+        _move(ints, reals, work, child, moved, step + 1, others, outcome)
+        reached = outcome
+    states, weights, total = ints[ints[plan.NUM_STATES] + f], weight_row(ints, child), ints[plan.SPARE_ROW]
     tiny = work.dtype.type(RAISE)
     fill(work, total, work.dtype.type(0))
-    for s in range(states):
+    for s in range(ints[ints[plan.NUM_STATES] + child]):
         for lane in range(LANES):
             raised = work[reached + s, lane] + tiny * work.dtype.type(states)
             work[weights + s, lane] = work[following + s, lane] / raised
             work[total, lane] += tiny * work[weights + s, lane]
-    backward(ints, reals, work, f, moved, step + 1, weights, target, ints[ints[plan.OWN_B] + f])
+    backward(ints, reals, work, child, moved, step + 1, weights, origin, own)
+    if arity > 1:
+        sum_out_others(ints, work, joint, place, others, origin, outcome)
+        origin = outcome
     for s in range(states):
-        add_rows(work, target + s, target + s, total)
-    write_raised_logs(work, target, target, 1, states, tiny)
+        add_rows(work, origin + s, origin + s, total)
+    write_raised_logs(work, origin, origin, 1, states, tiny)
+    for s in range(states):
+        add_rows(work, target + s, target + s, origin + s)
 
 
 @inline
@@ -205,11 +251,12 @@ def evaluate_under_policies(ints, reals, work, part):
     if ints[plan.NUM_COUNTS] + ints[plan.NUM_PARAMETERS] > 0:
         prepare_own(ints, reals, work, part)
         prepare_combined(ints, reals, work)
-    adds = ints[plan.SPARE_ROW] + 2
+        find_ways(ints, reals, work)
+    adds, now = ints[plan.SPARE_ROW] + 2, ints[plan.WINDOW] - 1
     for p in range(ints[plan.NUM_POLICIES]):
         score = ints[plan.SCORE_ROW] + p
         fill(work, score, work.dtype.type(0))
-        for step in range(ints[plan.WINDOW] - 1, ints[plan.WINDOW] + ints[plan.FUTURE]):
+        for step in range(now, ints[plan.WINDOW] + ints[plan.FUTURE]):
             believed = _believed_row(ints, p, step)
             for s in range(ints[plan.TOTAL_STATES]):
                 for lane in range(LANES):
@@ -217,10 +264,11 @@ def evaluate_under_policies(ints, reals, work, part):
             multiply_joints(ints, work, ints[plan.ALL_JOINTS])
             for m in range(ints[plan.NUM_MODALITIES]):
                 joint, own = ints[ints[plan.JOINT_ROW] + ints[ints[plan.A_JOINT] + m]], ints[ints[plan.OWN_A] + m]
+                time = preference_time(ints, m, step - now)
                 if own >= 0:
-                    value_given(ints, work, joint, m, 0, own, part, adds)
+                    value_given(ints, work, joint, m, time, own, part, adds)
                 else:
-                    value_modality(ints, reals, work, joint, m, 0, part, adds)
+                    value_modality(ints, reals, work, joint, m, time, part, adds)
                 add_rows(work, score, score, adds)
                 if ints[ints[plan.OWN_NOVELTY_A] + m] >= 0 or ints[ints[plan.NOVELTY_A] + m] >= 0:
                     value_novelty_of_likelihood(ints, reals, work, joint, m, part, adds)
@@ -228,6 +276,21 @@ def evaluate_under_policies(ints, reals, work, part):
             if ints[plan.NUM_COMBINATIONS] > 0:
                 value_jointly(ints, reals, work, ints[ints[plan.JOINT_ROW] + ints[plan.EVERY_STATE]], part, adds)
                 add_rows(work, score, score, adds)
+            if ints[plan.INDUCTIVE]:
+                _value_goals(ints, reals, work, step == now, part, score)
+
+
+@inline
+def _value_goals(ints, reals, work, is_now, part, score):
+    """Find what is off the path to the goal from the beliefs of now; or add what that says of those of a later step."""
+    if is_now:
+        find_off_path(ints, reals, work)
+        return
+    adds = ints[plan.SPARE_ROW] + 2
+    for f in range(ints[plan.NUM_FACTORS]):
+        if ints[ints[plan.GOAL_START] + f] >= 0:
+            value_goal(ints, work, ints[ints[plan.STATE_START] + f], f, part, adds)
+            add_rows(work, score, score, adds)
 
 
 @inline

@@ -41,6 +41,8 @@ class ConditionedPlan:
             (plan.CONDITIONED_ROW, model.window * math.prod(model.num_states)),
             (plan.REACHED_ROW, steps * states),
             (plan.SAID_ROW, max(model.num_states)),
+            (plan.PAST_ROW, max(model.num_states)),
+            (plan.BACK_ROW, max(model.num_states)),
             (plan.EVIDENCE_ROW, len(model.policies)),
             (plan.PRECISION_ROW, 3 + 2 * len(model.policies) if model.update_gamma else 0),
             (plan.BELIEVED_ROW, len(model.policies) * steps * states),

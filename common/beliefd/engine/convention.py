@@ -24,9 +24,9 @@ def log_habits(E: Reals, profile: str) -> Reals:
     return log_floor(E) if profile == "pymdp" else raised_log(E)
 
 
-def preferences(C: Reals, profile: str) -> Reals:
-    """C, observations along the last axis, as expected observations are weighed by it."""
+def preferences(C: Reals, profile: str, axis: int = -1) -> Reals:
+    """C, observations along an axis, as expected observations are weighed by it."""
     if profile == "pymdp":
         return C
-    powers = np.exp(C - C.max(axis=-1, keepdims=True))
-    return raised_log(powers / powers.sum(axis=-1, keepdims=True))
+    powers = np.exp(C - C.max(axis=axis, keepdims=True))
+    return raised_log(powers / powers.sum(axis=axis, keepdims=True))

@@ -6,8 +6,8 @@
 from beliefd.engine import plan
 from beliefd.engine.induction import find_ways
 from beliefd.engine.jit import inline
-from beliefd.engine.learning import prepare_own
-from beliefd.engine.plan import ALL_PARTS, LANES
+from beliefd.engine.jointly import prepare_combined
+from beliefd.engine.plan import LANES
 from beliefd.engine.rowmath import softmax_rows
 from beliefd.engine.rows import add_row_products
 from beliefd.engine.tile import multiply_joints, predict_factor, weigh_rows
@@ -15,10 +15,20 @@ from beliefd.engine.tile import multiply_joints, predict_factor, weigh_rows
 
 @inline
 def prepare_search(ints, reals, work):
-    """Bring the rows of what agents have of their own up to date, before actions are evaluated one by one."""
+    """Bring the rows of what agents have of their own up to date, but for `prepare_own` of a part of G.
+
+    Then actions can be evaluated one by one.
+    """
     if ints[plan.NUM_COUNTS] + ints[plan.NUM_PARAMETERS] > 0:
-        prepare_own(ints, reals, work, ALL_PARTS)
+        prepare_combined(ints, reals, work)
         find_ways(ints, reals, work)
+
+
+@inline
+def result_row(ints, part):
+    """The first of the rows, one per policy, with what a part of G is at the root: they follow the tree."""
+    levels = ints[plan.SIMULATIONS] + 1 if ints[plan.SIMULATIONS] > 0 else ints[plan.TREE_DEPTH]
+    return ints[plan.TREE_ROW] + levels * ints[plan.LEVEL_ROWS] + part * ints[plan.NUM_POLICIES]
 
 
 @inline

@@ -12,7 +12,7 @@ gain is that of SPM: over observations of all modalities, for states whose proba
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
 from beliefd.engine.learning import hold_observation
-from beliefd.engine.perception import pass_messages, set_uniform
+from beliefd.engine.perception import infer_states, pass_messages, set_uniform
 from beliefd.engine.plan import INFO_GAIN, LANES
 from beliefd.engine.rowmath import RAISE, RAISE_CERTAINTY, softmax_rows, write_raised_logs
 from beliefd.engine.rows import add_row_products, multiply_rows, weigh_some_rows
@@ -34,8 +34,36 @@ def observe_jointly(ints, reals, work, observed, distributions, items, places):
     said = ints[plan.PREDICTION_ROW]
     target = said + size if single else ints[plan.LIKELIHOOD_ROW] + ints[ints[plan.JOINT_LIKELIHOOD] + joint]
     multiply_likelihoods(ints, reals, work, observed, distributions, items, places, target, said)
+    _log_likelihood(ints, work, target)
+
+
+@inline
+def imagine_jointly(ints, reals, work, seen):
+    """As `observe_jointly`, where all modalities are observed: `seen` is int64 (modalities, LANES)."""
+    joint = ints[plan.EVERY_STATE]
+    size, single = ints[ints[plan.JOINT_SIZE] + joint], ints[plan.NUM_FACTORS] == 1
+    target = (
+        ints[plan.PREDICTION_ROW] if single else ints[plan.LIKELIHOOD_ROW] + ints[ints[plan.JOINT_LIKELIHOOD] + joint]
+    )
+    for row in range(target, target + size):
+        fill(work, row, work.dtype.type(1))
+    for m in range(ints[plan.NUM_MODALITIES]):
+        states = ints[ints[plan.JOINT_SIZE] + ints[ints[plan.A_JOINT] + m]]
+        own, start = ints[ints[plan.OWN_A] + m], ints[plan.LOG_A] + ints[ints[plan.LOG_A_START] + m]
+        for k in range(size):
+            state = ints[ints[plan.STATES_OF] + m * size + k]
+            for lane in range(LANES):
+                at = seen[m, lane] * states + state
+                work[target + k, lane] *= work[own + at, lane] if own >= 0 else reals[start + at]
+    _log_likelihood(ints, work, target)
+
+
+@inline
+def _log_likelihood(ints, work, target):
+    """Make the likelihood in rows from `target` on its logarithm; and add it to the base rows of the one factor."""
+    size = ints[ints[plan.JOINT_SIZE] + ints[plan.EVERY_STATE]]
     write_raised_logs(work, target, target, 1, size, work.dtype.type(RAISE))
-    if single:
+    if ints[plan.NUM_FACTORS] == 1:
         base = ints[plan.BASE_ROW]
         for k in range(size):
             for lane in range(LANES):
@@ -77,6 +105,15 @@ def _likelihoods(ints, reals, work, observed, distributions, items, places, m, t
         for lane in range(LANES):
             if observed[m, lane] == -1:
                 work[target + k, lane] = one
+
+
+@inline
+def infer_present(ints, work):
+    """Set the beliefs of now to the posterior, and their joints, by as many sweeps as the profile has it."""
+    if ints[plan.SETTLES]:
+        infer_until_settled(ints, work)
+    else:
+        infer_states(ints, work)
 
 
 @inline

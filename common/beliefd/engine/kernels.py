@@ -30,13 +30,14 @@ from beliefd.engine.conditioned import (
 )
 from beliefd.engine.copies import mark_copy
 from beliefd.engine.habits import keep_policies, learn_preferences_and_habits, load_preferences_and_habits
+from beliefd.engine.imagined import copy_rows, result_row
 from beliefd.engine.jit import inline, kernel
-from beliefd.engine.jointly import infer_until_settled, joint_free_energy, observe_jointly
+from beliefd.engine.jointly import infer_present, joint_free_energy, observe_jointly
 from beliefd.engine.layout import FLAG_EXECUTED, FLAG_MOVED, FLAG_MOVED_BEFORE, FLAG_RESET
 from beliefd.engine.learning import learn, load_own
 from beliefd.engine.mcts import sample_tree
 from beliefd.engine.novelty import load_novelty
-from beliefd.engine.perception import free_energy, infer_states, observe, predict_prior
+from beliefd.engine.perception import free_energy, observe, predict_prior
 from beliefd.engine.plan import ALL_PARTS, LANES
 from beliefd.engine.policy import evaluate_policies
 from beliefd.engine.precision import keep_precision, load_precision, update_precision
@@ -321,10 +322,7 @@ def _infer_present(ints, reals, work, observed, distributions, items, places, fr
     else:
         base, likelihood = ints[plan.BASE_ROW], ints[plan.LIKELIHOOD_ROW]
         observe(ints, reals, work, observed, distributions, items, places, base, likelihood)
-    if ints[plan.SETTLES]:
-        infer_until_settled(ints, work)
-    else:
-        infer_states(ints, work)
+    infer_present(ints, work)
     if ints[plan.TOGETHER]:
         joint_free_energy(ints, work, free_energy_row)
     else:
@@ -406,8 +404,7 @@ def _write_beliefs(ints, work, lanes, marks, used, records, free_energy_row, vfe
 def _plan_and_act(ints, reals, work, lanes, choice, chosen, seed, used, q_pi, neg_efe, parts):
     """Evaluate policies and set `chosen`, int32 (controls, LANES), to the actions."""
     tolerance = ints[plan.BASE_ROW]  # free after inference
-    _write_parts(ints, reals, work, lanes, used, parts)
-    _evaluate(ints, reals, work, seed, lanes[_RECORD], lanes[_TICK])
+    _evaluate(ints, reals, work, lanes, seed, used, parts)
     _write_scores(ints, work, lanes, used, neg_efe)
     if ints[plan.PRECISION_ROW] >= 0:
         update_precision(ints, reals, work)
@@ -433,31 +430,23 @@ def _plan_and_act(ints, reals, work, lanes, choice, chosen, seed, used, q_pi, ne
 
 
 @inline
-def _evaluate(ints, reals, work, seed, agents, ticks):
-    """Set the score rows to G of each policy, as the model's planner has it."""
+def _evaluate(ints, reals, work, lanes, seed, used, parts):
+    """Set the score rows to G of each policy, as the model's planner has it; write its parts, where they are wanted."""
+    # All of G is the part that comes last, and stays.
+    last = len(parts) if parts.shape[1] > 0 else ALL_PARTS
     if ints[plan.SEARCHES]:
-        search_tree(ints, reals, work)
+        search_tree(ints, reals, work, last)
     elif ints[plan.SIMULATIONS] > 0:
-        sample_tree(ints, reals, work, seed, agents, ticks)
-    else:
-        _evaluate_part(ints, reals, work, ALL_PARTS)
-
-
-@inline
-def _evaluate_part(ints, reals, work, part):
-    if ints[plan.MESSAGES] == plan.PER_POLICY:
-        evaluate_under_policies(ints, reals, work, part)
-    else:
-        evaluate_policies(ints, reals, work, part)
-
-
-@inline
-def _write_parts(ints, reals, work, lanes, used, parts):
-    """Evaluate the parts of G, where they are wanted. What a tree is worth has none: they stay zero."""
-    if parts.shape[1] > 0 and ints[plan.TREE_DEPTH] == 0:
-        for part in range(len(parts)):
-            _evaluate_part(ints, reals, work, part + 1)
-            _write_scores(ints, work, lanes, used, parts[part])
+        sample_tree(ints, reals, work, seed, lanes[_RECORD], lanes[_TICK], last)
+    for part in range(last, ALL_PARTS - 1, -1):
+        if ints[plan.TREE_DEPTH] > 0:
+            copy_rows(work, ints[plan.SCORE_ROW], result_row(ints, part), ints[plan.NUM_POLICIES])
+        elif ints[plan.MESSAGES] == plan.PER_POLICY:
+            evaluate_under_policies(ints, reals, work, part)
+        else:
+            evaluate_policies(ints, reals, work, part)
+        if part != ALL_PARTS:
+            _write_scores(ints, work, lanes, used, parts[part - 1])
 
 
 @inline
@@ -573,8 +562,7 @@ def report(
             if ints[plan.MESSAGES] == plan.PER_POLICY:
                 _infer_again(ints, reals, work, lanes, marks, int32s, int64s, records)
             multiply_joints(ints, work, ints[plan.ALL_JOINTS])
-            _write_parts(ints, reals, work, lanes, used, parts)
-            _evaluate(ints, reals, work, seed, lanes[_RECORD], lanes[_TICK])
+            _evaluate(ints, reals, work, lanes, seed, used, parts)
             _write_scores(ints, work, lanes, used, neg_efe)
             score_policies(ints, reals, work, ints[plan.BASE_ROW])
             infer_policies(ints, work)

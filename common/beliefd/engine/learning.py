@@ -124,10 +124,13 @@ def prepare_own(ints, reals, work, part):
         if start < 0:
             continue
         count, size = ints[ints[plan.NUM_OBS] + m], ints[ints[plan.JOINT_SIZE] + ints[ints[plan.A_JOINT] + m]]
+        first = ints[plan.PREFERENCES] + ints[ints[plan.PREFERENCE_START] + m]
+        by_state = ints[ints[plan.PREFERENCE_STATES] + m]
         for time in range(ints[ints[plan.PREFERENCE_TIMES] + m]):
-            preference = ints[plan.PREFERENCES] + ints[ints[plan.PREFERENCE_START] + m] + time * count
             for k in range(size):
                 target = start + (count + time) * size + k
+                state = k if by_state > 1 else 0
+                preference = first + (time * by_state + state) * count
                 # Preferences of the agent's own are weighed by the observations themselves.
                 if part != INFO_GAIN and ints[plan.USE_UTILITY] and ints[ints[plan.OWN_C] + m] < 0:
                     weigh_steps(work, target, reals, preference, count, start + k, size)

@@ -36,13 +36,16 @@ from beliefd.engine.imagined import (
     predict_states,
     prepare_search,
     restore,
+    result_row,
 )
 from beliefd.engine.jit import inline
-from beliefd.engine.perception import infer_states
+from beliefd.engine.jointly import imagine_jointly, infer_present
+from beliefd.engine.learning import prepare_own
+from beliefd.engine.perception import log_priors
 from beliefd.engine.plan import ALL_PARTS, LANES
 from beliefd.engine.policy import evaluate_prepared
 from beliefd.engine.random import search_key, search_uniform
-from beliefd.engine.rowmath import add_log_row, log_rows
+from beliefd.engine.rowmath import add_log_row
 from beliefd.engine.rows import add_row_products
 from beliefd.engine.tile import fill, multiply_joints
 
@@ -55,10 +58,10 @@ _UNIFORM = 0.25
 _LEAST = 1e-30
 """What a probability counts as that is smaller: the sum of several such is not zero in float32."""
 
-_TAKEN, _FIRST, _FOLLOW, _PARENT, _EDGE, _ACTION, _DEPTH, _PROBABILITY, _SIBLING, _VALUE = range(10)
+_TAKEN, _FIRST, _FOLLOW, _PARENT, _EDGE, _ACTION, _DEPTH, _PROBABILITY, _SIBLING, _VALUE, _PART = range(11)
 """The first rows of a slot. Of the edge: how often it was taken, the first of its nodes, F. Of the node: the slots of
 the node above and of the edge from there, the action of that, how deep the node is, how probable it is after the
-action, the next node of the same edge (0: none), V.
+action, the next node of the same edge (0: none), V, and the same of a part of G.
 """
 
 _AT, _TO, _DONE, _MAKES, _WALK = range(5)
@@ -69,12 +72,15 @@ _NOTHING, _NODE, _EDGE_AND_NODE = range(3)
 
 
 @inline
-def sample_tree(ints, reals, work, seed, agents, ticks):
-    """Set the score rows to what each policy of one step is worth, given the beliefs of now and their joints.
+def sample_tree(ints, reals, work, seed, agents, ticks, told):
+    """Set the result rows to what each policy of one step is worth, given the beliefs of now and their joints.
 
-    These are as before afterwards. `agents` and `ticks` are int64 (LANES,).
+    These are as before afterwards. `agents` and `ticks` are int64 (LANES,). The result rows of parts of G up to number
+    `told` are set too.
     """
     prepare_search(ints, reals, work)
+    if ints[plan.NUM_COUNTS] + ints[plan.NUM_PARAMETERS] > 0:
+        prepare_own(ints, reals, work, ALL_PARTS)
     walk = np.zeros((_WALK + ints[plan.NUM_MODALITIES], LANES), dtype=np.int64)
     key = np.empty((2, LANES), dtype=np.uint64)
     for lane in range(LANES):
@@ -94,8 +100,13 @@ def sample_tree(ints, reals, work, seed, agents, ticks):
         if makes != _NOTHING:
             _make_nodes(ints, reals, work, slot, walk, simulation)
             _back_up(ints, reals, work, walk, simulation)
+        else:
+            for p in range(ints[plan.NUM_POLICIES]):
+                fill(work, _edges(ints, slot) + p, work.dtype.type(0))
+    for part in range(told, ALL_PARTS, -1):
+        _tell(ints, reals, work, walk, simulations, part)
+    copy_rows(work, result_row(ints, ALL_PARTS), _values(ints, root), ints[plan.NUM_POLICIES])
     restore(ints, work, _belief(ints, root), ints[plan.ALL_JOINTS])
-    copy_rows(work, ints[plan.SCORE_ROW], _values(ints, root), ints[plan.NUM_POLICIES])
 
 
 # Where the parts of a slot stand that begins at row `slot`.
@@ -108,7 +119,7 @@ def _slot(ints, number):
 
 @inline
 def _belief(ints, slot):
-    return slot + 10
+    return slot + 11
 
 
 @inline
@@ -279,9 +290,12 @@ def _make_nodes(ints, reals, work, slot, walk, simulation):
         for lane in range(LANES):
             edge = _slot(ints, walk[_TO, lane] if walk[_MAKES, lane] != _NOTHING else simulation)
             work[base + s, lane] = work[_following(ints, edge) + s, lane]
-    log_rows(work, base, ints[plan.TOTAL_STATES])
-    _add_what_is_seen(ints, reals, work, walk)
-    infer_states(ints, work)
+    log_priors(ints, work, base)
+    if ints[plan.TOGETHER]:
+        imagine_jointly(ints, reals, work, walk[_WALK:])
+    else:
+        _add_what_is_seen(ints, reals, work, walk)
+    infer_present(ints, work)
     for lane in range(LANES):
         if walk[_MAKES, lane] != _NOTHING:
             _hang(ints, work, slot, walk, simulation, lane)
@@ -335,23 +349,10 @@ def _add_what_is_seen(ints, reals, work, walk):
 @inline
 def _evaluate(ints, reals, work, slot, walk):
     """Make a node of the beliefs of now, in a slot that has its depth: no action was taken from it yet."""
-    score, policies, real = ints[plan.SCORE_ROW], ints[plan.NUM_POLICIES], work.dtype.type
+    policies, real = ints[plan.NUM_POLICIES], work.dtype.type
     own, values, prior = _own_step(ints, slot), _values(ints, slot), _prior(ints, slot)
     copy_rows(work, _belief(ints, slot), 0, ints[plan.TOTAL_STATES])
-    times = 1
-    for m in range(ints[plan.NUM_MODALITIES]):
-        times = max(times, ints[ints[plan.PREFERENCE_TIMES] + m])
-    for time in range(times):
-        here = times == 1
-        for lane in range(LANES):
-            here |= walk[_MAKES, lane] != _NOTHING and np.int64(work[slot + _DEPTH, lane]) == time
-        if not here:
-            continue
-        evaluate_prepared(ints, reals, work, ALL_PARTS, time)
-        for p in range(policies):
-            for lane in range(LANES):
-                if times == 1 or np.int64(work[slot + _DEPTH, lane]) == time:
-                    work[own + p, lane] = work[score + p, lane]
+    _value_own_step(ints, reals, work, slot, walk, ALL_PARTS, own)
     copy_rows(work, values, own, policies)
     copy_rows(work, prior, own, policies)
     choose_softly(ints, reals, work, prior)
@@ -363,11 +364,30 @@ def _evaluate(ints, reals, work, slot, walk):
 
 
 @inline
+def _value_own_step(ints, reals, work, slot, walk, part, target):
+    """Set rows from `target` on to a part of G of every action of a node whose beliefs are those of now."""
+    score, policies, times = ints[plan.SCORE_ROW], ints[plan.NUM_POLICIES], 1
+    for m in range(ints[plan.NUM_MODALITIES]):
+        times = max(times, ints[ints[plan.PREFERENCE_TIMES] + m])
+    for time in range(times):
+        here = times == 1
+        for lane in range(LANES):
+            here |= walk[_MAKES, lane] != _NOTHING and np.int64(work[slot + _DEPTH, lane]) == time
+        if not here:
+            continue
+        evaluate_prepared(ints, reals, work, part, time)
+        for p in range(policies):
+            for lane in range(LANES):
+                if times == 1 or np.int64(work[slot + _DEPTH, lane]) == time:
+                    work[target + p, lane] = work[score + p, lane]
+
+
+@inline
 def _back_up(ints, reals, work, walk, simulation):
     """Set anew what nodes are worth from the new one up to the root."""
     score, policies, room = ints[plan.SCORE_ROW], ints[plan.NUM_POLICIES], ints[plan.SPARE_ROW]
-    # After the slots there is a row per policy.
-    values = _slot(ints, ints[plan.SIMULATIONS] + 1)
+    # Until the search ends these rows are free.
+    values = result_row(ints, ALL_PARTS)
     # `_AT` and `_TO` become the node that is set anew, and the edge of it below which something has changed.
     left = True
     while left:
@@ -397,14 +417,7 @@ def _back_up(ints, reals, work, walk, simulation):
 def _complete(ints, work, walk, lane):
     """Set F of an edge below which something has changed, and then Q of all actions of its node."""
     real, edge, slot = work.dtype.type, _slot(ints, walk[_TO, lane]), _slot(ints, walk[_AT, lane])
-    total = weight = 0.0
-    node = np.int64(work[edge + _FIRST, lane])
-    while node > 0:
-        probability = np.float64(work[_slot(ints, node) + _PROBABILITY, lane])
-        total += probability * np.float64(work[_slot(ints, node) + _VALUE, lane])
-        weight += probability
-        node = np.int64(work[_slot(ints, node) + _SIBLING, lane])
-    work[edge + _FOLLOW, lane] = real(total / weight)
+    work[edge + _FOLLOW, lane] = real(_average(ints, work, edge, _VALUE, lane))
     total = weight = 0.0
     for p in range(ints[plan.NUM_POLICIES]):
         taken = np.int64(work[_edges(ints, slot) + p, lane])
@@ -416,3 +429,57 @@ def _complete(ints, work, walk, lane):
         taken = np.int64(work[_edges(ints, slot) + p, lane])
         follow = np.float64(work[_slot(ints, taken) + _FOLLOW, lane]) if taken > 0 else total / weight
         work[_values(ints, slot) + p, lane] = real(np.float64(work[_own_step(ints, slot) + p, lane]) + follow)
+
+
+@inline
+def _average(ints, work, edge, row, lane):
+    """The average of a row of the nodes of an edge, whose slot is given, by their probabilities."""
+    total = weight = 0.0
+    node = np.int64(work[edge + _FIRST, lane])
+    while node > 0:
+        probability = np.float64(work[_slot(ints, node) + _PROBABILITY, lane])
+        total += probability * np.float64(work[_slot(ints, node) + row, lane])
+        weight += probability
+        node = np.int64(work[_slot(ints, node) + _SIBLING, lane])
+    return total / weight
+
+
+@inline
+def _tell(ints, reals, work, walk, simulations, part):
+    """Set the result rows of a part of G to what it is in the values that the search of the tree ended with.
+
+    A node stands in a later slot than the one above it, so from the last slot to the first all that a node needs is
+    there. In the lanes that have no node in a slot what comes out is of no meaning, and nothing points to it.
+    """
+    policies, result, chosen = ints[plan.NUM_POLICIES], result_row(ints, part), result_row(ints, ALL_PARTS)
+    if ints[plan.NUM_COUNTS] + ints[plan.NUM_PARAMETERS] > 0:
+        prepare_own(ints, reals, work, part)
+    for lane in range(LANES):
+        walk[_MAKES, lane] = _NODE
+    for number in range(simulations, -1, -1):
+        slot = _slot(ints, number)
+        restore(ints, work, _belief(ints, slot), ints[plan.ALL_JOINTS])
+        _value_own_step(ints, reals, work, slot, walk, part, result)
+        for lane in range(LANES):
+            _add_followers(ints, work, slot, result, lane)
+        copy_rows(work, chosen, _values(ints, slot), policies)
+        choose_softly(ints, reals, work, chosen)
+        add_row_products(work, slot + _PART, -1, chosen, 1, result, 1, policies)
+
+
+@inline
+def _add_followers(ints, work, slot, first, lane):
+    """Add to a part of G of every action of a node, in rows from `first` on, that part of what follows the action."""
+    total = weight = 0.0
+    for p in range(ints[plan.NUM_POLICIES]):
+        taken = np.int64(work[_edges(ints, slot) + p, lane])
+        if taken > 0:
+            prior, follow = np.float64(work[_prior(ints, slot) + p, lane]), _slot(ints, taken) + _FOLLOW
+            work[follow, lane] = work.dtype.type(_average(ints, work, _slot(ints, taken), _PART, lane))
+            total += prior * np.float64(work[follow, lane])
+            weight += prior
+    for p in range(ints[plan.NUM_POLICIES]):
+        taken = np.int64(work[_edges(ints, slot) + p, lane])
+        if weight > 0.0:
+            follow = np.float64(work[_slot(ints, taken) + _FOLLOW, lane]) if taken > 0 else total / weight
+            work[first + p, lane] += work.dtype.type(follow)

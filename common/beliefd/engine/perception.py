@@ -53,11 +53,17 @@ def predict_prior(ints, reals, work, fresh, previous):
                 for lane in range(LANES):
                     if (fresh[lane] == 0) & (previous[f, lane] == action):
                         work[base + s, lane] = work[moved + s, lane]
-    base, states = ints[plan.BASE_ROW], ints[plan.TOTAL_STATES]
+    log_priors(ints, work, ints[plan.BASE_ROW])
+
+
+@inline
+def log_priors(ints, work, first):
+    """Replace beliefs about all states, in rows from `first` on, by their logarithm."""
+    states = ints[plan.TOTAL_STATES]
     if ints[plan.TOGETHER]:
-        write_raised_logs(work, base, base, 1, states, work.dtype.type(RAISE))
+        write_raised_logs(work, first, first, 1, states, work.dtype.type(RAISE))
     else:
-        log_rows(work, base, states)
+        log_rows(work, first, states)
 
 
 @inline

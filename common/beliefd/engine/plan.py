@@ -47,7 +47,8 @@ VALUE_LIKELIHOOD = 8  # the first row of the modality's joint, the modality
 VALUE_TRANSITION = 9  # the first row of the parents' joint, the factor, the action, the first row of its beliefs then
 
 # Parts of G.
-ALL_PARTS, UTILITY, INFO_GAIN, INDUCTIVE_VALUE, NOVELTY = range(5)
+PARTS = 5
+ALL_PARTS, UTILITY, INFO_GAIN, INDUCTIVE_VALUE, NOVELTY = range(PARTS)
 
 # What passes messages between the steps of a window.
 NO_MESSAGES, MMP, VMP, PER_POLICY = range(4)
@@ -102,7 +103,7 @@ NO_MESSAGES, MMP, VMP, PER_POLICY = range(4)
     SPARE_ROW,  # three rows for whoever needs them
     MARGINAL_ROW,  # probabilities of one factor's actions
     SCORE_ROW,  # per policy
-    TREE_ROW,  # the levels of the tree, and what its root is worth, per policy
+    TREE_ROW,  # the levels of the tree, and what its root is worth, per part of G and policy
     # Of a record, in bytes; see layout.
     SLOT_START,
     SLOT_BYTES,
@@ -134,12 +135,14 @@ NO_MESSAGES, MMP, VMP, PER_POLICY = range(4)
     CONDITIONED_ROW,  # per step of the window and state of all factors: the likelihood
     REACHED_ROW,  # per step of window and policy, and state: the sum over what it is reached from
     SAID_ROW,  # what observations say of a factor
+    PAST_ROW,  # what the step before says of it
+    BACK_ROW,  # what the step after says of it
     EVIDENCE_ROW,  # per policy
     PRECISION_ROW,  # precision, its rate, the prior of that, and room; -1 where precision is not updated
     BELIEVED_ROW,  # per policy, step of window and policy, and state
     MOST_MOVES,  # actions of KEPT_VALUES
     LARGEST_JOINT,  # rows of the largest joint that a transition depends on
-) = range(82)
+) = range(84)
 
 # Integer sections. Per factor:
 (
@@ -171,6 +174,7 @@ NO_MESSAGES, MMP, VMP, PER_POLICY = range(4)
     LINEAR_START,
     PREFERENCE_TIMES,  # steps of a policy whose preferences differ; 1 where they do not
     PREFERENCE_START,
+    PREFERENCE_STATES,  # states of the joint where preferences depend on them; 1 where they do not
     OWN_A,  # the first scratch row of the agent's own A (observation, state of the joint), laid out as A' is; or -1
     OWN_A_COUNTS,  # which of its counts is the first of pA; -1 where it is not learned
     GIVEN_PA,  # which parameter is the first of pA; -1 where it is the model's
@@ -237,7 +241,7 @@ NO_MESSAGES, MMP, VMP, PER_POLICY = range(4)
     BACKWARD_ENTRIES,  # of state 0 of the joint
     KEPT_ROWS,  # row i has the entries KEPT_ROWS[i] .. KEPT_ROWS[i + 1] of KEPT_COLUMNS
     KEPT_COLUMNS,
-) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 88)
+) = range(LARGEST_JOINT + 1, LARGEST_JOINT + 89)
 
 # Real sections; the first four have one entry.
 (
@@ -254,7 +258,7 @@ NO_MESSAGES, MMP, VMP, PER_POLICY = range(4)
     COMBINED_VALUES,
     NOVELTY_VALUES,
     CERTAINTY,  # per state of all factors: the sum of p ln p over the combinations of observations
-    PREFERENCES,  # per modality (time, observation)
+    PREFERENCES,  # per modality (time, one of PREFERENCE_STATES, observation)
     INITIAL_COUNTS,
     INITIAL_TENSORS,  # A, B, C, D and ln E in the order of the counts: they hold until something is learned
     RATES,  # learning rate and what is kept, of pA, pB, pD, pC, pE

@@ -103,29 +103,15 @@ def _refuse_gaps(model: Model, info: ModelInfo) -> None:
     ------
     InvalidModel
     """
+    tree = model.planner != "policies"
     gaps = (
-        (
-            "B_dependencies",
-            "factors that depend on others",
-            model.beliefs_per_policy and any(row != (f,) for f, row in enumerate(model.B_dependencies)),
-            'each factor its own, or inference_algo "fpi"',
-        ),
-        ("use_inductive", True, model.beliefs_per_policy and model.use_inductive, 'False, or inference_algo "fpi"'),
-        (
-            "C",
-            "over the steps of a policy",
-            model.beliefs_per_policy and any(len(C) > 1 for C in model.timed_C),
-            'of shape (num_obs,), or inference_algo "fpi"',
-        ),
-        ("inference_algo", "vmp", model.inference_algo == "vmp" and model.profile != "pymdp", 'profile "pymdp"'),
-        ("planner", model.planner, model.planner != "policies" and model.profile != "pymdp", 'profile "pymdp"'),
-        ("C_dependencies", model.profile, any(model.C_dependencies) and model.profile != "pymdp", 'profile "pymdp"'),
+        ("planner", model.planner, tree and model.beliefs_per_policy, 'planner "policies", or inference_algo "fpi"'),
         *(
             (
                 f"C_dependencies[{m}]",
-                "parameters of the agents' own",
-                bool(states) and any(name in info.per_agent or name in info.learned for name in (f"C{m}", f"pA{m}")),
-                f"nothing, or A[{m}] and C[{m}] the same for all agents",
+                "preferences of the agents' own",
+                bool(states) and (f"C{m}" in info.per_agent or f"C{m}" in info.learned),
+                f"nothing, or C[{m}] the same for all agents",
             )
             for m, states in enumerate(model.C_dependencies)
         ),
@@ -190,15 +176,22 @@ def _record(layout: RecordLayout) -> dict[int, Any]:
     }
 
 
+def _spread(
+    C: NDArray[np.float64], states: Sequence[int], A: NDArray[np.float64], factors: Sequence[int]
+) -> NDArray[np.float64]:
+    """Preferences with an axis for each factor of the modality, in order: of one where they do not depend on it."""
+    in_order = C.transpose([0, 1, *(2 + position for position in np.argsort(states))])
+    shape = [length if f in states else 1 for f, length in zip(factors, A.shape[1:], strict=True)]
+    return in_order.reshape(*C.shape[:2], *shape)
+
+
 def _utility(
     C: NDArray[np.float64], states: Sequence[int], A: NDArray[np.float64], factors: Sequence[int]
 ) -> NDArray[np.float64]:
     """What the observations of a modality are worth on average, by time and the states of its factors, in order."""
     if not states:
         return np.tensordot(C, A, 1)
-    in_order = C.transpose([0, 1, *(2 + position for position in np.argsort(states))])
-    shape = [length if f in states else 1 for f, length in zip(factors, A.shape[1:], strict=True)]
-    return np.asarray((in_order.reshape(*C.shape[:2], *shape) * A).sum(axis=1))
+    return np.asarray((_spread(C, states, A, factors) * A).sum(axis=1))
 
 
 class _Likelihoods:
@@ -211,10 +204,7 @@ class _Likelihoods:
         self._tensors = []
         self._linear = []
         self.contractions: list[Contraction | None] = []
-        self._preferences = [
-            preferences(C, model.profile) if not states else C
-            for C, states in zip(model.timed_C, model.C_dependencies, strict=True)
-        ]
+        self._preferences = [preferences(C, model.profile, axis=1) for C in model.timed_C]
         self.times = [len(preference) for preference in self._preferences]
         pairs = zip(model.A, self._preferences, model.A_dependencies, model.C_dependencies, strict=True)
         for tensor, preference, factors, states in pairs:
@@ -229,11 +219,14 @@ class _Likelihoods:
             keep = len(self.contractions) in whole
             self.contractions.append(None if keep else contract(A, linear, tuple(sorted(factors)), found))
         self._own = own.modalities
+        self._states = model.C_dependencies
+        self._factors = [tuple(sorted(factors)) for factors in model.A_dependencies]
         self._profile = model.profile
 
     def fields(self, joints: Joints) -> dict[int, Any]:
         matrices = [tensor.reshape(len(tensor), -1) for tensor in self._tensors]
         rows, columns, values, widths = _kept([[matrix] for matrix in matrices])
+        by_state = [self._by_state(m) for m in range(len(matrices))]
         return {
             plan.A_JOINT: [joints.number[factors] for factors in joints.A],
             plan.A_WIDTH: widths,
@@ -242,13 +235,25 @@ class _Likelihoods:
             plan.LINEAR_START: starts([weight.size for weight in self._linear]),
             plan.LINEAR: np.concatenate([weight.reshape(-1) for weight in self._linear]),
             plan.PREFERENCE_TIMES: self.times,
-            plan.PREFERENCE_START: starts([preference.size for preference in self._preferences]),
-            plan.PREFERENCES: np.concatenate([preference.reshape(-1) for preference in self._preferences]),
+            plan.PREFERENCE_START: starts([preference.size for preference in by_state]),
+            plan.PREFERENCE_STATES: [preference.shape[1] for preference in by_state],
+            plan.PREFERENCES: np.concatenate([preference.reshape(-1) for preference in by_state]),
             plan.A_ROWS: rows,
             plan.A_COLUMNS: columns,
             plan.A_VALUES: values,
             **self._contracted(),
         }
+
+    def _by_state(self, m: int) -> NDArray[np.float64]:
+        """Preferences as (time, state of the joint, observation); of one state where they do not depend on it.
+
+        They are weighed by an A of the agents' own. That of the model is in what is linear already.
+        """
+        C, states, A = self._preferences[m], self._states[m], self._tensors[m]
+        if not states or m not in self._own:
+            return C.reshape(len(C), 1, -1)
+        spread = np.broadcast_to(_spread(C, states, A, self._factors[m]), (len(C), *A.shape))
+        return np.moveaxis(spread, 1, -1).reshape(len(C), -1, len(A))
 
     def _said(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         return log_floor(matrix) if self._profile == "pymdp" else matrix

@@ -78,11 +78,11 @@ def _predict(ints, reals, work, part, begun):
             predict_factor(ints, reals, work, ints[at + 2], target, ints[at + 3], ints[at + 4])
             at += 5
         elif operation == VALUE:
-            time = _time(ints, ints[at + 3], ints[at + 4] + begun)
+            time = preference_time(ints, ints[at + 3], ints[at + 4] + begun)
             value_modality(ints, reals, work, ints[at + 2], ints[at + 3], time, part, target)
             at += 5
         elif operation == VALUE_GIVEN:
-            time = _time(ints, ints[at + 3], ints[at + 4] + begun)
+            time = preference_time(ints, ints[at + 3], ints[at + 4] + begun)
             value_given(ints, work, ints[at + 2], ints[at + 3], time, ints[at + 5], part, target)
             at += 6
         elif operation == VALUE_GOAL:
@@ -110,7 +110,7 @@ def _predict(ints, reals, work, part, begun):
 
 
 @inline
-def _time(ints, m, time):
+def preference_time(ints, m, time):
     """Which of the preferences of modality m hold at a step."""
     return min(time, ints[ints[plan.PREFERENCE_TIMES] + m] - 1)
 

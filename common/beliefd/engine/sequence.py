@@ -19,22 +19,25 @@ import math
 
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
+from beliefd.engine.jointly import multiply_likelihoods
 from beliefd.engine.perception import observe, pass_messages, set_uniform
 from beliefd.engine.plan import LANES
 from beliefd.engine.rowmath import (
+    RAISE,
     add_divergence,
     add_log_share,
     add_sparse_log_share,
     add_sparse_share,
     log_rows,
     softmax_rows,
+    write_raised_logs,
 )
 from beliefd.engine.rows import add_chosen, add_row_products, add_share, mask_rows, multiply_rows, weigh_rows_by_rows
 from beliefd.engine.tile import fill, multiply_joints, weigh_rows
 from beliefd.engine.vectormath import FLOOR
 from beliefd.engine.window import place_distributions
 
-_LOG_ZERO = math.log(FLOOR)
+_LOG_ZERO, _LOG_RAISE = math.log(FLOOR), math.log(RAISE)
 
 
 @inline
@@ -47,7 +50,14 @@ def observe_window(ints, reals, work, lanes, record, tick, seen, places, earlies
             fill(work, base + s, zero)
         observed = seen[step * modalities : (step + 1) * modalities]
         place_distributions(ints, lanes, tick, step, observed, places, records)
-        observe(ints, reals, work, observed, records, lanes[record], places, base, likelihood)
+        if ints[plan.TOGETHER]:
+            joint, said = ints[plan.EVERY_STATE], ints[plan.PREDICTION_ROW]
+            single = ints[plan.NUM_FACTORS] == 1
+            target = base if single else likelihood + ints[ints[plan.JOINT_LIKELIHOOD] + joint]
+            multiply_likelihoods(ints, reals, work, observed, records, lanes[record], places, target, said)
+            write_raised_logs(work, target, target, 1, ints[ints[plan.JOINT_SIZE] + joint], work.dtype.type(RAISE))
+        else:
+            observe(ints, reals, work, observed, records, lanes[record], places, base, likelihood)
 
 
 @inline
@@ -61,7 +71,10 @@ def log_own_transitions(ints, work):
             for i in range(count):
                 for lane in range(LANES):
                     work[target + i, lane] = work[own + i, lane]
-            log_rows(work, target, count)
+            if ints[plan.TOGETHER]:
+                write_raised_logs(work, target, target, 1, count, work.dtype.type(RAISE))
+            else:
+                log_rows(work, target, count)
 
 
 @inline
@@ -291,7 +304,8 @@ def _expect_transition(ints, reals, work, f, moved, step):
     parents, own = join_parents(ints, work, f, step), ints[ints[plan.OWN_LOG_B] + f]
     kept = ints[ints[plan.KEPT_FORWARD] + f] if ints[plan.MESSAGES] == plan.VMP else -1
     forward(ints, reals, work, f, moved, step, parents, outcome_row(ints), plan.LOG_START, plan.LOG_WIDTH, own, kept)
-    return _LOG_ZERO if own < 0 else 0.0
+    log_zero = _LOG_RAISE if ints[plan.TOGETHER] else _LOG_ZERO
+    return log_zero if own < 0 else 0.0
 
 
 @inline
@@ -410,7 +424,7 @@ def _return_marginal(ints, reals, work, child, moved, step):
         weights = weight_row(ints, child)
         divide_rows(work, weights, now, outcome, ints[ints[plan.NUM_STATES] + child])
         backward(ints, reals, work, child, moved, following, weights, origin, own)
-        _sum_out_others(ints, work, joint, i, others, origin, outcome)
+        sum_out_others(ints, work, joint, i, others, origin, outcome)
         add_log_share(work, message, message, half, outcome, states)
 
 
@@ -431,12 +445,12 @@ def _return_variational(ints, reals, work, child, moved, step):
             add_share(work, message, message, one, origin, states)
             continue
         multiply_without(ints, work, joint, beliefs_row(ints, step), i, others)
-        _sum_out_others(ints, work, joint, i, others, origin, outcome)
+        sum_out_others(ints, work, joint, i, others, origin, outcome)
         add_share(work, message, message, one, outcome, states)
 
 
 @inline
-def _sum_out_others(ints, work, joint, i, others, origin, target):
+def sum_out_others(ints, work, joint, i, others, origin, target):
     """Set rows from `target` on, one per state of a joint's factor number i, to the sum of `origin` times `others`."""
     parent = ints[ints[plan.JOINT_FACTORS] + ints[ints[plan.JOINT_FACTORS_START] + joint] + i]
     arity, start = ints[ints[plan.JOINT_ARITY] + joint], ints[ints[plan.STATE_START] + parent]

@@ -25,12 +25,15 @@ from beliefd.engine.imagined import (
     predict_states,
     prepare_search,
     restore,
+    result_row,
 )
 from beliefd.engine.jit import inline
-from beliefd.engine.perception import infer_states
-from beliefd.engine.plan import ALL_PARTS, LANES
+from beliefd.engine.jointly import imagine_jointly, infer_present
+from beliefd.engine.learning import prepare_own
+from beliefd.engine.perception import log_priors
+from beliefd.engine.plan import ALL_PARTS, LANES, PARTS
 from beliefd.engine.policy import evaluate_prepared
-from beliefd.engine.rowmath import add_entropy, add_log_row, log_rows
+from beliefd.engine.rowmath import add_entropy, add_log_row
 from beliefd.engine.rows import add_row_products
 from beliefd.engine.tile import fill
 
@@ -49,30 +52,31 @@ observation is counted (-1: none), and from there on per modality the observatio
 
 
 @inline
-def search_tree(ints, reals, work):
-    """Set the score rows to what each policy of one step is worth, given the beliefs of now and their joints.
+def search_tree(ints, reals, work, told):
+    """Set the result rows to what each policy of one step is worth, given the beliefs of now and their joints.
 
-    These are as before afterwards.
+    These are as before afterwards. The result rows of parts of G up to number `told` are set too: what is told of an
+    action follows from its followers as all that it is worth does, with the same probabilities.
     """
     prepare_search(ints, reals, work)
+    seen = np.empty((ints[plan.NUM_MODALITIES], LANES), dtype=np.int64)
     path = np.empty((ints[plan.TREE_DEPTH], _CHOSEN + ints[plan.NUM_MODALITIES]), dtype=np.int64)
     root = ints[plan.TREE_ROW]
     fill(work, _active(ints, root), work.dtype.type(1))
     depth = 0
-    _begin(ints, reals, work, path, depth, ints[plan.TREE_DEPTH])
+    _begin(ints, reals, work, path, depth, ints[plan.TREE_DEPTH], told)
     while depth >= 0:
-        if _go_on(ints, reals, work, path, depth):
+        if _go_on(ints, reals, work, path, seen, depth, told):
             depth += 1
-            _begin(ints, reals, work, path, depth, path[depth - 1, _PASS] - 1)
+            _begin(ints, reals, work, path, depth, path[depth - 1, _PASS] - 1, told)
         else:
             depth -= 1
             if depth >= 0:
-                _add_worth(ints, work, root + depth * ints[plan.LEVEL_ROWS], path[depth, _POLICY])
+                _add_worth(ints, work, root + depth * ints[plan.LEVEL_ROWS], path[depth, _POLICY], told)
     restore(ints, work, root, ints[plan.ALL_JOINTS])
-    copy_rows(work, ints[plan.SCORE_ROW], _result(ints), ints[plan.NUM_POLICIES])
 
 
-# Where the parts of a level stand that begins at row `level`.
+# Where the parts of a level stand that begins at row `level`. What is there per part of G is that of all of it first.
 
 
 @inline
@@ -102,13 +106,8 @@ def _worth(ints, level):
 
 
 @inline
-def _own_step(ints, level):
-    return _worth(ints, level) + 1
-
-
-@inline
 def _alive(ints, level):
-    return _own_step(ints, level) + ints[plan.NUM_POLICIES]
+    return _worth(ints, level) + PARTS
 
 
 @inline
@@ -117,13 +116,13 @@ def _followed(ints, level):
 
 
 @inline
-def _values(ints, level):
-    return _followed(ints, level) + ints[plan.NUM_POLICIES]
+def _own_step(ints, level, part):
+    return _followed(ints, level) + (1 + part) * ints[plan.NUM_POLICIES]
 
 
 @inline
-def _result(ints):
-    return ints[plan.TREE_ROW] + ints[plan.TREE_DEPTH] * ints[plan.LEVEL_ROWS]
+def _values(ints, level, part):
+    return _own_step(ints, level, PARTS + part)
 
 
 @inline
@@ -136,11 +135,11 @@ def _any(work, row):
 
 
 @inline
-def _begin(ints, reals, work, path, depth, steps):
+def _begin(ints, reals, work, path, depth, steps, told):
     """Begin to search the belief of now this many steps deep, in the lanes that its level has as active."""
     level = ints[plan.TREE_ROW] + depth * ints[plan.LEVEL_ROWS]
     copy_rows(work, level, 0, ints[plan.TOTAL_STATES])
-    _expand(ints, reals, work, level, depth)
+    _expand(ints, reals, work, level, depth, told)
     path[depth, _STEPS] = steps
     path[depth, _PASS] = 0
     path[depth, _POLICY] = ints[plan.NUM_POLICIES]
@@ -148,26 +147,26 @@ def _begin(ints, reals, work, path, depth, steps):
 
 
 @inline
-def _go_on(ints, reals, work, path, depth):
+def _go_on(ints, reals, work, path, seen, depth, told):
     """Go on with the search of a level until it has to wait for the belief of now; False where it ended.
 
     Every pass goes through all actions that are alive, and is a step deeper than the one before it.
     """
     level, policies = ints[plan.TREE_ROW] + depth * ints[plan.LEVEL_ROWS], ints[plan.NUM_POLICIES]
-    while not _next_observations(ints, reals, work, path, depth, level):
+    while not _next_observations(ints, reals, work, path, seen, depth, level):
         p = path[depth, _POLICY] + 1
         while p < policies and not _any(work, _alive(ints, level) + p):
             p += 1
         if p >= policies:
             if path[depth, _PASS] > 0:
-                _back_up(ints, reals, work, level)
+                _back_up(ints, reals, work, level, told)
                 if depth == 0:
-                    _close(ints, reals, work, level)
+                    _close(ints, reals, work, level, told)
             if path[depth, _PASS] == path[depth, _STEPS] or not _any(work, _active(ints, level)):
                 return False
             path[depth, _PASS] += 1
             path[depth, _POLICY] = -1
-            for row in range(_values(ints, level), _values(ints, level) + policies):
+            for row in range(_values(ints, level, ALL_PARTS), _values(ints, level, told + 1)):
                 fill(work, row, work.dtype.type(0))
             continue
         path[depth, _POLICY] = p
@@ -181,7 +180,7 @@ def _go_on(ints, reals, work, path, depth):
 
 
 @inline
-def _next_observations(ints, reals, work, path, depth, level):
+def _next_observations(ints, reals, work, path, seen, depth, level):
     """Set the beliefs of now to those after the action and the next observations that are probable in any lane.
 
     Counts through the observations of the modalities, the last one fastest, and leaves out what is cut. False where
@@ -196,7 +195,7 @@ def _next_observations(ints, reals, work, path, depth, level):
         elif _imagine(ints, reals, work, level, m, o):
             if m == ints[plan.NUM_MODALITIES] - 1:
                 path[depth, _MODALITY] = m
-                _observe(ints, reals, work, level, path, depth)
+                _observe(ints, reals, work, level, path, seen, depth)
                 return True
             m += 1
             path[depth, _CHOSEN + m] = -1
@@ -205,13 +204,17 @@ def _next_observations(ints, reals, work, path, depth, level):
 
 
 @inline
-def _expand(ints, reals, work, level, depth):
+def _expand(ints, reals, work, level, depth, told):
     """Evaluate the own step of every action, and let live those that are probable by it."""
+    # All of G comes last: its scores are what actions live by, and what is prepared for it stays.
     zero, one = work.dtype.type(0), work.dtype.type(1)
     policies, score = ints[plan.NUM_POLICIES], ints[plan.SCORE_ROW]
     threshold = work.dtype.type(PRUNE) * (one + reals[ints[plan.TOLERANCE]])
-    evaluate_prepared(ints, reals, work, ALL_PARTS, depth)
-    copy_rows(work, _own_step(ints, level), score, policies)
+    for part in range(told, ALL_PARTS - 1, -1):
+        if (depth == 0 or told > ALL_PARTS) and ints[plan.NUM_COUNTS] + ints[plan.NUM_PARAMETERS] > 0:
+            prepare_own(ints, reals, work, part)
+        evaluate_prepared(ints, reals, work, part, depth)
+        copy_rows(work, _own_step(ints, level, part), score, policies)
     choose_softly(ints, reals, work, score)
     alive, active, followed = _alive(ints, level), _active(ints, level), _followed(ints, level)
     for p in range(policies):
@@ -235,7 +238,7 @@ def _take_action(ints, reals, work, level, p):
     # A lane takes part in what follows an action that is alive in it.
     partial, alive = _partial(ints, level), _alive(ints, level) + p
     copy_rows(work, partial, alive, 1)
-    log_rows(work, following, ints[plan.TOTAL_STATES])
+    log_priors(ints, work, following)
 
 
 @inline
@@ -270,7 +273,7 @@ def _imagine(ints, reals, work, level, m, o):
 
 
 @inline
-def _observe(ints, reals, work, level, path, depth):
+def _observe(ints, reals, work, level, path, seen, depth):
     """Set the beliefs of now to those after an action and the observations chosen, and activate the next level."""
     zero, one = work.dtype.type(0), work.dtype.type(1)
     modalities, base = ints[plan.NUM_MODALITIES], ints[plan.BASE_ROW]
@@ -278,6 +281,20 @@ def _observe(ints, reals, work, level, path, depth):
     for lane in range(LANES):
         work[active, lane] = one if work[probability, lane] > zero else zero
     copy_rows(work, base, _following(ints, level), ints[plan.TOTAL_STATES])
+    if ints[plan.TOGETHER]:
+        for m in range(modalities):
+            for lane in range(LANES):
+                seen[m, lane] = path[depth, _CHOSEN + m]
+        imagine_jointly(ints, reals, work, seen)
+    else:
+        _add_what_is_seen(ints, reals, work, path, depth)
+    infer_present(ints, work)
+
+
+@inline
+def _add_what_is_seen(ints, reals, work, path, depth):
+    """Add to the base and likelihood rows what the observations chosen say, each modality by itself."""
+    modalities, base, zero = ints[plan.NUM_MODALITIES], ints[plan.BASE_ROW], work.dtype.type(0)
     for row in range(ints[plan.LIKELIHOOD_ROW], ints[plan.INDUCTIVE_ROW]):
         fill(work, row, zero)
     for m in range(modalities):
@@ -295,52 +312,57 @@ def _observe(ints, reals, work, level, path, depth):
                 said = reals[log_a + k]
                 for lane in range(LANES):
                     work[target + k, lane] += said
-    infer_states(ints, work)
 
 
 @inline
-def _add_worth(ints, work, level, p):
+def _add_worth(ints, work, level, p, told):
     """Add the next level's worth to what action p is worth, as much as it is probable."""
     probability = _partial(ints, level) + ints[plan.NUM_MODALITIES]
-    worth, value = _worth(ints, level + ints[plan.LEVEL_ROWS]), _values(ints, level) + p
-    for lane in range(LANES):
-        work[value, lane] += work[probability, lane] * work[worth, lane]
+    for part in range(told + 1):
+        worth, value = _worth(ints, level + ints[plan.LEVEL_ROWS]) + part, _values(ints, level, part) + p
+        for lane in range(LANES):
+            work[value, lane] += work[probability, lane] * work[worth, lane]
 
 
 @inline
-def _back_up(ints, reals, work, level):
+def _back_up(ints, reals, work, level, told):
     """Set what the actions are worth and what their belief is; then cut the actions that turned out improbable."""
     zero, one = work.dtype.type(0), work.dtype.type(1)
     policies, score, worth = ints[plan.NUM_POLICIES], ints[plan.SCORE_ROW], _worth(ints, level)
     threshold = work.dtype.type(PRUNE) * (one - reals[ints[plan.TOLERANCE]])
-    own, alive, followed = _own_step(ints, level), _alive(ints, level), _followed(ints, level)
-    values = _values(ints, level)
-    for p in range(policies):
-        for lane in range(LANES):
-            grows = work[alive + p, lane] * work[followed + p, lane] > zero
-            value = work[values + p, lane] + work[own + p, lane]
-            work[values + p, lane] = value if grows else work.dtype.type(-_PENALTY)
-    copy_rows(work, score, values, policies)
+    alive, followed = _alive(ints, level), _followed(ints, level)
+    for part in range(told + 1):
+        own, values = _own_step(ints, level, part), _values(ints, level, part)
+        nothing = work.dtype.type(-_PENALTY if part == ALL_PARTS else 0.0)
+        for p in range(policies):
+            for lane in range(LANES):
+                grows = work[alive + p, lane] * work[followed + p, lane] > zero
+                value = work[values + p, lane] + work[own + p, lane]
+                work[values + p, lane] = value if grows else nothing
+    copy_rows(work, score, _values(ints, level, ALL_PARTS), policies)
     choose_softly(ints, reals, work, score)
-    add_row_products(work, worth, -1, score, 1, values, 1, policies)
+    for part in range(told + 1):
+        add_row_products(work, worth + part, -1, score, 1, _values(ints, level, part), 1, policies)
     for p in range(policies):
         for lane in range(LANES):
             work[alive + p, lane] = zero if work[score + p, lane] < threshold else work[alive + p, lane]
 
 
 @inline
-def _close(ints, reals, work, root):
+def _close(ints, reals, work, root, told):
     """Keep what the root's actions are worth where its search goes on, and end it where its choice is clear.
 
     The score rows hold their probabilities.
     """
     zero = work.dtype.type(0)
     policies, active, alive = ints[plan.NUM_POLICIES], _active(ints, root), _alive(ints, root)
-    entropy, result, values = ints[plan.SPARE_ROW], _result(ints), _values(ints, root)
-    for p in range(policies):
-        for lane in range(LANES):
-            kept = work[active, lane] == zero
-            work[result + p, lane] = work[result + p, lane] if kept else work[values + p, lane]
+    entropy = ints[plan.SPARE_ROW]
+    for part in range(told + 1):
+        result, values = result_row(ints, part), _values(ints, root, part)
+        for p in range(policies):
+            for lane in range(LANES):
+                kept = work[active, lane] == zero
+                work[result + p, lane] = work[result + p, lane] if kept else work[values + p, lane]
     fill(work, entropy, zero)
     add_entropy(work, entropy, ints[plan.SCORE_ROW], policies)
     for lane in range(LANES):

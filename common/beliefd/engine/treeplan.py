@@ -10,7 +10,7 @@ from beliefd.treesize import level_rows, node_rows
 
 
 class TreePlan:
-    """The levels of a tree, or the nodes of one that is sampled, in scratch; after them a row per policy."""
+    """The levels of a tree, or the nodes of one that is sampled, in scratch; then a row per part of G and policy."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -21,7 +21,7 @@ class TreePlan:
             self._level_rows, levels = node_rows(*sizes), model.num_simulations + 1
         else:
             self._level_rows, levels = 0, 0
-        self.rows = self._level_rows * levels + len(model.policies) * (levels > 0)
+        self.rows = self._level_rows * levels + plan.PARTS * len(model.policies) * (levels > 0)
 
     def fields(self, first_row: int) -> dict[int, Any]:
         planner = self._model.planner

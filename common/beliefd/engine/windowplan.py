@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beliefd.engine import plan
+from beliefd.engine.convention import log_floor, raised_log
 from beliefd.engine.joints import Joints
 from beliefd.engine.keptplan import KeptTransitions
 from beliefd.engine.layout import WindowLayout
@@ -55,6 +56,7 @@ class WindowPlan:
         self._messages = _MESSAGES.get(model.inference_algo, plan.NO_MESSAGES)
         if model.beliefs_per_policy:
             self._messages = plan.PER_POLICY
+        self._log = log_floor if model.profile == "pymdp" else raised_log
         self._floor = model.inference_algo == "exact"
         self._own = own
         self._shapes = [matrices.shape for matrices in transitions]
@@ -81,7 +83,7 @@ class WindowPlan:
 
     def _append(self, B: NDArray[np.float64], single: bool) -> tuple[int, int, int]:
         first = len(self.matrices)
-        above_zero = np.log(np.maximum(B, FLOOR)) - np.log(FLOOR)
+        above_zero = self._log(B) - self._log(np.zeros(1))
         if self._messages == plan.VMP:
             self.matrices += [_forward(above_zero), _backward(above_zero)]
             return first, first, first + 1
