@@ -175,22 +175,6 @@ def per_policy(profile: str, **options: Any) -> Maker:
     return make
 
 
-def all_under_policies(profile: str) -> Maker:
-    """With factors that depend on others, goals and preferences over time."""
-
-    def make(rng: np.random.Generator, sharp: bool, n: int) -> Model:
-        model = per_policy(profile, coupled=True)(rng, sharp, n)
-        times = model.policy_len + 1
-        options = {"pC": None, "learn_E": False, "use_inductive": n % 2 == 0}
-        options |= {f"learn_{letter}": n % 3 == 0 for letter in "ABD"}
-        made: Model = with_counts(rng, model, **options)
-        if n % 4 < 2:
-            made = changed(made, C=[rng.normal(size=(times, size)) for size in model.num_obs])
-        return made
-
-    return make
-
-
 def full(maker: Maker, **options: Any) -> Maker:
     """The same with no count that is 0: pymdp's floor under a mean makes something of it, and learning shows it."""
 
@@ -232,13 +216,9 @@ FEATURES: dict[str, Feature] = {
         cases.LEGACY["mmp preferences over time"], legacy=cases.LEGACY["mmp preferences over time"]
     ),
     'profile "legacy", message passing (vmp)': Feature(profiled("legacy", window("vmp", learns=False))),
-    'profile "legacy", sophisticated inference': Feature(profiled("legacy", tree)),
     'profile "spm"': Feature(profiled("spm", plain)),
     'profile "spm", learning': Feature(profiled("spm", learner)),
     'profile "spm", novelty': Feature(profiled("spm", novelty)),
     'profile "spm", beliefs under each policy': Feature(per_policy("spm")),
-    'profile "spm", beliefs under each policy, several parents, goals': Feature(all_under_policies("spm")),
     'profile "spm", precision updated': Feature(per_policy("spm", update_gamma=True)),
-    'profile "spm", sophisticated inference': Feature(profiled("spm", tree)),
-    'profile "spm", Monte Carlo tree search': Feature(profiled("spm", sampled_tree)),
 }
