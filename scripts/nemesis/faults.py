@@ -89,8 +89,13 @@ def worker_stopped(scene: Scene, draw: random.Random) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stub_killed(scene: Scene, draw: random.Random) -> Iterator[None]:
-    kill(scene, f"worker:{worker_name(draw)}")
+    """Its worker goes with it."""
+    name = worker_name(draw)
+    worker = scene.stack.worker_pid(name)
+    kill(scene, f"worker:{name}")
     yield
+    if worker is not None:
+        scene.expect_gone(worker, "its stub")
 
 
 @contextlib.contextmanager

@@ -87,7 +87,7 @@ def report(
 ) -> dict[str, Any]:
     """What a run came to: per kind how often, and how long a client waited; per herd what it did; what was violated."""
     verdicts = scene.verdicts
-    violations = [failure] if failure else []
+    violations = [*([failure] if failure else []), *scene.violations]
     for verdict in verdicts.values():
         violations += verdict.violations
     silences: dict[str, list[float]] = {}

@@ -35,6 +35,8 @@ RECOVERED_S = 60.0
 """How long after a fault has ended a herd may take until it is served again."""
 YOUNG_S = 1.0
 """What is killed younger than this, supervisord starts again after a second, then two, then three."""
+GONE_S = 1.0
+"""How long a worker may take to die with what it belongs to."""
 CALM_S = 0.1
 """Who has had an answer so lately is being served. A herd's round takes a tenth of that, and its pause as long."""
 _POLL_S = 0.02
@@ -62,6 +64,7 @@ class Scene:
         self._readers = {herd.name: Reader(folder / herd.name) for herd in HERDS}
         self._herds: dict[str, subprocess.Popen[bytes]] = {}
         self.young = 0
+        self.violations: list[str] = []
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as entered:
@@ -189,6 +192,15 @@ class Scene:
                 raise NotRecovered(f"supervisord has ended by itself:\n{self.stack.log_tails()}")
             if time.monotonic() > deadline_s:
                 raise NotRecovered(f"not every client was served within {RECOVERED_S:g} s:\n{self.stack.log_tails()}")
+            time.sleep(_POLL_S)
+
+    def expect_gone(self, pid: int, master: str) -> None:
+        """Note where a worker outlives what it belongs to."""
+        deadline_s = time.monotonic() + GONE_S
+        while any(lease is not None and lease.pid == pid for _, lease in held_leases(self.stack.data / LEASES)):
+            if time.monotonic() > deadline_s:
+                self.violations.append(f"a worker outlived {master} by {GONE_S:g} s")
+                return
             time.sleep(_POLL_S)
 
     def lose_live_files(self, noise: Callable[[int], bytes]) -> None:
