@@ -21,8 +21,6 @@ JOB_AGENT_NS = 1000.0
 JOB_JOURNAL_BYTE_NS = 500.0
 MAKING = (m.Create, m.Restore, m.Fork)
 """Requests that make a population, of the name that they say."""
-PRUDENCE = 2.0
-"""What is begun has that many times as long as it should take: others may come to share the workers."""
 REQUEST_BYTES = 2048
 """What a request takes beside its arrays and its answer."""
 _OF_THE_BROKER = frozenset({"agents", "ticks"})
@@ -148,7 +146,7 @@ class Chunk(Request):
         near: what could not be finished by then would keep workers from what can.
         """
         left_ns = (self.deadline_s - now_s) * 1e9
-        return left_ns >= PRUDENCE * self.population.needed_ns(self.cost_key, self.count, share, now_s)
+        return left_ns >= self.population.needed_ns(self.cost_key, self.count, share, now_s)
 
     def selector(self) -> slice | NDArray[np.int64]:
         """Picks the agents out of an array over the population's rows."""

@@ -23,6 +23,8 @@ from beliefd_proto import Command
 BATCH_NS = 2_000_000.0
 LEAST_BATCH_NS = 200_000.0
 MOST_ANSWER_BYTES = 16 * 2**20
+PRUDENCE = 2.0
+"""What is begun has that many times as long as it should take: others may come to share the workers."""
 _FILL_SESSIONS = 256
 
 
@@ -151,8 +153,10 @@ class Scheduler:
         return None
 
     def _may_begin(self, request: Chunk | Job) -> bool:
-        """Whether what is begun leaves a chunk time enough."""
-        return not isinstance(request, Chunk) or request.fits(self._now_s, (len(self._open) + 1) / self._workers)
+        """Whether there is time enough for a chunk. Where nothing is begun it need not be ample."""
+        if not isinstance(request, Chunk) or self._has_ample_time(request):
+            return True
+        return not self._open and not self._is_late(request)
 
     def _is_late(self, chunk: Chunk) -> bool:
         """Whether a chunk will not be done in time, or stands before a younger one that has better prospects."""
@@ -160,11 +164,14 @@ class Scheduler:
             return True
         youngest = chunk.session.waiting[-1]
         return (
-            youngest is not chunk
+            isinstance(youngest, Chunk)
             and chunk.deadline_s - self._now_s < self._now_s - chunk.received_s
-            and not self._may_begin(chunk)
-            and self._may_begin(youngest)
+            and not self._has_ample_time(chunk)
+            and self._has_ample_time(youngest)
         )
+
+    def _has_ample_time(self, chunk: Chunk) -> bool:
+        return chunk.fits(self._now_s, PRUDENCE * (len(self._open) + 1) / self._workers)
 
     def _admit(self, request: Chunk | Job) -> bool:
         """Reserve what the request touches, if it is free."""

@@ -115,6 +115,26 @@ def test_who_waited_for_long_makes_way_for_a_younger_one_that_can_be_done():
     assert world.answer(young).command is Command.STEPPED
 
 
+@pytest.mark.parametrize(("deadline_ms", "done"), [(700, 1), (1100, 2), (400, 0)])
+def test_where_nothing_else_is_begun_time_need_not_be_ample(deadline_ms, done):
+    """Of two that take a worker half a second each; what is known to take longer than there is is not begun at all."""
+    world = World([population(rows=2 * SIZE)], workers=1)
+    learned(world, SIZE, 0.5)
+    client = world.client()
+    requests = [world.step(client, first=i * SIZE, count=SIZE, deadline_ms=deadline_ms) for i in range(2)]
+    for _ in range(8):
+        world.pump()
+        (worker,) = world.workers.values()
+        if worker.inbox:
+            worker.run_one()
+            world.now_s += 0.5 / 4
+        learned(world, SIZE, 0.5)
+        world.core.tick(world.now_s, 0.0)
+    world.settle()
+    assert [world.answer(request).command for request in requests].count(Command.STEPPED) == done
+    assert len(world.applied) == done * SIZE
+
+
 def test_who_has_hardly_waited_makes_way_for_nobody():
     """Beside what is begun there is no time for it, but that will end."""
     world = World([population(rows=3 * SIZE)], workers=1)
