@@ -32,6 +32,8 @@ from nemesis.inputs import observations, resets
 
 LATE_S = 0.5
 """How long after its deadline a request may end: the machine does more than this."""
+EARLY = 0.3
+"""The part of its time that a request is given at least: the broker has less than the client, and keeps some back."""
 _MOST_TOLD = 20
 _EXPECTED = {
     error.code
@@ -56,6 +58,7 @@ class Flight:
 
     agents: NDArray[np.int64]
     inputs: NDArray[np.int64]
+    sent_s: float
 
 
 @dataclass
@@ -93,7 +96,7 @@ class Checker:
                 case Found():
                     self._found(record)
                 case Sent():
-                    self._flights[record.number] = Flight(_ints(record.agents), _ints(record.ticks))
+                    self._flights[record.number] = Flight(_ints(record.agents), _ints(record.ticks), record.at_s)
                 case Ended():
                     self._ended(record)
 
@@ -141,6 +144,10 @@ class Checker:
         self.verdict.latest_s = max(self.verdict.latest_s, record.late_s)
         if record.late_s > LATE_S:
             self.violation(f"step {record.number} ended {record.late_s:.3f} s after its deadline")
+        lasted_s = record.at_s - flight.sent_s
+        given_s = lasted_s - record.late_s
+        if record.code == DeadlineExceeded.code and lasted_s < EARLY * given_s:
+            self.violation(f"step {record.number} was given up after {lasted_s:.3f} of its {given_s:.3f} s")
         if not record.code:
             self._answered(flight, record)
             del self._flights[record.number]

@@ -123,6 +123,14 @@ def test_an_end_after_the_deadline(story):
     assert "0.600 s after its deadline" in story.verdict()[0]
 
 
+def test_a_step_that_was_given_up_long_before_its_deadline(story):
+    story.sent(np.full(HERD.agents, 5))
+    story.failed("deadline_exceeded", Applied.NO, np.full(HERD.agents, 5))
+    assert story.verdict() == []
+    story.records[-1] = msgspec.structs.replace(story.records[-1], late_s=-3.0)
+    assert story.verdict() == ["mice: step 5 was given up after 1.000 of its 4.000 s"]
+
+
 def test_an_error_that_no_fault_explains(story):
     story.sent(np.full(HERD.agents, 5))
     story.failed("internal_error", Applied.NO, np.full(HERD.agents, 5))
