@@ -149,11 +149,13 @@ def _update(ints, reals, work, p, f, first, moved, step, earliest, end, evidence
         for lane in range(LANES):
             if first[lane] == step:
                 work[past + s, lane] = work[ints[plan.BASE_ROW] + start + s, lane]
-    for s in range(states):
-        fill(work, back + s, work.dtype.type(0))
+    returned = False
     if not late:
         for child in range(ints[plan.NUM_FACTORS]):
-            _return_from_next(ints, reals, work, p, f, child, moved, step, back)
+            returned = _return_from_next(ints, reals, work, p, f, child, moved, step, back, returned)
+    if not returned:
+        for s in range(states):
+            fill(work, back + s, work.dtype.type(0))
     logs = ints[plan.MESSAGE_ROW] + start
     write_raised_logs(work, logs, believed, 1, states, work.dtype.type(RAISE))
     mean, weight = ints[plan.SPARE_ROW], ints[plan.SPARE_ROW] + 1
@@ -204,10 +206,11 @@ def _expect_likelihood(ints, work, p, f, step, target):
 
 
 @inline
-def _return_from_next(ints, reals, work, p, f, child, moved, step, target):
+def _return_from_next(ints, reals, work, p, f, child, moved, step, target, returned):
     """Add to rows the logarithm of what the beliefs about the next step of a factor say of factor f at this one.
 
-    Nothing where it does not depend on f.
+    Nothing where it does not depend on f. `returned` is whether there is anything in these rows; what is now, is
+    returned.
     """
     joint, own = ints[ints[plan.B_JOINT] + child], ints[ints[plan.OWN_B] + child]
     arity, members = ints[ints[plan.JOINT_ARITY] + joint], ints[ints[plan.JOINT_FACTORS_START] + joint]
@@ -215,7 +218,7 @@ def _return_from_next(ints, reals, work, p, f, child, moved, step, target):
     while place < arity and ints[ints[plan.JOINT_FACTORS] + members + place] != f:
         place += 1
     if place == arity:
-        return
+        return returned
     following = _believed_row(ints, p, step + 1) + ints[ints[plan.STATE_START] + child]
     reached = _reached_row(ints, step + 1) + ints[ints[plan.STATE_START] + child]
     others, origin, outcome = joint_row(ints), origin_row(ints), outcome_row(ints)
@@ -237,9 +240,11 @@ def _return_from_next(ints, reals, work, p, f, child, moved, step, target):
         origin = outcome
     for s in range(states):
         add_rows(work, origin + s, origin + s, total)
-    write_raised_logs(work, origin, origin, 1, states, tiny)
-    for s in range(states):
-        add_rows(work, target + s, target + s, origin + s)
+    write_raised_logs(work, origin if returned else target, origin, 1, states, tiny)
+    if returned:
+        for s in range(states):
+            add_rows(work, target + s, target + s, origin + s)
+    return True
 
 
 @inline

@@ -59,14 +59,13 @@ def search_tree(ints, reals, work, told):
     action follows from its followers as all that it is worth does, with the same probabilities.
     """
     prepare_search(ints, reals, work)
-    seen = np.empty((ints[plan.NUM_MODALITIES], LANES), dtype=np.int64)
     path = np.empty((ints[plan.TREE_DEPTH], _CHOSEN + ints[plan.NUM_MODALITIES]), dtype=np.int64)
     root = ints[plan.TREE_ROW]
     fill(work, _active(ints, root), work.dtype.type(1))
     depth = 0
     _begin(ints, reals, work, path, depth, ints[plan.TREE_DEPTH], told)
     while depth >= 0:
-        if _go_on(ints, reals, work, path, seen, depth, told):
+        if _go_on(ints, reals, work, path, depth, told):
             depth += 1
             _begin(ints, reals, work, path, depth, path[depth - 1, _PASS] - 1, told)
         else:
@@ -147,13 +146,13 @@ def _begin(ints, reals, work, path, depth, steps, told):
 
 
 @inline
-def _go_on(ints, reals, work, path, seen, depth, told):
+def _go_on(ints, reals, work, path, depth, told):
     """Go on with the search of a level until it has to wait for the belief of now; False where it ended.
 
     Every pass goes through all actions that are alive, and is a step deeper than the one before it.
     """
     level, policies = ints[plan.TREE_ROW] + depth * ints[plan.LEVEL_ROWS], ints[plan.NUM_POLICIES]
-    while not _next_observations(ints, reals, work, path, seen, depth, level):
+    while not _next_observations(ints, reals, work, path, depth, level):
         p = path[depth, _POLICY] + 1
         while p < policies and not _any(work, _alive(ints, level) + p):
             p += 1
@@ -180,7 +179,7 @@ def _go_on(ints, reals, work, path, seen, depth, told):
 
 
 @inline
-def _next_observations(ints, reals, work, path, seen, depth, level):
+def _next_observations(ints, reals, work, path, depth, level):
     """Set the beliefs of now to those after the action and the next observations that are probable in any lane.
 
     Counts through the observations of the modalities, the last one fastest, and leaves out what is cut. False where
@@ -195,7 +194,7 @@ def _next_observations(ints, reals, work, path, seen, depth, level):
         elif _imagine(ints, reals, work, level, m, o):
             if m == ints[plan.NUM_MODALITIES] - 1:
                 path[depth, _MODALITY] = m
-                _observe(ints, reals, work, level, path, seen, depth)
+                _observe(ints, reals, work, level, path, depth)
                 return True
             m += 1
             path[depth, _CHOSEN + m] = -1
@@ -273,7 +272,7 @@ def _imagine(ints, reals, work, level, m, o):
 
 
 @inline
-def _observe(ints, reals, work, level, path, seen, depth):
+def _observe(ints, reals, work, level, path, depth):
     """Set the beliefs of now to those after an action and the observations chosen, and activate the next level."""
     zero, one = work.dtype.type(0), work.dtype.type(1)
     modalities, base = ints[plan.NUM_MODALITIES], ints[plan.BASE_ROW]
@@ -282,13 +281,20 @@ def _observe(ints, reals, work, level, path, seen, depth):
         work[active, lane] = one if work[probability, lane] > zero else zero
     copy_rows(work, base, _following(ints, level), ints[plan.TOTAL_STATES])
     if ints[plan.TOGETHER]:
-        for m in range(modalities):
-            for lane in range(LANES):
-                seen[m, lane] = path[depth, _CHOSEN + m]
-        imagine_jointly(ints, reals, work, seen)
+        _imagine_jointly(ints, reals, work, path, depth)
     else:
         _add_what_is_seen(ints, reals, work, path, depth)
     infer_present(ints, work)
+
+
+@inline
+def _imagine_jointly(ints, reals, work, path, depth):
+    """Add what the observations chosen say, all modalities together."""
+    seen = np.empty((ints[plan.NUM_MODALITIES], LANES), dtype=np.int64)
+    for m in range(ints[plan.NUM_MODALITIES]):
+        for lane in range(LANES):
+            seen[m, lane] = path[depth, _CHOSEN + m]
+    imagine_jointly(ints, reals, work, seen)
 
 
 @inline
