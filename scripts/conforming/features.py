@@ -175,6 +175,22 @@ def per_policy(profile: str, **options: Any) -> Maker:
     return make
 
 
+def all_under_policies(profile: str) -> Maker:
+    """With factors that depend on others, goals and preferences over time."""
+
+    def make(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+        model = per_policy(profile, coupled=True)(rng, sharp, n)
+        times = model.policy_len + 1
+        options = {"pC": None, "learn_E": False, "use_inductive": n % 2 == 0}
+        options |= {f"learn_{letter}": n % 3 == 0 for letter in "ABD"}
+        made: Model = with_counts(rng, model, **options)
+        if n % 4 < 2:
+            made = changed(made, C=[rng.normal(size=(times, size)) for size in model.num_obs])
+        return made
+
+    return make
+
+
 def full(maker: Maker, **options: Any) -> Maker:
     """The same with no count that is 0: pymdp's floor under a mean makes something of it, and learning shows it."""
 
@@ -220,5 +236,6 @@ FEATURES: dict[str, Feature] = {
     'profile "spm", learning': Feature(profiled("spm", learner)),
     'profile "spm", novelty': Feature(profiled("spm", novelty)),
     'profile "spm", beliefs under each policy': Feature(per_policy("spm")),
+    'profile "spm", beliefs under each policy, several parents, goals': Feature(all_under_policies("spm")),
     'profile "spm", precision updated': Feature(per_policy("spm", update_gamma=True)),
 }
