@@ -23,16 +23,29 @@ def operations(ints: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
     for _ in range(ints[plan.NUM_OPERATIONS]):
         name, target, first = ints[at : at + 3].tolist()
         details = {plan.MOVE: 3, plan.VALUE: 3, plan.CONTRACT: 2, plan.VALUE_GIVEN: 4, plan.SUM: 1 + first}
+        details |= {plan.MOVE_OWN: 3 + first, plan.VALUE_OWN: 4 + first}
         count = 1 + section(ints, plan.JOINT_ARITY, first) if name == plan.JOIN else details[name]
         yield name, target, ints[at + 2 : at + 2 + count]
         at += 2 + count
 
 
-def replay(compiled: CompiledModel, now: np.ndarray) -> np.ndarray:
+def replay(compiled: CompiledModel, model: Model, now: np.ndarray) -> np.ndarray:
     """What each node adds to G, by the operations alone; a row that was never written is not a number."""
     ints, reals = compiled.ints, compiled.reals
     work = np.full(compiled.scratch_rows, np.nan)
     work[: len(now)] = now
+    for m, A in enumerate(model.A):
+        own = section(ints, plan.OWN_A, m)
+        if own >= 0:
+            kept = A.transpose([0, *(1 + np.argsort(model.A_dependencies[m]))])
+            C = model.C[m] if model.C[m].ndim == 2 else model.C[m][np.newaxis]
+            linear = np.tensordot(C, kept, 1) + (kept * np.log(np.maximum(kept, 2.0**-52))).sum(axis=0)
+            work[own : own + kept.size + linear.size] = np.concatenate([kept.ravel(), linear.ravel()])
+    for f, B in enumerate(model.B):
+        own = section(ints, plan.OWN_B, f)
+        if own >= 0:
+            axes = [B.ndim - 1, 0, *(1 + np.argsort(model.B_dependencies[f]))]
+            work[own : own + B.size] = B.transpose(axes).ravel()
 
     def weighed(pointer: int, count: int, columns: int, values: int, first: int) -> np.ndarray:
         sums = np.zeros(count)
@@ -82,6 +95,28 @@ def replay(compiled: CompiledModel, now: np.ndarray) -> np.ndarray:
                 for i in range(int(ends[o]), int(ends[o + 1])):
                     p[o] += work[given + i - ends[0]] * work[first + section(ints, plan.GIVEN_STATES, i)]
             work[target] = value - float((p * np.log(np.maximum(p, 2.0**-52))).sum())
+        elif name == plan.MOVE_OWN:
+            count, f, action, *sources = details.tolist()
+            states = section(ints, plan.NUM_STATES, f)
+            size = section(ints, plan.JOINT_SIZE, section(ints, plan.B_JOINT, f))
+            matrix = work[section(ints, plan.OWN_B, f) + action * states * size :][: states * size]
+            assert 1 <= count <= plan.TOGETHER_MOST
+            # They are written side by side: what one of them reads must not be what another writes.
+            work[target : target + count * states] = np.nan
+            for p, first in enumerate(sources):
+                moved = matrix.reshape(states, size) @ work[first : first + size]
+                work[target + p * states : target + (p + 1) * states] = moved
+        elif name == plan.VALUE_OWN:
+            count, m, time, *sources, own = details.tolist()
+            num_obs, size = section(ints, plan.NUM_OBS, m), section(ints, plan.GIVEN_WIDTH, m)
+            linear = own + (num_obs + time) * size
+            assert 1 <= count <= plan.TOGETHER_MOST
+            work[target : target + count] = np.nan
+            for i, first in enumerate(sources):
+                q = work[first : first + size]
+                p = work[own : own + num_obs * size].reshape(num_obs, size) @ q
+                value = float(work[linear : linear + size] @ q)
+                work[target + i] = value - float((p * np.log(np.maximum(p, 2.0**-52))).sum())
         elif name == plan.SUM:
             rows = details[1:]
             work[target] = work[rows].sum()
@@ -127,7 +162,31 @@ def _contracted(tensor: np.ndarray, parents: list[np.ndarray]) -> np.ndarray:
 
 def models() -> list[Model]:
     randoms = [random_model(np.random.default_rng(seed), sharp=seed % 2 == 0) for seed in range(40)]
-    return [tmaze(policy_len=3, dtype="float64"), grid(4, dtype="float64"), corridors(), *randoms]
+    own = [
+        learner(grid(3, policy_len=4)),
+        learner(corridors()),
+        learner(corridors(), learn_A=False),
+        *(learner(model) for model in randoms[:8]),
+    ]
+    return [tmaze(policy_len=3, dtype="float64"), grid(4, dtype="float64"), corridors(), *randoms, *own]
+
+
+def learner(model: Model, learn_A: bool = True, learn_B: bool = True) -> Model:
+    """The same model for agents that learn A or B, or both, and so have their own."""
+    return Model(
+        A=model.A,
+        B=model.B,
+        C=model.C,
+        D=model.D,
+        pA=model.A if learn_A else None,
+        pB=model.B if learn_B else None,
+        A_dependencies=model.A_dependencies,
+        B_dependencies=model.B_dependencies,
+        policies=model.policies,
+        learn_A=learn_A,
+        learn_B=learn_B,
+        dtype="float64",
+    )
 
 
 def corridors() -> Model:
@@ -162,7 +221,7 @@ def test_every_node_adds_what_its_path_adds(model: Model) -> None:
         states = compiled.ints[start : start + arity * size].reshape(size, arity)
         row = int(compiled.ints[compiled.ints[plan.JOINT_ROW] + j])
         rows[row : row + size] = rows[states].prod(axis=1)
-    added = replay(compiled, rows)
+    added = replay(compiled, model, rows)
     expected = direct(model, now)
     ints = compiled.ints
     nodes = ints[ints[plan.NODES] :][: ints[plan.NUM_NODES] * plan.NODE_INTS].reshape(-1, plan.NODE_INTS)
@@ -188,6 +247,16 @@ def test_what_no_action_moves_is_summed_out_once() -> None:
     assert names.count(plan.VALUE) == 4
     assert names.count(plan.VALUE_GIVEN) == 5 + (2 + 3 + 4 + 5)
     assert names.count(plan.CONTRACT) == 1 + 5
+
+
+def test_predictions_share_the_rows_of_what_is_learned() -> None:
+    compiled = compile_model(learner(grid(4, policy_len=3)))
+    counts = {name: [] for name in (plan.MOVE_OWN, plan.VALUE_OWN)}
+    for name, _, details in operations(compiled.ints):
+        counts[name].append(int(details[0]))
+    # Five first moves are by five matrices; of all others five are by the same one, and all see by the same A.
+    assert counts[plan.MOVE_OWN] == [1] * 5 + [5] * 30
+    assert counts[plan.VALUE_OWN] == [5] * 31
 
 
 def test_rows_are_used_again() -> None:

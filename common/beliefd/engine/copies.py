@@ -14,6 +14,7 @@ mark that no later step takes for a whole copy: then, as where all counts change
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
 from beliefd.engine.layout import COUNT_COPIES
+from beliefd.engine.recordmath import copy_numbers
 
 NO_PART, ALL_PARTS = -1, -2
 """In place of the number of an observation or an action: nothing was changed, everything may have been."""
@@ -72,9 +73,8 @@ def bring_up(ints, int32s, records, row, tick, which, start, parts, size, few):
     for missed in range(COUNT_COPIES):
         part = int32s[row, (copy_at(ints, tick - missed) + _INT64_BYTES) // _INT32_BYTES + which]
         if not few or part == ALL_PARTS:
-            for i in range(parts * size):
-                records[row, new + i] = records[row, old + i]
+            copy_numbers(records, row * records.shape[1] + new, row * records.shape[1] + old, parts * size)
             return
         if part != NO_PART:
-            for i in range(part * size, (part + 1) * size):
-                records[row, new + i] = records[row, old + i]
+            place = row * records.shape[1] + part * size
+            copy_numbers(records, place + new, place + old, size)

@@ -56,7 +56,7 @@ from beliefd.engine.windowlearning import learn_window
 
 APPLIED, RECORDED, TICK_TAKEN, STALE_TICK, TICK_GAP = range(5)
 
-LANE_ROWS = 6
+LANE_ROWS = 7
 """Rows of the int64 lane array; see _ITEM and the names after it."""
 
 MARK_ROWS = 4
@@ -65,8 +65,9 @@ MARK_ROWS = 4
 After them stand, for every step of a window, its observations, and then for every step what was done before it.
 """
 
-# Position in the call; slots as byte offsets; where in a row of distributions those of this agent begin.
-_ITEM, _RECORD, _TICK, _READ_SLOT, _WRITE_SLOT, _PLACE = range(LANE_ROWS)
+# Position in the call; slots as byte offsets; where in a row of distributions those of this agent begin; where numbers
+# of its own begin among those of all agents.
+_ITEM, _RECORD, _TICK, _READ_SLOT, _WRITE_SLOT, _PLACE, _SOURCE = range(LANE_ROWS)
 _FRESH, _CHOICE, _FIRST, _FROM_START = range(MARK_ROWS)  # whether the prior is D; of a window, see load_steps
 _INT32_BYTES = 4
 _INT64_BYTES = 8
@@ -202,8 +203,8 @@ def advance(
         _place_agents(ints, lanes, picked, start, used, rows, ticks)
         _gather(ints, work, lanes, marks, int32s, records, indices, reset, executed)
         if ints[plan.NUM_COUNTS] + ints[plan.NUM_PARAMETERS] > 0:
-            load_own(ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, FLAG_MOVED, int32s, records, given)
-            load_novelty(ints, reals, work, lanes, _RECORD, _TICK, records, given)
+            load_own(ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, _SOURCE, FLAG_MOVED, int32s, records, given)
+            load_novelty(ints, reals, work, lanes, _RECORD, _TICK, _SOURCE, records, given)
             load_preferences_and_habits(ints, reals, work, lanes, _RECORD, _TICK, given)
         if ints[plan.WINDOW] > 0:
             keep_step(
@@ -555,9 +556,20 @@ def report(
                 for lane in range(LANES):
                     lanes[_TICK, lane] = max(lanes[_TICK, lane], 1)
                 load_own(
-                    ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, FLAG_MOVED_BEFORE, int32s, records, given
+                    ints,
+                    reals,
+                    work,
+                    lanes,
+                    _READ_SLOT,
+                    _RECORD,
+                    _TICK,
+                    _SOURCE,
+                    FLAG_MOVED_BEFORE,
+                    int32s,
+                    records,
+                    given,
                 )
-                load_novelty(ints, reals, work, lanes, _RECORD, _TICK, records, given)
+                load_novelty(ints, reals, work, lanes, _RECORD, _TICK, _SOURCE, records, given)
                 load_preferences_and_habits(ints, reals, work, lanes, _RECORD, _TICK, given)
             if ints[plan.MESSAGES] == plan.PER_POLICY:
                 _infer_again(ints, reals, work, lanes, marks, int32s, int64s, records)

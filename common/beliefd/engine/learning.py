@@ -26,50 +26,69 @@ from beliefd.engine.copies import (
 )
 from beliefd.engine.jit import inline
 from beliefd.engine.plan import INFO_GAIN, LANES, UTILITY
+from beliefd.engine.recordmath import gather_rows, grow_numbers
 from beliefd.engine.rowmath import add_negentropy, add_weighed_logs
 from beliefd.engine.rows import normalise_rows, weigh_steps
 from beliefd.engine.tile import fill
 
 _INT32_BYTES = 4
-_BLOCK = 16
-"""Counts that are brought into rows at once: as many rows as stay in the cache while all lanes write to them."""
 
 
 @inline
-def load_own(ints, reals, work, lanes, slot, record, tick, flag, int32s, records, given):
+def load_own(ints, reals, work, lanes, slot, record, tick, source, flag, int32s, records, given):
     """Bring the counts before a tick into rows, for every lane, and make them A, B and D; and what agents were given.
 
-    Until they are learned, A, B and D are those that were given, or the model's. `slot`, `record` and `tick` name rows
-    of `lanes`; `flag` is the one in the flags of that slot that says whether B may have been learned.
+    Until they are learned, A, B and D are those that were given, or the model's. `slot`, `record`, `tick` and `source`
+    name rows of `lanes`, of which the last is overwritten; `flag` is the one in the flags of that slot that says
+    whether B may have been learned.
     """
-    for first in range(0, ints[plan.NUM_COUNTS], _BLOCK):
-        end = min(first + _BLOCK, ints[plan.NUM_COUNTS])
+    if ints[plan.NUM_COUNTS] > 0:
+        for lane in range(LANES):
+            at = counts_place(ints, lanes[tick, lane] - 1, work.itemsize)
+            lanes[source, lane] = lanes[record, lane] * records.shape[1] + at
+        _gather_runs(ints, work, plan.COUNT_ROWS, ints[plan.NUM_COUNTS], records, lanes[source])
         for lane in range(LANES):
             row = lanes[record, lane]
-            at = counts_place(ints, lanes[tick, lane] - 1, work.itemsize)
             moved = int32s[row, (lanes[slot, lane] + ints[plan.FLAGS_AT]) // _INT32_BYTES] & flag
-            if lanes[tick, lane] > 1 and moved != 0:
-                for i in range(first, end):
-                    work[ints[ints[plan.COUNT_ROWS] + i], lane] = records[row, at + i]
+            first, end = ints[plan.B_COUNTS_START], ints[plan.B_COUNTS_END]
+            if lanes[tick, lane] == 1:
+                first, end = 0, ints[plan.NUM_COUNTS]
+            elif moved != 0:
                 continue
-            for i in range(first, end):
-                target = ints[ints[plan.COUNT_ROWS] + i]
-                initial = lanes[tick, lane] == 1
-                if ints[plan.B_COUNTS_START] <= i and i < ints[plan.B_COUNTS_END]:
-                    initial |= moved == 0
-                if not initial:
-                    work[target, lane] = records[row, at + i]
-                elif ints[ints[plan.COUNT_TENSORS] + i] >= 0:
-                    work[target, lane] = given[row, ints[ints[plan.COUNT_TENSORS] + i]]
-                else:
-                    work[target, lane] = reals[ints[plan.INITIAL_TENSORS] + i]
-    for first in range(0, ints[plan.NUM_PARAMETERS], _BLOCK):
-        end = min(first + _BLOCK, ints[plan.NUM_PARAMETERS])
+            _start_lane(ints, reals, work, lane, row, first, end, given)
+    if ints[plan.NUM_PARAMETERS] > 0:
         for lane in range(LANES):
-            for i in range(first, end):
-                target = ints[ints[plan.PARAMETER_ROWS] + i]
-                if target >= 0:
-                    work[target, lane] = given[lanes[record, lane], i]
+            lanes[source, lane] = lanes[record, lane] * given.shape[1]
+        _gather_runs(ints, work, plan.PARAMETER_ROWS, ints[plan.NUM_PARAMETERS], given, lanes[source])
+    _normalise_own(ints, work)
+
+
+@inline
+def _gather_runs(ints, work, section, count, records, places):
+    """Bring `count` numbers of every lane into the rows that a section of the plan names; where it is -1, to none."""
+    first = 0
+    while first < count:
+        target, end = ints[ints[section] + first], first + 1
+        step = 1 if target >= 0 else 0
+        while end < count and ints[ints[section] + end] == target + step * (end - first):
+            end += 1
+        if target >= 0:
+            gather_rows(work, target, records, places, first, end - first)
+        first = end
+
+
+@inline
+def _start_lane(ints, reals, work, lane, row, first, end, given):
+    """Set the rows of the counts first .. end - 1 of a lane to what holds until something is learned."""
+    for i in range(first, end):
+        parameter = ints[ints[plan.COUNT_TENSORS] + i]
+        value = given[row, parameter] if parameter >= 0 else reals[ints[plan.INITIAL_TENSORS] + i]
+        work[ints[ints[plan.COUNT_ROWS] + i], lane] = value
+
+
+@inline
+def _normalise_own(ints, work):
+    """Divide the columns of every A, B and D of the agents' own by their sums."""
     for m in range(ints[plan.NUM_MODALITIES]):
         start = ints[ints[plan.OWN_A] + m]
         if start >= 0:
@@ -268,7 +287,7 @@ def _learn_likelihood(ints, reals, work, m, lane, row, new, records):
 
 @inline
 def _learn_transition(ints, reals, work, f, lane, row, new, beliefs, action, moved, records):
-    zero, keep_zeros = work.dtype.type(0), ints[plan.KEEP_ZEROS]
+    keep_zeros = ints[plan.KEEP_ZEROS]
     joint = ints[ints[plan.B_JOINT] + f]
     size, arity = ints[ints[plan.JOINT_SIZE] + joint], ints[ints[plan.JOINT_ARITY] + joint]
     index = ints[plan.JOINT_INDEX] + ints[ints[plan.JOINT_INDEX_START] + joint]
@@ -281,18 +300,16 @@ def _learn_transition(ints, reals, work, f, lane, row, new, beliefs, action, mov
         for i in range(at, at + ints[ints[plan.NUM_MOVES] + f] * states * size):
             records[row, i] *= kept
     at += action * states * size
+    # Side by side, not in rows: what the counts of one record are added to runs along it.
     spare = ints[plan.PREDICTION_ROW]
     for k in range(size):
         before = rate
         for i in range(arity):
             before *= records[row, beliefs + ints[index + k * arity + i]]
-        work[spare + k, lane] = before
+        work[spare + k // LANES, k % LANES] = before
     for s in range(states):
-        now = work[first + s, lane]
-        for k in range(size):
-            count = records[row, at + s * size + k]
-            grown = count + now * work[spare + k, lane]
-            records[row, at + s * size + k] = count if keep_zeros and count == zero else grown
+        place = row * records.shape[1] + at + s * size
+        grow_numbers(records, place, work, spare * LANES, size, work[first + s, lane], keep_zeros)
 
 
 @inline

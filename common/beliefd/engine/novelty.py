@@ -19,16 +19,14 @@ from beliefd.engine.copies import counts_place
 from beliefd.engine.jit import inline
 from beliefd.engine.learning import first_count
 from beliefd.engine.plan import ALL_PARTS, LANES, NOVELTY
+from beliefd.engine.recordmath import gather_rows
 from beliefd.engine.rowmath import inform_rows, inform_rows_raised
 from beliefd.engine.rows import add_row_products
 from beliefd.engine.tile import fill, weigh_rows
 
-_BLOCK = 16
-"""As in `beliefd.engine.learning`."""
-
 
 @inline
-def load_novelty(ints, reals, work, lanes, record, tick, records, given):
+def load_novelty(ints, reals, work, lanes, record, tick, source, records, given):
     """Bring the counts before a tick into rows, for every lane, as information about A and B."""
     for m in range(ints[plan.NUM_MODALITIES]):
         start = ints[ints[plan.OWN_NOVELTY_A] + m]
@@ -36,7 +34,7 @@ def load_novelty(ints, reals, work, lanes, record, tick, records, given):
             size = ints[ints[plan.JOINT_SIZE] + ints[ints[plan.A_JOINT] + m]]
             count = ints[ints[plan.NUM_OBS] + m]
             first, parameter = ints[ints[plan.OWN_A_COUNTS] + m], ints[ints[plan.GIVEN_PA] + m]
-            _load(ints, reals, work, lanes, record, tick, first, parameter, start, count * size, records, given)
+            _load(ints, reals, work, lanes, record, tick, source, first, parameter, start, count * size, records, given)
             _inform(ints, work, start, size, count)
     for f in range(ints[plan.NUM_FACTORS]):
         start = ints[ints[plan.OWN_NOVELTY_B] + f]
@@ -45,25 +43,27 @@ def load_novelty(ints, reals, work, lanes, record, tick, records, given):
             states, moves = ints[ints[plan.NUM_STATES] + f], ints[ints[plan.NUM_MOVES] + f]
             first, parameter = ints[ints[plan.OWN_B_COUNTS] + f], ints[ints[plan.GIVEN_PB] + f]
             count = moves * states * size
-            _load(ints, reals, work, lanes, record, tick, first, parameter, start, count, records, given)
+            _load(ints, reals, work, lanes, record, tick, source, first, parameter, start, count, records, given)
             for action in range(moves):
                 _inform(ints, work, start + action * states * size, size, states)
 
 
 @inline
-def _load(ints, reals, work, lanes, record, tick, first, parameter, target, count, records, given):
+def _load(ints, reals, work, lanes, record, tick, source, first, parameter, target, count, records, given):
     """Bring counts into rows: those from number `first` on, or from `parameter` on where they are not learned."""
-    for block in range(0, count, _BLOCK):
-        end = min(block + _BLOCK, count)
+    if first < 0:
         for lane in range(LANES):
-            row, at = lanes[record, lane], counts_place(ints, lanes[tick, lane] - 1, work.itemsize) + first
-            for i in range(block, end):
-                if first < 0:
-                    work[target + i, lane] = given[row, parameter + i]
-                elif lanes[tick, lane] == 1:
-                    work[target + i, lane] = first_count(ints, reals, given, row, first + i)
-                else:
-                    work[target + i, lane] = records[row, at + i]
+            lanes[source, lane] = lanes[record, lane] * given.shape[1]
+        gather_rows(work, target, given, lanes[source], parameter, count)
+        return
+    for lane in range(LANES):
+        at = counts_place(ints, lanes[tick, lane] - 1, work.itemsize)
+        lanes[source, lane] = lanes[record, lane] * records.shape[1] + at
+    gather_rows(work, target, records, lanes[source], first, count)
+    for lane in range(LANES):
+        if lanes[tick, lane] == 1:
+            for i in range(count):
+                work[target + i, lane] = first_count(ints, reals, given, lanes[record, lane], first + i)
 
 
 @inline

@@ -15,7 +15,7 @@ joint
     is that factor's beliefs; a joint of several is their product, its states flattened with the last factor fastest.
     Joint f is factor f alone; in a mask of joints, bit i is joint NUM_FACTORS + i.
 operation
-    A step of prediction, `JOIN` to `VALUE_TRANSITION`: first its name, then the row of its target, then what it needs.
+    A step of prediction, `JOIN` to `VALUE_OWN`: first its name, then the row of its target, then what it needs.
 node
     An action in the tree of policies: policies with the same first actions share them. Depth-first order.
 """
@@ -45,6 +45,12 @@ VALUE_GOAL = 6  # the first row of a factor's beliefs, the factor
 VALUE_JOINTLY = 7  # the first row of the joint of all factors
 VALUE_LIKELIHOOD = 8  # the first row of the modality's joint, the modality
 VALUE_TRANSITION = 9  # the first row of the parents' joint, the factor, the action, the first row of its beliefs then
+# Several at once by an agent's own B or A; their targets follow each other:
+MOVE_OWN = 10  # how many; the factor, the action; per prediction the first row of the parents' joint
+VALUE_OWN = 11  # how many; the modality, the time; per prediction the first row of its joint; the first row of A
+
+TOGETHER_MOST = 5
+"""So many predictions are made at once by the same rows of an agent's own B or A."""
 
 # Parts of G.
 PARTS = 5

@@ -471,6 +471,7 @@ class _Predictions:
             contractions=self._likelihoods.contractions,
             times=self._likelihoods.times,
             goals=self.goals.factors,
+            own_factors=self.own.factors,
             novelty=(self.novelty.modalities, self.novelty.factors),
             jointly=self.ensemble.gains,
             first_row=first_row,
@@ -518,7 +519,15 @@ def _place_scratch(fields: dict[int, Any], model: Model, predictions: _Predictio
     row += max(rows, predictions.joints.inference_rows, window.room)
     for name, rows in (
         (plan.NEG_EFE_ROW, model.policy_len + 1),
-        (plan.OBSERVATION_ROW, max(*model.num_obs, predictions.ensemble.observation_rows, predictions.novelty.room)),
+        (
+            plan.OBSERVATION_ROW,
+            max(
+                *model.num_obs,
+                *(plan.TOGETHER_MOST * model.num_obs[m] for m in predictions.own.modalities),
+                predictions.ensemble.observation_rows,
+                predictions.novelty.room,
+            ),
+        ),
         (plan.SPARE_ROW, 3),
         (plan.MARGINAL_ROW, max(model.num_controls)),
         (plan.SCORE_ROW, len(model.policies)),

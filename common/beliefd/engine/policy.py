@@ -20,6 +20,7 @@ from beliefd.engine.plan import (
     INFO_GAIN,
     JOIN,
     MOVE,
+    MOVE_OWN,
     NODE_INTS,
     SUM,
     UTILITY,
@@ -28,11 +29,13 @@ from beliefd.engine.plan import (
     VALUE_GOAL,
     VALUE_JOINTLY,
     VALUE_LIKELIHOOD,
+    VALUE_OWN,
     VALUE_TRANSITION,
 )
 from beliefd.engine.rowmath import add_entropy
 from beliefd.engine.rows import add_row_products, add_rows, multiply_rows, weigh_row, weigh_rows_by_rows
 from beliefd.engine.tile import fill, predict_factor, weigh_rows
+from beliefd.engine.together import move_together, predict_together
 
 
 @inline
@@ -98,6 +101,13 @@ def _predict(ints, reals, work, part, begun):
             first, f, action, after = ints[at + 2], ints[at + 3], ints[at + 4], ints[at + 5]
             value_novelty_of_transition(ints, reals, work, first, f, action, after, part, target)
             at += 6
+        elif operation == MOVE_OWN:
+            move_together(ints, work, target, ints[at + 2], ints[at + 3], ints[at + 4], at + 5)
+            at += 5 + ints[at + 2]
+        elif operation == VALUE_OWN:
+            count, time = ints[at + 2], preference_time(ints, ints[at + 3], ints[at + 4] + begun)
+            value_together(ints, work, target, count, ints[at + 3], time, at + 5, part)
+            at += 6 + count
         elif operation == SUM:
             _add_rows(ints, work, target, at + 3, ints[at + 2])
             at += 3 + ints[at + 2]
@@ -150,7 +160,7 @@ def value_modality(ints, reals, work, first, m, time, part, target):
     pointer = ints[plan.A_ROWS] + ints[ints[plan.OBS_START] + m]
     width = ints[ints[plan.A_WIDTH] + m]
     weigh_rows(ints, reals, work, predicted, count, first, ints[plan.A_COLUMNS], ints[plan.A_VALUES], pointer, width)
-    _value_observations(ints, work, m, own_c, time, part, target)
+    _value_observations(ints, work, m, own_c, time, part, predicted, target)
 
 
 @inline
@@ -160,9 +170,9 @@ def _linear_part(own_c, part):
 
 
 @inline
-def _value_observations(ints, work, m, own_c, time, part, target):
-    """Add to row `target` what modality m's predicted observations, in their rows, add to G."""
-    predicted, count = ints[plan.OBSERVATION_ROW], ints[ints[plan.NUM_OBS] + m]
+def _value_observations(ints, work, m, own_c, time, part, predicted, target):
+    """Add to row `target` what modality m's predicted observations, in rows from `predicted` on, add to G."""
+    count = ints[ints[plan.NUM_OBS] + m]
     if own_c >= 0 and part == UTILITY:
         fill(work, target, work.dtype.type(0))
     if own_c >= 0 and part != INFO_GAIN and ints[plan.USE_UTILITY]:
@@ -207,4 +217,24 @@ def value_given(ints, work, first, m, time, given, part, target):
     for o in range(count):
         at, end = ints[entries + o], ints[entries + o + 1]
         weigh_rows_by_rows(work, predicted + o, given + at - start, ints, ints[plan.GIVEN_STATES] + at, end - at, first)
-    _value_observations(ints, work, m, own_c, time, part, target)
+    _value_observations(ints, work, m, own_c, time, part, predicted, target)
+
+
+@inline
+def value_together(ints, work, target, count, m, time, sources, part):
+    """Set `count` rows from `target` on to what modality m adds to G by the agents' own A; see `plan.VALUE_OWN`."""
+    if part > INFO_GAIN:
+        for p in range(count):
+            fill(work, target + p, work.dtype.type(0))
+        return
+    observations, states = ints[ints[plan.NUM_OBS] + m], ints[ints[plan.GIVEN_WIDTH] + m]
+    own, own_c = ints[sources + count], ints[ints[plan.OWN_C] + m]
+    for p in range(count):
+        linear = own + (observations + time) * states
+        add_row_products(work, target + p, -1, linear, 1, ints[sources + p], 1, states)
+    if own_c < 0 and (part == UTILITY or not ints[plan.USE_STATES_INFO_GAIN]):
+        return
+    predict_together(ints, work, count, m, own, sources)
+    for p in range(count):
+        predicted = ints[plan.OBSERVATION_ROW] + p * observations
+        _value_observations(ints, work, m, own_c, time, part, predicted, target + p)

@@ -15,15 +15,21 @@ from beliefd.engine.plan import (
     CONTRACT,
     JOIN,
     MOVE,
+    MOVE_OWN,
     SUM,
+    TOGETHER_MOST,
     VALUE,
     VALUE_GIVEN,
     VALUE_GOAL,
     VALUE_JOINTLY,
     VALUE_LIKELIHOOD,
+    VALUE_OWN,
     VALUE_TRANSITION,
 )
 from beliefd.engine.policytree import PolicyTree
+
+_PARENTS = 25
+"""Nodes whose children are predicted in one go where agents have an A or B of their own."""
 
 Key = tuple[str, tuple[int, ...]]
 """Names a block of rows: ("belief", (number,)), ("joint", beliefs), ("value", (modality, time, *beliefs)), …"""
@@ -74,6 +80,8 @@ class Blocks:
         Per modality, how many steps of a policy have preferences of their own.
     goals : list of int
         Factors with a goal.
+    own_factors : list of int
+        Factors whose B is the agent's own.
     novelty : tuple of list of int
         Modalities whose A, and factors whose B, can be told about.
     jointly : bool
@@ -91,6 +99,7 @@ class Blocks:
     contractions: Sequence[Contraction | None]
     times: Sequence[int]
     goals: Sequence[int]
+    own_factors: Sequence[int]
     novelty: tuple[Sequence[int], Sequence[int]]
     jointly: bool
     first_row: int
@@ -103,13 +112,23 @@ class _Operation:
     rows: int
     sources: tuple[Key, ...]
     details: tuple[int, ...]
+    members: tuple[Key, ...] = ()
+    """Of several that were merged: their targets, which are the rows of this one in equal parts."""
 
 
 def schedule(tree: PolicyTree, found: Forecast, blocks: Blocks) -> Schedule:
-    """Order the predictions of a tree, so that few blocks of rows are in use at once."""
+    """Order the predictions of a tree, so that few blocks of rows are in use at once.
+
+    Where agents have an A or B of their own, so that what shares a matrix stands together.
+    """
     writer = _Writer(found, blocks)
-    totals = {node: writer.total(*_path(tree, found, node)) for node in _order(tree, found)}
-    operations = writer.operations
+    totals: dict[int, Key] = {}
+    for nodes in _groups(tree, found, blocks):
+        paths = [_path(tree, found, node) for node in nodes]
+        if len(nodes) > 1:
+            writer.prepare([(beliefs, depth) for beliefs, depth, _, _ in paths])
+        totals |= {node: writer.total(*path) for node, path in zip(nodes, paths, strict=True)}
+    operations = _merged(writer.operations, blocks)
     place, rows = _place(operations, blocks, set(totals.values()))
     written: list[int] = []
     for operation in operations:
@@ -141,6 +160,29 @@ def _order(tree: PolicyTree, found: Forecast) -> list[int]:
     return [*np.flatnonzero(~late).tolist(), *np.flatnonzero(late).tolist()]
 
 
+def _groups(tree: PolicyTree, found: Forecast, blocks: Blocks) -> list[list[int]]:
+    """The nodes in order, those together that may share rows of the agents' own."""
+    if not blocks.own_factors and not any(("own", (m,)) in blocks.now for m in range(len(blocks.A_parents))):
+        return [[node] for node in _order(tree, found)]
+    children: defaultdict[int, list[int]] = defaultdict(list)
+    for node, parent in enumerate(tree.parents.tolist()):
+        children[parent].append(node)
+    groups: list[list[int]] = []
+    levels = [[-1]]
+    while levels:
+        # Few parents at once, for the beliefs of all their children are kept until they are parents in turn.
+        following = sorted(
+            (child for parent in levels.pop() for child in children[parent]), key=lambda c: _action(tree, c)
+        )
+        groups += [following[i : i + TOGETHER_MOST] for i in range(0, len(following), TOGETHER_MOST)]
+        levels += [following[i : i + _PARENTS] for i in range(0, len(following), _PARENTS)][::-1]
+    return groups
+
+
+def _action(tree: PolicyTree, node: int) -> tuple[int, ...]:
+    return tuple(tree.actions[node].tolist())
+
+
 class _Writer:
     """Writes each operation when its result is first asked for."""
 
@@ -162,6 +204,23 @@ class _Writer:
         if len(values) == 1:
             return values[0]
         return self._write(_Operation(SUM, ("total", tuple(i for _, value in values for i in value)), 1, values, ()))
+
+    def prepare(self, nodes: Sequence[tuple[tuple[int, ...], int]]) -> None:
+        """Write what nodes with these beliefs, at these depths, need of each kind one after the other."""
+        seen = sorted({f for factors in self._blocks.A_parents for f in factors})
+        numbers = dict.fromkeys(beliefs[f] for f in seen for beliefs, _ in nodes)
+        for number in numbers:
+            if ("belief", (number,)) not in self._done:
+                recipe = self._found.recipes[number - len(self._blocks.states)]
+                self._joint(self._blocks.B_parents[recipe.factor], recipe.parents)
+        for number in numbers:
+            self._belief(number)
+        for m, factors in enumerate(self._blocks.A_parents):
+            if ("own", (m,)) in self._blocks.now:
+                for beliefs, _ in nodes:
+                    self._joint(factors, tuple(beliefs[f] for f in factors))
+                for beliefs, depth in nodes:
+                    self._value(m, depth, tuple(beliefs[f] for f in factors))
 
     def _value(self, modality: int, depth: int, beliefs: tuple[int, ...]) -> Key:
         time = depth if self._blocks.times[modality] > 1 else 0
@@ -225,6 +284,34 @@ class _Writer:
         return operation.target
 
 
+def _merged(operations: Sequence[_Operation], blocks: Blocks) -> list[_Operation]:
+    """Make one operation of those that follow each other and take the same rows of the agents' own B or A."""
+    merged: list[_Operation] = []
+    for operation in operations:
+        sources, matrix = operation.sources, operation.sources[:0]
+        if operation.kind == MOVE and operation.details[0] in blocks.own_factors:
+            kind = MOVE_OWN
+        elif operation.kind == VALUE_GIVEN and sources[1] in blocks.now:
+            sources, matrix, kind = sources[:1], sources[1:], VALUE_OWN
+        else:
+            merged.append(operation)
+            continue
+        members, rows = [operation.target], operation.rows
+        last = merged[-1] if merged else None
+        if (
+            last is not None
+            and (last.kind, last.details) == (kind, operation.details)
+            and len(last.members) < TOGETHER_MOST
+            and not {*sources} & {*last.members}
+        ):
+            merged.pop()
+            sources = last.sources[: len(last.members)] + sources
+            members, rows = [*last.members, *members], rows + last.rows
+        target: Key = ("together", (len(merged), kind))
+        merged.append(_Operation(kind, target, rows, sources + matrix, operation.details, tuple(members)))
+    return merged
+
+
 def _place(operations: Sequence[_Operation], blocks: Blocks, kept: Iterable[Key]) -> tuple[dict[Key, int], int]:
     """Give every block its rows; those of a block that nothing reads any more serve the next one of its size."""
     last_read: dict[Key, int] = dict.fromkeys(kept, len(operations))
@@ -233,7 +320,7 @@ def _place(operations: Sequence[_Operation], blocks: Blocks, kept: Iterable[Key]
             last_read[source] = max(last_read.get(source, 0), i)
     ends: defaultdict[int, list[_Operation]] = defaultdict(list)
     for operation in operations:
-        ends[last_read[operation.target]].append(operation)
+        ends[max(last_read[key] for key in operation.members or (operation.target,))].append(operation)
     free: defaultdict[int, list[int]] = defaultdict(list)
     place = dict(blocks.now)
     row = blocks.first_row
@@ -243,6 +330,8 @@ def _place(operations: Sequence[_Operation], blocks: Blocks, kept: Iterable[Key]
         else:
             place[operation.target] = row
             row += operation.rows
+        for k, member in enumerate(operation.members):
+            place[member] = place[operation.target] + k * (operation.rows // len(operation.members))
         for ended in ends[i]:
             free[ended.rows].append(place[ended.target])
     return place, row - blocks.first_row
@@ -258,5 +347,7 @@ def _written(operation: _Operation, place: dict[Key, int], blocks: Blocks) -> li
         return [JOIN, target, joint, *offsets]
     if operation.kind == SUM:
         return [SUM, target, len(sources), *sources]
+    if operation.members:
+        return [operation.kind, target, len(operation.members), *operation.details, *sources]
     # The details stand after the first source.
     return [operation.kind, target, sources[0], *operation.details, *sources[1:]]

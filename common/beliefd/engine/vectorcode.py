@@ -27,8 +27,7 @@ class Rows:
     def __init__(self, context: Any, builder: Any, array_type: Any, array: Any) -> None:
         self._context = context
         self.builder = builder
-        self._item_bytes = array_type.dtype.bitwidth // 8
-        self._width = _VECTOR_BYTES // self._item_bytes
+        self._width = _VECTOR_BYTES * 8 // array_type.dtype.bitwidth
         self.math = VectorMath(builder, array_type.dtype.bitwidth, self._width)
         self.in_row = LANES // self._width
         self._data = context.make_array(array_type)(context, builder, array).data
@@ -37,12 +36,21 @@ class Rows:
         """The vectors of a row: all, or those with these numbers."""
         loaded = [self.builder.load(self._pointer(row, v)) for v in vectors or range(self.in_row)]
         for vector in loaded:
-            vector.align = self._item_bytes
+            vector.align = self.math.item_bytes
         return loaded
 
     def store(self, row: Any, values: Sequence[Any], vectors: Sequence[int] | None = None) -> None:
         for v, value in zip(vectors or range(self.in_row), values, strict=True):
-            self.builder.store(value, self._pointer(row, v)).align = self._item_bytes
+            self.builder.store(value, self._pointer(row, v)).align = self.math.item_bytes
+
+    def load_one(self, row: Any, vector: Any) -> Any:
+        """The vector of a row whose number the code itself computes."""
+        loaded = self.builder.load(self._pointer(row, vector))
+        loaded.align = self.math.item_bytes
+        return loaded
+
+    def store_one(self, row: Any, vector: Any, value: Any) -> None:
+        self.builder.store(value, self._pointer(row, vector)).align = self.math.item_bytes
 
     def zeros(self, count: int | None = None) -> list[Any]:
         return [self.math.constant(0.0)] * (self.in_row if count is None else count)
@@ -115,6 +123,7 @@ class Rows:
 
         self.fold(count, [], body)
 
-    def _pointer(self, row: Any, vector: int) -> Any:
-        lane = self.builder.add(self.builder.mul(row, INDEX(LANES)), INDEX(vector * self._width))
+    def _pointer(self, row: Any, vector: Any) -> Any:
+        first = INDEX(vector * self._width) if isinstance(vector, int) else self.builder.mul(vector, INDEX(self._width))
+        lane = self.builder.add(self.builder.mul(row, INDEX(LANES)), first)
         return self.builder.bitcast(self.builder.gep(self._data, [lane]), self.math.vector.as_pointer())

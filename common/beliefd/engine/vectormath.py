@@ -138,6 +138,7 @@ class VectorMath:
     def __init__(self, builder: Any, bits: int, width: int) -> None:
         self._builder = builder
         self._format = _FORMATS[bits]
+        self.item_bytes = bits // 8
         self.vector = ir.VectorType(ir.FloatType() if bits == 32 else ir.DoubleType(), width)
         self._whole = ir.VectorType(ir.IntType(bits), width)
         name = f"llvm.fma.v{width}f{bits}"

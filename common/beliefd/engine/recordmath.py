@@ -1,0 +1,158 @@
+"""What kernels do to the numbers of an agent's record: they stand side by side, so vectors run along them.
+
+Between records and rows of scratch lies a transposition: it is done in squares of as many numbers as a vector has, of
+as many agents, within registers. `places` names numbers of `records` by their place among those of all records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from beliefd.engine.jit import intrinsic
+from beliefd.engine.vectorcode import INDEX, Rows
+from beliefd.engine.vectormath import VectorMath
+
+_i64 = types.int64
+_copy: Any = cgutils.raw_memcpy
+
+
+@intrinsic
+def gather_rows(typing_context: Any, work: Any, target: Any, records: Any, places: Any, first: Any, count: Any) -> Any:
+    """Row[target + i], lane by lane = the number places[lane] + first + i of records, i < count.
+
+    `work` is the scratch, `places` int64 (LANES,).
+    """
+    signature = types.void(work, _i64, records, places, _i64, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, target, records, places, first, count = arguments
+        scratch = Rows(context, builder, signature.args[0], array)
+        data = context.make_array(signature.args[2])(context, builder, records).data
+        width = scratch.math.vector.count
+        whole = builder.sdiv(count, INDEX(width))
+        rest = builder.mul(whole, INDEX(width))
+
+        def bring_group(group: Any, _: list[Any]) -> list[Any]:
+            begin = builder.mul(group, INDEX(width))
+            places_at = [scratch.item(signature.args[3], places, builder.add(begin, INDEX(i))) for i in range(width)]
+            sources = [builder.gep(data, [builder.add(place, first)]) for place in places_at]
+
+            def bring_square(i: Any, _: list[Any]) -> list[Any]:
+                number = builder.mul(i, INDEX(width))
+                loaded = [_load(builder, builder.gep(source, [number]), scratch.math) for source in sources]
+                for k, row in enumerate(_transposed(builder, loaded)):
+                    scratch.store_one(builder.add(builder.add(target, number), INDEX(k)), group, row)
+                return []
+
+            def bring_row(i: Any, _: list[Any]) -> list[Any]:
+                number = builder.add(rest, i)
+                row = ir.Constant(scratch.math.vector, ir.Undefined)
+                for lane, source in enumerate(sources):
+                    value = builder.load(builder.gep(source, [number]))
+                    row = builder.insert_element(row, value, ir.Constant(ir.IntType(32), lane))
+                scratch.store_one(builder.add(target, number), group, row)
+                return []
+
+            scratch.fold(whole, [], bring_square)
+            scratch.fold(builder.sub(count, rest), [], bring_row)
+            return []
+
+        scratch.fold(INDEX(scratch.in_row), [], bring_group)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """Transpose as many vectors as they have numbers: halves of halves change places (Eklundh, 1972)."""
+    rows, apart = list(rows), len(rows) // 2
+    numbers = range(len(rows))
+    choice = ir.VectorType(ir.IntType(32), len(rows))
+    while apart:
+        upper = ir.Constant(choice, [len(rows) + j - apart if j & apart else j for j in numbers])
+        lower = ir.Constant(choice, [len(rows) + j if j & apart else j + apart for j in numbers])
+        for i in numbers:
+            if not i & apart:
+                pair = rows[i], rows[i + apart]
+                rows[i] = builder.shuffle_vector(*pair, upper)
+                rows[i + apart] = builder.shuffle_vector(*pair, lower)
+        apart //= 2
+    return rows
+
+
+@intrinsic
+def copy_numbers(typing_context: Any, records: Any, target: Any, source: Any, count: Any) -> Any:
+    """Copy `count` numbers from place `source` on to place `target` on; the two do not overlap."""
+    signature = types.void(records, _i64, _i64, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, target, source, count = arguments
+        data = context.make_array(signature.args[0])(context, builder, array).data
+        item_bytes = signature.args[0].dtype.bitwidth // 8
+        _copy(builder, builder.gep(data, [target]), builder.gep(data, [source]), count, item_bytes)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def grow_numbers(
+    typing_context: Any, records: Any, place: Any, work: Any, first: Any, count: Any, factor: Any, keep_zeros: Any
+) -> Any:
+    """Add to the numbers place + i of records `factor` times the number first + i of the scratch, i < count.
+
+    Where `keep_zeros` is not 0, zeros stay as they are. The numbers of the scratch are counted row after row; `factor`
+    is of the type of `work`.
+    """
+    signature = types.void(records, _i64, work, _i64, _i64, factor, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, place, work, first, count, factor, keep_zeros = arguments
+        to = builder.gep(context.make_array(signature.args[0])(context, builder, array).data, [place])
+        by = builder.gep(context.make_array(signature.args[2])(context, builder, work).data, [first])
+        scratch = Rows(context, builder, signature.args[2], work)
+        keeps = builder.icmp_signed("!=", keep_zeros, INDEX(0))
+
+        def grow(math: VectorMath, begin: Any) -> Callable[[Any, list[Any]], list[Any]]:
+            width = math.vector.count
+            undefined = ir.Constant(math.vector, ir.Undefined)
+            one = builder.insert_element(undefined, factor, ir.Constant(ir.IntType(32), 0))
+            everywhere = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
+            factors = builder.shuffle_vector(one, undefined, everywhere)
+            kept = builder.shuffle_vector(
+                builder.insert_element(ir.Constant(ir.VectorType(ir.IntType(1), width), ir.Undefined), keeps, INDEX(0)),
+                ir.Constant(ir.VectorType(ir.IntType(1), width), ir.Undefined),
+                everywhere,
+            )
+
+            def body(i: Any, _: list[Any]) -> list[Any]:
+                at = builder.add(begin, builder.mul(i, INDEX(width)))
+                pointer = builder.gep(to, [at])
+                old = _load(builder, pointer, math)
+                grown = math.fma(factors, _load(builder, builder.gep(by, [at]), math), old)
+                zero = builder.fcmp_ordered("==", old, math.constant(0.0))
+                new = builder.select(builder.and_(kept, zero), old, grown)
+                builder.store(new, builder.bitcast(pointer, math.vector.as_pointer())).align = math.item_bytes
+                return []
+
+            return body
+
+        wide, narrow = scratch.math, VectorMath(builder, signature.args[2].dtype.bitwidth, 1)
+        whole = builder.sdiv(count, INDEX(wide.vector.count))
+        rest = builder.mul(whole, INDEX(wide.vector.count))
+        scratch.fold(whole, [], grow(wide, INDEX(0)))
+        scratch.fold(builder.sub(count, rest), [], grow(narrow, rest))
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+def _load(builder: Any, pointer: Any, math: VectorMath) -> Any:
+    loaded = builder.load(builder.bitcast(pointer, math.vector.as_pointer()))
+    loaded.align = math.item_bytes
+    return loaded
