@@ -59,19 +59,19 @@ class Batch:
             return self._learning_round()
         tick = self._tick % len(self._observations)
         prior = self._agent.D if tick == 0 else self._prior
-        action, q_pi, self._prior = self._step(self._observations[tick], prior, self._forced[tick])
+        action, told, self._prior = self._step(self._observations[tick], prior, self._forced[tick])
         self._tick += 1
-        return np.asarray(action), q_pi
+        return np.asarray(action), told
 
     def _learning_round(self) -> tuple[Any, Any]:
         tick = self._tick % len(self._observations)
         prior = self._agent.D if tick == 0 else self._prior
         previous = jnp.full_like(self._forced[0], -1) if tick == 0 else self._forced[tick - 1]
-        action, q_pi, self._learner, self._prior, self._beliefs = self._step(
+        action, told, self._learner, self._prior, self._beliefs = self._step(
             self._learner, self._observations[tick], prior, self._beliefs, previous, self._forced[tick]
         )
         self._tick += 1
-        return np.asarray(action), q_pi
+        return np.asarray(action), told
 
     def steps(self, count: int, limit_s: float) -> dict[str, Any]:
         return {"step_s": timed_rounds(self._round, count, limit_s)}
@@ -80,26 +80,32 @@ class Batch:
         self._tick, self._learner = 0, self._agent
         actions, margins = [], []
         for _ in self._observations:
-            action, q_pi = self._round()
+            action, told = self._round()
             actions.append(action)
-            margins.append(batch_margins(np.log(np.asarray(q_pi, np.float64)), self._given.policies[:, 0]))
+            margins.append(batch_margins(self._worth(np.asarray(told, np.float64)), self._given.policies[:, 0]))
         return np.stack(actions), np.stack(margins)
+
+    def _worth(self, told: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What policies are worth, in nats, shape (agents, policies); for a tree, less what is common to all."""
+        if self._given.planner == "sophisticated":
+            return np.asarray(np.log(told))
+        return np.asarray(self._given.gamma * told + np.log(self._given.E))
 
     def close(self) -> None:
         jax.clear_caches()
 
 
 def whole_step(agent: Any, observations: list[Any], prior: list[Any], forced: Any) -> tuple[Any, Any, list[Any]]:
-    """Perception, planning, action, and what is expected next; `forced` is what is really done."""
+    """Perception, planning, action, G of the policies, what is expected next; `forced` is what is really done."""
     beliefs = agent.infer_states(observations, empirical_prior=prior)
-    q_pi, _ = agent.infer_policies(beliefs)
-    return agent.sample_action(q_pi), q_pi, agent.update_empirical_prior(forced, beliefs)
+    q_pi, neg_efe = agent.infer_policies(beliefs)
+    return agent.sample_action(q_pi), neg_efe, agent.update_empirical_prior(forced, beliefs)
 
 
 def tree_step(
     search: Any, agent: Any, observations: list[Any], prior: list[Any], forced: Any
 ) -> tuple[Any, Any, list[Any]]:
-    """As `whole_step`, with policies that a tree is grown for."""
+    """As `whole_step`, with policies that a tree is grown for: their probabilities in place of G."""
     beliefs = agent.infer_states(observations, empirical_prior=prior)
     q_pi, _ = search(agent, beliefs)
     return agent.sample_action(q_pi), q_pi, agent.update_empirical_prior(forced, beliefs)
@@ -110,10 +116,10 @@ def learning_step(
 ) -> tuple[Any, ...]:
     """`whole_step` of agents that learn; `last` was believed a step before, and `previous` done, -1 for nothing."""
     beliefs = agent.infer_states(observations, empirical_prior=prior)
-    q_pi, _ = agent.infer_policies(beliefs)
+    q_pi, neg_efe = agent.infer_policies(beliefs)
     both = [jnp.concatenate([a, b], axis=1) for a, b in zip(last, beliefs, strict=True)]
     agent = agent.infer_parameters(beliefs, observations, previous[:, None], beliefs_B=both)
-    return agent.sample_action(q_pi), q_pi, agent, agent.update_empirical_prior(forced, beliefs), beliefs
+    return agent.sample_action(q_pi), neg_efe, agent, agent.update_empirical_prior(forced, beliefs), beliefs
 
 
 def window_step(agent: Any, window: Any, prior: list[Any], _: Any) -> tuple[Any, Any, list[Any]]:
@@ -122,14 +128,14 @@ def window_step(agent: Any, window: Any, prior: list[Any], _: Any) -> tuple[Any,
     beliefs = agent.infer_states(
         observations, empirical_prior=prior, past_actions=past_actions, valid_steps=valid_steps
     )
-    q_pi, _ = agent.infer_policies(beliefs)
+    q_pi, neg_efe = agent.infer_policies(beliefs)
 
     def following(_: Any) -> list[Any]:
         move = jax.vmap(partial(control.compute_expected_state, B_dependencies=agent.B_dependencies))
         return list(move([q[:, 0] for q in beliefs], agent.B, past_actions[:, 0]))
 
     full = valid_steps == observations[0].shape[1]
-    return agent.sample_action(q_pi), q_pi, lax.cond(full, following, lambda _: list(prior), None)
+    return agent.sample_action(q_pi), neg_efe, lax.cond(full, following, lambda _: list(prior), None)
 
 
 def presents(given: Given, agents: int) -> list[Any]:
@@ -180,11 +186,13 @@ def make_agent(given: Given, agents: int) -> Any:
 
 
 def batch_margins(worth: NDArray[np.float64], first_actions: NDArray[np.int32]) -> NDArray[np.float64]:
-    """By how much the best policy of each row beats the best one with another first action, in nats."""
+    """By how much the best policy of each row beats the best one with another first action, relative to its worth
+    where over 1: so beliefd measures what is tied.
+    """
     _, group = np.unique(first_actions, axis=0, return_inverse=True)
     best = np.stack([worth[:, group.ravel() == g].max(axis=1) for g in range(group.max() + 1)], axis=1)
     best.sort(axis=1)
-    return np.asarray(best[:, -1] - best[:, -2])
+    return np.asarray((best[:, -1] - best[:, -2]) / np.maximum(1.0, np.abs(best[:, -1])))
 
 
 if __name__ == "__main__":
