@@ -40,6 +40,7 @@ class Command(enum.IntEnum):
     LEFT = 0x26
     RETIRE = 0x27
     RECOVER = 0x28
+    BUNDLE = 0x29
 
     WELCOME = 0x81
     PONG = 0x82

@@ -29,6 +29,8 @@ Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Text = Annotated[str, msgspec.Meta(max_length=200)]
 
 MAX_ARRAYS = 256
+Lengths = Annotated[tuple[Dimension, ...], msgspec.Meta(max_length=MAX_ARRAYS + 1)]
+MAX_BUNDLED = 1024
 MAX_REQUEST_HEADER_BYTES = 2 * 2**20
 """Whatever can be long travels as an array: the longest header that makes sense is a CREATE with a large spec."""
 
@@ -446,6 +448,12 @@ class Work(Header, frozen=True, kw_only=True):
     generation: int = 0
 
 
+class Bundle(Header, frozen=True, kw_only=True):
+    """Holds other messages, all of them WORK or all of them RESULT. `lengths` has the lengths of each one's frames."""
+
+    lengths: Annotated[tuple[Lengths, ...], msgspec.Meta(max_length=MAX_BUNDLED)]
+
+
 class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a worker measured while it ran a batch, now and then: sums over the `agents` that the batch stepped.
 
@@ -527,6 +535,7 @@ HEADERS: dict[Command, type[Header]] = {
     Command.WORKER_WELCOME: WorkerWelcome,
     Command.WORK: Work,
     Command.RESULT: Result,
+    Command.BUNDLE: Bundle,
     Command.FORGET: Forget,
     Command.LEAVING: Leaving,
     Command.LEFT: Left,

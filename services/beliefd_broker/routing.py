@@ -23,13 +23,14 @@ from beliefd_broker.batching import job_message, pieces_message, shares
 from beliefd_broker.desk import CREDITS, Desk
 from beliefd_broker.population import Damaged, Population
 from beliefd_broker.request import MAKING, Chunk, Job, Piece, Request
-from beliefd_broker.scheduling import Scheduler
+from beliefd_broker.scheduling import BATCH_NS, Scheduler
 from beliefd_broker.session import Session
 from beliefd_broker.upkeep import Upkeep
 from beliefd_broker.worker import Batch, Worker
 from beliefd_broker.workforce import Workforce
-from beliefd_proto import Applied, Arrays, Command, decode, encode
+from beliefd_proto import Applied, Arrays, Command, Message, decode, encode
 from beliefd_proto import messages as m
+from beliefd_proto.bundle import bundle, unbundled
 from beliefd_proto.error_message import from_header, to_header
 from beliefd_proto.errors import (
     BeliefdError,
@@ -51,6 +52,8 @@ from beliefd_service.process import ProcessIdentity
 
 DEATHS_TO_QUARANTINE = 3
 TELEMETRY_S = 0.5
+CALL_NS = 100_000.0
+"""What a batch takes of its worker beside what its agents take."""
 _DURABILITIES = ("process", "disk")
 _JOBS = frozenset(
     {
@@ -274,23 +277,35 @@ class Core:
         while (self._scheduler or self._retries) and (free := self.workforce.free(now_s)):
             worker = free[0]
             if self._retries:
-                self._start(worker, self._retries.pop(0), now_s)
+                self._start(worker, [self._retries.pop(0)], now_s)
                 continue
-            idle = sum(not other.batches for other in free) or 1
-            found = self._scheduler.next(idle, now_s, self.workforce.ready)
+            idle = sum(not other.batches for other in free)
+            found = self._scheduler.next(idle or 1, now_s, self.workforce.ready)
+            load = []
+            if isinstance(found, Job):
+                if not self._settle_making(found):
+                    load = [Batch.of_job(found)]
+            elif found is not None:
+                load = self._load(Batch.of_pieces(found), idle or len(free))
             for chunk in self._scheduler.take_late():
                 self._desk.end_unbegun(chunk, self._too_late())
             if found is None:
                 return
-            if isinstance(found, Job):
-                if self._settle_making(found):
-                    continue
-                batch = Batch.of_job(found)
-            else:
-                population = population_of(found[0])
-                agents = sum(piece.count for piece in found)
-                batch = Batch(0, found, None, population.predicted_ns(found[0].chunk.cost_key, agents))
-            self._start(worker, batch, now_s)
+            if load:
+                self._start(worker, load, now_s)
+
+    def _load(self, first: Batch, workers: int) -> list[Batch]:
+        """The batch, and where it takes little others with it: as long as a large one, a fair share of `workers`."""
+        load = [first]
+        most = min(-(-(self._scheduler.waiting + 1) // workers), m.MAX_BUNDLED)
+        room_ns = BATCH_NS - CALL_NS - first.predicted_ns
+        while room_ns > 0 and len(load) < most and first.is_small:
+            pieces = self._scheduler.next_small()
+            if pieces is None:
+                break
+            load.append(Batch.of_pieces(pieces))
+            room_ns -= CALL_NS + load[-1].predicted_ns
+        return load
 
     def _settle_making(self, job: Job) -> bool:
         """Answer where a name is taken: attach where that was asked for, or where it is our own earlier try."""
@@ -316,15 +331,18 @@ class Core:
             self._fail(job, PopulationExists(f"a population of this name {why}", field="name", value=job.header.name))
         return True
 
-    def _start(self, worker: Worker, batch: Batch, now_s: float) -> None:
-        batch.number, self._next_batch = self._next_batch, self._next_batch + 1
-        self._counters["batches"] += 1
-        self.workforce.start(worker, batch, now_s)
-        if batch.job is not None:
-            frames = job_message(batch.job, self.epoch, batch.number)
-        else:
-            frames = pieces_message(batch.pieces, self.epoch, batch.number)
-        self._actions.append(SendWorker(worker.incarnation, frames))
+    def _start(self, worker: Worker, load: list[Batch], now_s: float) -> None:
+        """Hand batches to a worker in one message."""
+        messages, number = [], self._next_batch
+        for batch in load:
+            batch.number, batch.load, self._next_batch = self._next_batch, number, self._next_batch + 1
+            self.workforce.start(worker, batch, now_s)
+            if batch.job is not None:
+                messages.append(job_message(batch.job, self.epoch, batch.number))
+            else:
+                messages.append(pieces_message(batch.pieces, self.epoch, batch.number))
+        self._counters["batches"] += len(load)
+        self._actions.append(SendWorker(worker.incarnation, bundle(messages)))
 
     def drain(self) -> None:
         """Begin nothing more. What is not begun has no answer: its client asks the next broker."""
@@ -340,10 +358,14 @@ class Core:
     def worker_message(self, route: bytes, frames: Sequence[Any], now_s: float, wall_s: float) -> None:
         """Take one message of a worker. What comes from an old epoch, or from nobody known, is dropped."""
         try:
-            message = decode(frames)
+            messages = [decode(each) for each in unbundled(frames)]
         except BeliefdError as error:
             self._actions.append(Log("error", "malformed_worker_message", {"reason": str(error)}))
             return
+        for message in messages:
+            self._worker_message(route, message, now_s, wall_s)
+
+    def _worker_message(self, route: bytes, message: Message, now_s: float, wall_s: float) -> None:
         header = message.header
         if isinstance(header, m.WorkerHello) and header.incarnation == route:
             for action in self.workforce.hello(header, now_s):
@@ -383,8 +405,8 @@ class Core:
             )
         )
         for batch in batches:
-            # Batches of a worker run in the order in which it got them: only the oldest can have killed it.
-            self._retry(batch, blamed=batch is batches[0])
+            # Loads of a worker run in the order in which it got them: only one of the oldest can have killed it.
+            self._retry(batch, blamed=batch.load == batches[0].load)
 
     def _retry(self, batch: Batch, blamed: bool) -> None:
         self._counters["retried_batches"] += 1

@@ -36,6 +36,7 @@ class Scheduler:
         self._open: dict[bytes, deque[Chunk]] = {}
         self._creating: set[str] = set()
         self._admitting = True
+        self._waiting = 0
         self._late: list[Chunk] = []
         self._now_s = 0.0
         self._workers = 1
@@ -44,6 +45,7 @@ class Scheduler:
         """Accept a request."""
         session = request.session
         session.waiting.append(request)
+        self._waiting += 1
         if not session.has_turn:
             session.has_turn = True
             self._turns.append(session)
@@ -51,6 +53,11 @@ class Scheduler:
     def __bool__(self) -> bool:
         """Whether anybody waits for a turn."""
         return bool(self._turns)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests nothing was begun of."""
+        return self._waiting
 
     def admit_no_more(self) -> None:
         """From now on only what has been admitted goes on."""
@@ -84,6 +91,25 @@ class Scheduler:
             return request
         return None
 
+    def next_small(self) -> list[Piece] | None:
+        """The pieces of a batch that takes little: to go along with another that does.
+
+        None where whoever has the turn asks for more than that, and keeps the turn, or where nothing can run now.
+        """
+        for _ in range(len(self._turns)):
+            session = self._turns[0]
+            if self._open.get(session.id) or (session.waiting and not is_small(session.waiting[0])):
+                return None
+            request = self._pick(session, small=True)
+            if isinstance(request, Chunk):
+                assert request.population is not None
+                most = request.population.batch_agents(request.cost_key, BATCH_NS)
+                piece = self._take(request, request.count, 1)
+                self._end_turn(session)
+                return self._fill(piece, most)
+            self._end_turn(session)
+        return None
+
     def take_late(self) -> list[Chunk]:
         """What was withdrawn at its turn, since it cannot be done by its deadline any more."""
         late, self._late = self._late, []
@@ -109,6 +135,7 @@ class Scheduler:
         if request not in waiting:
             return False
         request.session.waiting = deque(other for other in waiting if other is not request)
+        self._waiting -= 1
         if request.population is not None and isinstance(request, Job):
             request.population.job_waiting = False
         return True
@@ -126,8 +153,11 @@ class Scheduler:
         if session.has_turn:
             self._turns.append(session)
 
-    def _pick(self, session: Session) -> Chunk | Job | None:
-        """The session's next request that can run: one that is partly handed out, or the first that can be admitted."""
+    def _pick(self, session: Session, small: bool = False) -> Chunk | Job | None:
+        """The session's next request that can run: one that is partly handed out, or the first that can be admitted.
+
+        Of those that take little, where `small` is set.
+        """
         if chunks := self._open.get(session.id):
             return chunks[0]
         if not self._admitting:
@@ -139,13 +169,15 @@ class Scheduler:
             population = request.population
             if population is not None and id(population) in blocked:
                 place += 1
-            elif self._may_begin(request) and self._admit(request):
+            elif (not small or is_small(request)) and self._may_begin(request) and self._admit(request):
                 del session.waiting[place]
+                self._waiting -= 1
                 if isinstance(request, Chunk):
                     self._open.setdefault(session.id, deque()).append(request)
                 return request
             elif isinstance(request, Chunk) and self._is_late(request):
                 del session.waiting[place]
+                self._waiting -= 1
                 self._late.append(request)
             else:
                 blocked.add(id(population))
@@ -250,3 +282,12 @@ class Scheduler:
             chunks.remove(chunk)
             if not chunks:
                 del self._open[chunk.session.id]
+
+
+def is_small(request: Chunk | Job) -> bool:
+    """Whether a request takes so little that it goes to a worker along with others."""
+    if not isinstance(request, Chunk):
+        return False
+    population = request.population
+    assert population is not None
+    return population.predicted_ns(request.cost_key, request.count) <= LEAST_BATCH_NS

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 from beliefd_broker.population import Population
 from beliefd_broker.request import Job, Piece
+from beliefd_broker.scheduling import LEAST_BATCH_NS
 from beliefd_proto.messages import WorkerHello, WorkerStatus
 from beliefd_service.process import ProcessIdentity
 
-BATCHES_IN_FLIGHT = 2
+LOADS_IN_FLIGHT = 2
 """One that runs and one that waits in the worker's socket, so that a worker never waits for the broker."""
 LONG_NS = 10_000_000.0
 """A batch that takes longer, or is late by that much, has nobody wait behind it."""
@@ -17,21 +18,35 @@ LONG_NS = 10_000_000.0
 
 @dataclass(slots=True)
 class Batch:
-    """What one message hands to a worker: pieces that run together, or one job.
+    """What a worker does at once: pieces that run together, or one job.
 
-    From `late_s` on it has taken longer than it should, and from `due_s` on its worker counts as hung.
+    It goes to the worker in one message with the others of its `load`, and their results come back in one. From
+    `late_s` on it has taken longer than it should, and from `due_s` on its worker counts as hung.
     """
 
     number: int
     pieces: list[Piece]
     job: Job | None
     predicted_ns: float
+    load: int = 0
     late_s: float = 0.0
     due_s: float = 0.0
 
     @classmethod
     def of_job(cls, job: Job) -> Batch:
         return cls(0, [], job, job.predicted_ns)
+
+    @classmethod
+    def of_pieces(cls, pieces: list[Piece]) -> Batch:
+        chunk = pieces[0].chunk
+        return cls(0, pieces, None, chunk.population.predicted_ns(chunk.cost_key, sum([p.count for p in pieces])))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it takes so little that others go along with it."""
+        if self.job is not None or self.predicted_ns > LEAST_BATCH_NS:
+            return False
+        return all(piece.count == piece.chunk.count for piece in self.pieces)
 
     @property
     def opening_ns(self) -> float:
@@ -95,7 +110,9 @@ class Worker:
         return sum([batch.opening_ns for batch in self.batches.values()])
 
     def has_room(self, now_s: float) -> bool:
-        if self.state != "ready" or len(self.batches) >= BATCHES_IN_FLIGHT:
+        if self.state != "ready":
+            return False
+        if len(self.batches) >= LOADS_IN_FLIGHT and len({b.load for b in self.batches.values()}) >= LOADS_IN_FLIGHT:
             return False
         return not self.batches or (
             self.ahead_ns <= LONG_NS and all(now_s < batch.late_s for batch in self.batches.values())

@@ -11,6 +11,7 @@ import gc
 import secrets
 import socket
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import zmq
@@ -19,6 +20,7 @@ from beliefd.engine.jit import fingerprint
 from beliefd.transport import receive, send
 from beliefd_proto import Command, Message, decode, encode
 from beliefd_proto import messages as m
+from beliefd_proto.bundle import bundle, unbundled
 from beliefd_proto.error_message import to_header
 from beliefd_proto.errors import BeliefdError
 from beliefd_service.lifecycle import StopSignal
@@ -73,8 +75,12 @@ class Worker:
                 self._hello()
             if self._stop.requested:
                 self._leave()
-            for message in iter(self._receive, None):
-                self._handle(message)
+            for frames in iter(self._receive, None):
+                messages = [decode(each) for each in unbundled(frames)]
+                if len(messages) == 1:
+                    self._handle(messages[0])
+                else:
+                    self._send(bundle([self._run(w.header, w) for w in messages if isinstance(w.header, m.Work)]))
             if self._leave_by_s is not None and (time.monotonic() > self._leave_by_s or not self._broker_listens()):
                 return  # no broker answers: there is nothing in our hands that it could wait for
 
@@ -178,11 +184,10 @@ class Worker:
             self._usage_s, self._used = now_s, usage()
         return self._used
 
-    def _receive(self) -> Message | None:
-        frames = receive(self._socket)
-        return decode(frames) if frames is not None else None
+    def _receive(self) -> list[Any] | None:
+        return receive(self._socket)
 
-    def _send(self, frames: list[Any]) -> None:
+    def _send(self, frames: Sequence[Any]) -> None:
         # The socket holds what a broker that is away cannot take; a broker that comes back drops what is out of date.
         with contextlib.suppress(zmq.Again):
             send(self._socket, frames)

@@ -13,6 +13,7 @@ from beliefd_broker.population import Population
 from beliefd_broker.routing import Core
 from beliefd_proto import Command, ModelInfo, StepStatus, decode, encode
 from beliefd_proto import messages as m
+from beliefd_proto.bundle import bundle, unbundled
 from beliefd_service.process import ProcessIdentity
 
 INFO = ModelInfo(
@@ -51,6 +52,13 @@ def rows_of(work, arrays):
     return np.arange(work.first, work.first + sum(part.count for part in work.parts))
 
 
+class Load:
+    """Batches that came in one message; their results go back in one."""
+
+    def __init__(self, batches):
+        self.left, self.results = batches, []
+
+
 class FakeWorker:
     """Keeps ticks and request ids per agent, shared by all workers of a world, as the mapped store is."""
 
@@ -59,6 +67,7 @@ class FakeWorker:
         self.incarnation = b"\x01" + secrets.token_bytes(15)
         self.identity = ProcessIdentity(next(world.pids), 1, "boot")
         self.inbox = deque()
+        self.loads = {}
         self.epoch, self.welcome = 0, None
         self.worn = self.retired = False
 
@@ -84,6 +93,7 @@ class FakeWorker:
     def run_one(self, answer=True):
         """Do the oldest batch in the inbox; without `answer` the worker dies before it can tell."""
         work, arrays = self.inbox.popleft()
+        load = self.loads.pop(work.batch)
         rows = rows_of(work, arrays)
         self.world.in_hands -= {(work.population, int(row)) for row in rows}
         ids = [part.id for part in work.parts for _ in range(part.count)]
@@ -110,7 +120,10 @@ class FakeWorker:
         result = m.Result(
             epoch=work.epoch, batch=work.batch, elapsed_ns=1000 * len(rows), telemetry=m.Telemetry(agents=len(rows))
         )
-        self.world.from_worker(self, encode(Command.RESULT, result, out))
+        load.left -= 1
+        load.results.append(encode(Command.RESULT, result, out))
+        if not load.left:
+            self.world.from_worker(self, bundle(load.results))
         self.register()
 
 
@@ -186,7 +199,10 @@ class World:
                 case SendClient(route, frames):
                     self.answers.append((route, decode([bytes(f) for f in frames])))
                 case SendWorker(incarnation, frames) if incarnation in self.workers:
-                    self._deliver(self.workers[incarnation], decode([bytes(f) for f in frames]))
+                    messages = [decode([bytes(f) for f in each]) for each in unbundled(frames)]
+                    load = Load(len(messages))
+                    for message in messages:
+                        self._deliver(self.workers[incarnation], message, load)
                 case WatchWorker() | SendWorker():
                     pass
                 case KillWorker(incarnation, _):
@@ -199,7 +215,7 @@ class World:
                     self.events.append(event)
         return bool(actions)
 
-    def _deliver(self, worker, message):
+    def _deliver(self, worker, message, load):
         if isinstance(message.header, m.WorkerWelcome):
             worker.welcome = message.header.epoch
             worker.register()
@@ -210,6 +226,7 @@ class World:
             assert not agents & self.in_hands, "an agent in two batches"
             self.in_hands |= agents
             worker.inbox.append((message.header, message.arrays))
+            worker.loads[message.header.batch] = load
 
     def settle(self, run=True):
         """Go on until nothing happens any more."""

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from beliefd_broker.desk import CREDITS
 from beliefd_broker.routing import Core
-from beliefd_broker.worker import BATCHES_IN_FLIGHT
+from beliefd_broker.worker import LOADS_IN_FLIGHT
 from beliefd_proto import Applied, Command, encode
 from beliefd_proto import messages as m
 
@@ -203,7 +203,7 @@ class Machine(RuleBasedStateMachine):
             assert 0 <= session.outstanding <= CREDITS
             assert len(session.waiting) <= CREDITS
         for worker in core.workforce.all():
-            assert len(worker.batches) <= BATCHES_IN_FLIGHT
+            assert len({batch.load for batch in worker.batches.values()}) <= LOADS_IN_FLIGHT
         assert core._desk.open <= len(self.sent)
         assert len(self.world.applied) == len({entry[:3] for entry in self.world.applied})
 
