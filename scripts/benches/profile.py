@@ -14,6 +14,7 @@ from beliefd.engine.jit import inline
 from beliefd.engine.plan import LANES
 from beliefd.engine.planner import compile_model
 from beliefd.engine.rowmath import exp_rows, log_rows
+from beliefd.engine.scratch import Scratch
 from beliefd.engine.store import Store
 from beliefd.observations import canonical
 from beliefd.worlds import CENTRE, CUE, tmaze
@@ -34,7 +35,7 @@ def profile(limit_s: float) -> dict[str, Any]:
     model = tmaze()
     history = drawn_history(model, _AGENTS, (CENTRE, CUE), _TICKS)
     compiled = compile_model(model)
-    population = LoadedPopulation(compiled, Store.in_memory(compiled.layout, _AGENTS), 0)
+    population = LoadedPopulation(Scratch(compiled), Store.in_memory(compiled.layout, _AGENTS), 0)
     rows, ids = np.arange(_AGENTS), np.zeros((_AGENTS, 2), np.uint64)
     tick = 0
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from weakref import WeakValueDictionary
+
+import msgspec
 
 from beliefd.engine.batch import LoadedPopulation
 from beliefd.engine.given import open_given
 from beliefd.engine.journal import Journal
 from beliefd.engine.manifest import read_facts
 from beliefd.engine.planfile import load_plan
+from beliefd.engine.scratch import Scratch
 from beliefd.engine.store import Store
+from beliefd_proto import ModelInfo
 from beliefd_service.settings import Settings
 
 SAMPLE_EVERY_S = 0.05
@@ -23,6 +28,8 @@ class Shelf:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._open: dict[str, LoadedPopulation] = {}
+        # Of the models of populations that are open: many small ones of one model take no more than one.
+        self._scratches: WeakValueDictionary[bytes, Scratch] = WeakValueDictionary()
         self._journals: dict[str, Journal] = {}
         self._sampled_s: dict[str, float] = {}
 
@@ -42,14 +49,22 @@ class Shelf:
         population = self._open.get(uid)
         if population is None:
             manifest = read_facts(self.folder(uid))
-            compiled = load_plan(self.model_folder(manifest.model.hash), manifest.model)
-            store = Store.open(self.folder(uid) / "agents.bin", compiled.layout)
+            scratch = self._scratch(manifest.model)
+            store = Store.open(self.folder(uid) / "agents.bin", scratch.compiled.layout)
             given = open_given(self.folder(uid), manifest.model)
-            population = self._open[uid] = LoadedPopulation(compiled, store, manifest.seed, given)
+            population = self._open[uid] = LoadedPopulation(scratch, store, manifest.seed, given)
             if manifest.durability == "disk":
                 self._journals[uid] = Journal(self.folder(uid), uid, population)
         population.ensure(rows)
         return population
+
+    def _scratch(self, info: ModelInfo) -> Scratch:
+        """The scratch and the plan of a model, parameters of agents' own counted in."""
+        key = msgspec.msgpack.encode(info)
+        scratch = self._scratches.get(key)
+        if scratch is None:
+            scratch = self._scratches[key] = Scratch(load_plan(self.model_folder(info.hash), info))
+        return scratch
 
     def journal(self, uid: str) -> Journal | None:
         """The journal of a population that is open; None where it has none."""

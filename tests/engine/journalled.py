@@ -11,6 +11,7 @@ from beliefd.engine.generations import last_generation, make_generation
 from beliefd.engine.journal import Journal, segments
 from beliefd.engine.planner import compile_model
 from beliefd.engine.recovery import Source, rebuild
+from beliefd.engine.scratch import Scratch
 from beliefd.engine.store import Store
 from beliefd.observations import canonical
 from models import random_model, with_counts
@@ -59,7 +60,7 @@ class Herd:
         make_generation(folder, 0)
         boot.stamp(folder)
         self.store = Store.create(folder / "agents.bin", self.compiled.layout, agents)
-        self.population = LoadedPopulation(self.compiled, self.store, seed)
+        self.population = LoadedPopulation(Scratch(self.compiled), self.store, seed)
         self.workers = [Journal(folder, "a" * 16, self.population) for _ in range(2)]
         self.rng = np.random.default_rng(seed)
         self.past = [{0: b""} for _ in range(agents)]

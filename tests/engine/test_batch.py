@@ -12,6 +12,7 @@ from beliefd.engine import kernels
 from beliefd.engine.batch import LoadedPopulation, StepInputs, StepOutputs
 from beliefd.engine.layout import FLAG_EXECUTED, FLAG_MOVED
 from beliefd.engine.planner import compile_model
+from beliefd.engine.scratch import Scratch
 from beliefd.engine.store import Store
 from beliefd.model import Model
 from beliefd.observations import Observations, canonical
@@ -37,7 +38,7 @@ FIELDS = (
 
 def population(model: Model, agents: int, seed: int = 7) -> LoadedPopulation:
     compiled = compile_model(model)
-    return LoadedPopulation(compiled, Store.in_memory(compiled.layout, agents), seed)
+    return LoadedPopulation(Scratch(compiled), Store.in_memory(compiled.layout, agents), seed)
 
 
 def call(

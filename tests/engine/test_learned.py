@@ -10,6 +10,7 @@ import pytest
 from beliefd.engine.batch import LoadedPopulation, StepInputs
 from beliefd.engine.layout import COUNT_COPIES
 from beliefd.engine.planner import compile_model
+from beliefd.engine.scratch import Scratch
 from beliefd.engine.store import Store
 from beliefd.model import Model
 from beliefd.observations import canonical
@@ -37,7 +38,7 @@ def _learners(seed: int) -> tuple[np.random.Generator, Model]:
 
 def _population(model: Model) -> LoadedPopulation:
     compiled = compile_model(model)
-    return LoadedPopulation(compiled, Store.in_memory(compiled.layout, AGENTS), 7)
+    return LoadedPopulation(Scratch(compiled), Store.in_memory(compiled.layout, AGENTS), 7)
 
 
 def _call(model: Model, tick: int, rng: np.random.Generator) -> StepInputs:

@@ -6,6 +6,7 @@ import pytest
 from beliefd.engine import Engine
 from beliefd.engine.batch import LoadedPopulation
 from beliefd.engine.planner import compile_model
+from beliefd.engine.scratch import Scratch
 from beliefd.engine.store import Store
 from beliefd.worlds import tmaze
 from beliefd_proto import Command, StepStatus, Want
@@ -23,7 +24,7 @@ class OneShelf:
 
     def __init__(self):
         compiled = compile_model(tmaze())
-        self.one = LoadedPopulation(compiled, Store.in_memory(compiled.layout, AGENTS), 7)
+        self.one = LoadedPopulation(Scratch(compiled), Store.in_memory(compiled.layout, AGENTS), 7)
 
     def population(self, uid, rows):
         return self.one

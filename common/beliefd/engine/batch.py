@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from beliefd.engine import jit, kernels
 from beliefd.engine.own import counts_of, gamma_of
-from beliefd.engine.plan import LANES
-from beliefd.engine.planner import CompiledModel
+from beliefd.engine.scratch import Scratch
 from beliefd.engine.store import Store
 from beliefd.observations import Observations
 from beliefd_proto.commands import StepStatus, Want
@@ -34,7 +33,6 @@ _BELIEFS, _Q_PI, _NEG_EFE, _VFE, _OBSERVATION, *_PARTS = (
 )
 
 _GAMMA = int(Want.GAMMA)
-_LINE_BYTES = 64
 
 Reals = NDArray[np.floating]
 
@@ -150,12 +148,13 @@ class ReadOutputs:
 class LoadedPopulation:
     """A population that this process can step: plan, records and scratch.
 
-    One call at a time: the scratch is shared by all calls. Several of these may serve one store from several threads as
-    long as no agent is in two calls at once.
+    One call at a time with one scratch. Several of these may serve one store from several threads as long as no agent
+    is in two calls at once.
 
     Parameters
     ----------
-    compiled : CompiledModel
+    scratch : Scratch
+        Of the model.
     store : Store
         With the layout of the model.
     seed : int
@@ -164,21 +163,16 @@ class LoadedPopulation:
         Parameters of the agents' own, where they have some.
     """
 
-    def __init__(self, compiled: CompiledModel, store: Store, seed: int, given: Store | None = None) -> None:
-        self.compiled = compiled
+    def __init__(self, scratch: Scratch, store: Store, seed: int, given: Store | None = None) -> None:
+        self.scratch = scratch
+        self.compiled = compiled = scratch.compiled
         self.info = compiled.info
         self.store = store
         self.given = given
         self.seed = seed
         jit.prepare(self.info.dtype)
         self._dtype = np.dtype(self.info.dtype)
-        factors, modalities, controls = self.info.num_factors, self.info.num_modalities, len(self.info.num_controls)
-        self._work = _rows(compiled.scratch_rows, self._dtype)
-        self._lanes = np.zeros((kernels.LANE_ROWS, LANES), dtype=np.int64)
-        steps = compiled.layout.window.steps if compiled.layout.window else 0
-        marks = kernels.MARK_ROWS + modalities + factors + controls + steps * (modalities + factors)
-        marks += self.info.policy_len * factors if steps else 0  # what policies do, after what was done
-        self._marks = _rows(marks, np.dtype(np.int32))
+        controls = len(self.info.num_controls)
         self._total_obs = sum(self.info.num_obs)
         self._no_reset = np.zeros(0, dtype=np.uint8)
         self._no_actions = np.zeros((0, controls), dtype=np.int32)
@@ -208,9 +202,9 @@ class LoadedPopulation:
             kernels.advance(
                 compiled.ints,
                 compiled.reals,
-                self._work,
-                self._lanes,
-                self._marks,
+                self.scratch.work,
+                self.scratch.lanes,
+                self.scratch.marks,
                 store.int32,
                 store.int64,
                 store.real,
@@ -292,9 +286,9 @@ class LoadedPopulation:
         kernels.report(
             self.compiled.ints,
             self.compiled.reals,
-            self._work,
-            self._lanes,
-            self._marks,
+            self.scratch.work,
+            self.scratch.lanes,
+            self.scratch.marks,
             self.store.int32,
             self.store.int64,
             self.store.real,
@@ -343,13 +337,6 @@ class LoadedPopulation:
                 packed[:, start : start + num_obs] = entry
             start += num_obs
         return packed
-
-
-def _rows(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Rows of lanes, zeros, that begin at a cache line: what vector code reads at once then never lies across two."""
-    whole = np.zeros(count * LANES + _LINE_BYTES // dtype.itemsize, dtype=dtype)
-    first = -whole.ctypes.data % _LINE_BYTES // dtype.itemsize
-    return whole[first : first + count * LANES].reshape(count, LANES)
 
 
 def _aligned(array: NDArray[Any]) -> NDArray[Any]:

@@ -26,6 +26,7 @@ from beliefd.engine.enginejournal import EngineJournal
 from beliefd.engine.folderlock import FolderLock, refuse_workers
 from beliefd.engine.given import given_in_memory, given_rows
 from beliefd.engine.planner import compile_model
+from beliefd.engine.scratch import Scratch
 from beliefd.engine.store import Store
 from beliefd.learned import LearnedCounts, learned_counts
 from beliefd.model import Model
@@ -120,7 +121,7 @@ class Engine:
                 compiled, store, given, self.rebuilt = open_folder(
                     Path(data), model, info, agents, seed, durability, rows
                 )
-            self._parts = [LoadedPopulation(compiled, store, seed, given) for _ in range(threads)]
+            self._parts = [LoadedPopulation(Scratch(compiled), store, seed, given) for _ in range(threads)]
         except BaseException:
             if self._lock is not None:
                 self._lock.release()

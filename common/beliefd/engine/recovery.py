@@ -41,6 +41,7 @@ from beliefd.engine.journal import segments, selected
 from beliefd.engine.journalentry import Entry, EntryHead, SegmentHead, Skipped, decode_entry, read_frames
 from beliefd.engine.manifest import write_rebuilt
 from beliefd.engine.planner import CompiledModel
+from beliefd.engine.scratch import Scratch
 from beliefd.engine.store import Store, storage_errors
 from beliefd_proto.commands import StepStatus
 from beliefd_proto.errors import CorruptStore, InvalidArgument, StorageError
@@ -109,7 +110,7 @@ def rebuild(source: Source, compiled: CompiledModel, target: Path, why: str, at_
     try:
         base, damaged = _begin(source, compiled, store, at_tick)
         given = open_given(source.folder, compiled.info)
-        population = LoadedPopulation(compiled, store, source.seed, given)
+        population = LoadedPopulation(Scratch(compiled), store, source.seed, given)
         found = _Found(damaged_bytes=damaged)
         if source.journalled:
             first = base.number if base is not None else 0
