@@ -70,6 +70,8 @@ class Loader:
         rng = np.random.default_rng(demand.first)
         num_obs = population.info.num_obs
         self._inputs = np.stack([rng.integers(0, count, demand.size) for count in num_obs], axis=1)
+        # What a search takes depends on what an agent has seen: who begins anew each time takes the same each time.
+        self._anew = np.ones(demand.size, np.bool_)
 
     def prepare(self) -> None:
         """A step of every group: from then on its ticks are known here."""
@@ -102,7 +104,7 @@ class Loader:
         first = self._demand.first + group * self._demand.size
         agents = np.arange(first, first + self._demand.size)
         try:
-            future = self._population.submit(self._inputs, agents=agents, timeout_s=timeout_s)
+            future = self._population.submit(self._inputs, agents=agents, reset=self._anew, timeout_s=timeout_s)
         except BeliefdError as error:  # where the group stands could not be found out in time
             self._ended(group, error)
             return

@@ -2,8 +2,8 @@
 
 Two clients first ask as much as is answered: that is the peak. Then they ask ten times as often for a minute, with
 deadlines; what is answered in time is the goodput. Requests are of agents that search a tree, so that the clients' own
-work is small beside the workers'. What a search takes depends on what an agent has seen, so the peak is that of the
-agents of the overload, before it and after it.
+work is small beside the workers'. The agents begin anew each time, for what a search takes depends on what they have
+seen; and the peak is that of the agents of the overload, before it and after it.
 """
 
 from __future__ import annotations
