@@ -48,7 +48,7 @@ def test_agents_go_on_after_a_recovery_as_if_nothing_had_happened(herd):
         herd.step()
     _, store = herd.rebuilt()
     rows = np.arange(herd.agents)
-    again = type(herd.population)(herd.compiled, store, herd.seed)
+    again = type(herd.population)(herd.population.scratch, store, herd.seed)
     for _ in range(4):
         inputs = random_inputs(herd.rng, herd.model, rows, herd.store.int64[:, 0] + 1)
         herd.population.step(inputs)
