@@ -111,6 +111,7 @@ class Broker:
             self._drain_workers()
         if self._clients in ready:
             self._drain_clients()
+            self._look_at_gate()  # who greets may be one of many who come within a tick
         for source in ready:
             if source in self._deaths:
                 self._deaths[source]()
@@ -180,13 +181,16 @@ class Broker:
         if now_s - self._ticked_s >= _TICK_MS / 1000:
             self._ticked_s = now_s
             self._core.tick(now_s, time.time())
-            if self._gate.look():
-                self._logger.warning("descriptors", scarce=self._gate.shut)
+            self._look_at_gate()
             if not self._scales.light() and self._scales.look(self._core.state_bytes):
                 self._logger.warning("connection_cut", why="the broker takes more memory than it may")
             if self._access is not None and now_s - self._accessed_s >= _ACCESS_S:
                 self._accessed_s = now_s
                 self._renew_access(self._access, now_s)
+
+    def _look_at_gate(self) -> None:
+        if self._gate.look():
+            self._logger.warning("descriptors", scarce=self._gate.shut)
 
     def _renew_access(self, access: Access, now_s: float) -> None:
         """Follow what beliefd-keys changed. Where that cannot be read, what held holds on."""
