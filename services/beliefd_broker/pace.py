@@ -18,10 +18,13 @@ class Pace:
     ----------
     ns : float, or None
         Per agent, on the average of the last batches; None as long as no batch was large enough to tell.
+    few_ns : float, or None
+        A whole batch of few agents, on the average of the last; None as long as there was none.
     """
 
     def __init__(self) -> None:
         self.ns: float | None = None
+        self.few_ns: float | None = None
         self._usual_ns = 0.0
         self._agents = 0
         self._batches = 0
@@ -31,6 +34,8 @@ class Pace:
         """Learn from a batch that is finished now."""
         # A batch of a few agents measures the fixed cost of a call, which would make whole calls look slow.
         if agents < LEAST_MEASURED_AGENTS:
+            known = elapsed_ns if self.few_ns is None else self.few_ns
+            self.few_ns = known + _SMOOTHING * (elapsed_ns - known)
             return
         measured = elapsed_ns / agents
         if self.ns is None:

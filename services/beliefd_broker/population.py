@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from beliefd_broker.pace import Pace
+from beliefd_broker.pace import LEAST_MEASURED_AGENTS, Pace
 from beliefd_proto import Arrays
 from beliefd_proto.errors import StorageError
 from beliefd_proto.messages import PopulationInfo, Telemetry
@@ -123,8 +123,13 @@ class Population:
         Kernels run whole tiles, so one agent takes as long as a tile does.
         """
         pace = self._paces.get(cost_key)
-        known_ns = pace.ns if pace is not None else None
-        return (self._guess_ns if known_ns is None else known_ns) * _whole_tiles(agents)
+        if pace is not None and pace.ns is not None:
+            return pace.ns * _whole_tiles(agents)
+        most_ns = self._guess_ns * _whole_tiles(agents)
+        # Of agents that are always few nothing else is ever known; a call that was slow once makes no agent slow.
+        if pace is not None and pace.few_ns is not None and agents < LEAST_MEASURED_AGENTS:
+            return min(pace.few_ns, most_ns)
+        return most_ns
 
     def needed_ns(self, cost_key: int, agents: int, share: float, now_s: float) -> float:
         """How long `agents` agents take where each worker is shared by `share`; 0 where that is not sure."""

@@ -297,7 +297,7 @@ class Core:
     def _load(self, first: Batch, workers: int) -> list[Batch]:
         """The batch, and where it takes little others with it: as long as a large one, a fair share of `workers`."""
         load = [first]
-        most = min(-(-(self._scheduler.waiting + 1) // workers), m.MAX_BUNDLED)
+        most = -(-(self._scheduler.waiting + 1) // workers)
         room_ns = BATCH_NS - CALL_NS - first.predicted_ns
         while room_ns > 0 and len(load) < most and first.is_small:
             pieces = self._scheduler.next_small()

@@ -140,3 +140,16 @@ def test_a_model_of_which_nothing_is_known_goes_alone_if_it_may_be_slow():
     for n in range(3):
         world.step(client, uid=uid(n))
     assert set(loads(world)) == {1}
+
+
+def test_what_a_few_agents_took_tells_that_they_are_quick():
+    """Populations of an agent each never have a batch that is large enough to tell what an agent takes."""
+    slow = msgspec.structs.replace(INFO, num_policies=100_000, policy_len=8)
+    world = World([population(uid(n), f"p{n}", rows=1, model=slow) for n in range(3)], workers=1)
+    client = world.client()
+    for n in range(3):
+        world.step(client, uid=uid(n))
+    world.settle()
+    for n in range(3):
+        world.step(client, uid=uid(n), tick=2)
+    assert loads(world) == [3]
