@@ -12,6 +12,7 @@ from beliefd_proto.errors import MalformedMessage
 from beliefd_proto.framing import decode, encode
 from beliefd_proto.messages import Bundle
 
+_COMMAND = bytes([Command.BUNDLE])
 _CONTENT = "content"
 
 
@@ -46,6 +47,3 @@ def unbundled(frames: Sequence[Any]) -> Iterator[Sequence[Any]]:
             parts.append(view[at : at + length])
             at += length
         yield parts
-
-
-_COMMAND = bytes([Command.BUNDLE])

@@ -75,7 +75,7 @@ class Worker:
                 self._hello()
             if self._stop.requested:
                 self._leave()
-            for frames in iter(self._receive, None):
+            while (frames := receive(self._socket)) is not None:
                 messages = [decode(each) for each in unbundled(frames)]
                 if len(messages) == 1:
                     self._handle(messages[0])
@@ -183,9 +183,6 @@ class Worker:
         if now_s - self._usage_s > HELLO_MS / 1000:
             self._usage_s, self._used = now_s, usage()
         return self._used
-
-    def _receive(self) -> list[Any] | None:
-        return receive(self._socket)
 
     def _send(self, frames: Sequence[Any]) -> None:
         # The socket holds what a broker that is away cannot take; a broker that comes back drops what is out of date.
