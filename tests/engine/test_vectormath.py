@@ -14,7 +14,7 @@ from naive_maths import digamma
 
 @inline
 def _log_rows(work):
-    log_rows(work, 0, len(work))
+    log_rows(work, 0, 0, len(work))
 
 
 @inline

@@ -43,7 +43,7 @@ def _log_shares(ints, reals, work, lanes, record, tick, first, target, count, gi
     if ints[plan.TOGETHER]:
         write_raised_logs(work, target, target, 1, count, work.dtype.type(RAISE))
     else:
-        log_rows(work, target, count)
+        log_rows(work, target, target, count)
     for lane in range(LANES):
         if lanes[tick, lane] == 1:
             for i in range(count):

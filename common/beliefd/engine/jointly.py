@@ -109,11 +109,17 @@ def _likelihoods(ints, reals, work, observed, distributions, items, places, m, t
 
 @inline
 def infer_present(ints, work):
-    """Set the beliefs of now to the posterior, and their joints, by as many sweeps as the profile has it."""
+    """Set the beliefs of now to the posterior, and their joints, by as many sweeps as the profile has it.
+
+    Returns
+    -------
+    bool
+        Whether they may have to be refined; see `beliefd.engine.refinement`.
+    """
     if ints[plan.SETTLES]:
         infer_until_settled(ints, work)
-    else:
-        infer_states(ints, work)
+        return False
+    return infer_states(ints, work) and ints[plan.BEFORE_ROW] >= 0
 
 
 @inline

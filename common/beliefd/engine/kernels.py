@@ -41,6 +41,7 @@ from beliefd.engine.perception import free_energy, observe, predict_prior
 from beliefd.engine.plan import ALL_PARTS, LANES
 from beliefd.engine.policy import evaluate_policies
 from beliefd.engine.precision import keep_precision, load_precision, update_precision
+from beliefd.engine.refinement import refine_states
 from beliefd.engine.sequence import (
     beliefs_row,
     infer_window,
@@ -323,7 +324,8 @@ def _infer_present(ints, reals, work, observed, distributions, items, places, fr
     else:
         base, likelihood = ints[plan.BASE_ROW], ints[plan.LIKELIHOOD_ROW]
         observe(ints, reals, work, observed, distributions, items, places, base, likelihood)
-    infer_present(ints, work)
+    if infer_present(ints, work):
+        refine_states(ints, reals, work, observed, distributions, items, places)
     if ints[plan.TOGETHER]:
         joint_free_energy(ints, work, free_energy_row)
     else:

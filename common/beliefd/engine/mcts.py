@@ -45,6 +45,7 @@ from beliefd.engine.perception import log_priors
 from beliefd.engine.plan import ALL_PARTS, LANES
 from beliefd.engine.policy import evaluate_prepared
 from beliefd.engine.random import search_key, search_uniform
+from beliefd.engine.refinement import refine_states
 from beliefd.engine.rowmath import add_log_row
 from beliefd.engine.rows import add_row_products
 from beliefd.engine.tile import fill, multiply_joints
@@ -285,17 +286,19 @@ def _make_edges(ints, reals, work, slot, walk, key, simulation):
 @inline
 def _make_nodes(ints, reals, work, slot, walk, simulation):
     """Infer and evaluate the beliefs after the observations drawn, and hang them under their edges."""
-    base, real = ints[plan.BASE_ROW], work.dtype.type
+    base, prior, real = ints[plan.BASE_ROW], ints[plan.PRIOR_ROW], work.dtype.type
     for s in range(ints[plan.TOTAL_STATES]):
         for lane in range(LANES):
             edge = _slot(ints, walk[_TO, lane] if walk[_MAKES, lane] != _NOTHING else simulation)
-            work[base + s, lane] = work[_following(ints, edge) + s, lane]
-    log_priors(ints, work, base)
+            work[prior + s, lane] = work[_following(ints, edge) + s, lane]
+    log_priors(ints, work, base, prior)
     if ints[plan.TOGETHER]:
         imagine_jointly(ints, reals, work, walk[_WALK:])
     else:
         _add_what_is_seen(ints, reals, work, walk)
-    infer_present(ints, work)
+    if infer_present(ints, work):
+        # Something was observed of every modality, and as an index.
+        refine_states(ints, reals, work, walk[_WALK:], work, walk[_TO], walk[_TO])
     for lane in range(LANES):
         if walk[_MAKES, lane] != _NOTHING:
             _hang(ints, work, slot, walk, simulation, lane)

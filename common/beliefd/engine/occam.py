@@ -35,7 +35,7 @@ def log_probabilities(ints, reals, work, first, count):
         if ints[plan.TOGETHER]:
             write_raised_logs(work, row, row, 1, 1, work.dtype.type(RAISE))
         else:
-            log_rows(work, row, 1)
+            log_rows(work, row, row, 1)
         if reals[ints[plan.OCCAM_WINDOW]] > zero:
             for lane in range(LANES):
                 work[row, lane] = work[row, lane] if work[spare, lane] > zero else work.dtype.type(-_DROPPED)

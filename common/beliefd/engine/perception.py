@@ -24,23 +24,23 @@ _FEW_OBSERVATIONS = 16
 
 @inline
 def predict_prior(ints, reals, work, fresh, previous):
-    """Set the base rows to the ln prior: of D for fresh lanes, else of B(previous action) times the beliefs of now.
+    """Set the prior rows to D for fresh lanes, else to B(previous action) times the beliefs of now; then log them.
 
-    `fresh` is int32 (LANES,), `previous` int32 (factors, LANES) on the joint axes of B. Rows of predictions are
-    overwritten.
+    Their logarithm is in the base rows. `fresh` is int32 (LANES,), `previous` int32 (factors, LANES) on the joint axes
+    of B. Rows of predictions are overwritten.
     """
     multiply_joints(ints, work, ints[plan.TRANSITION_JOINTS])
     moved = ints[plan.PREDICTION_ROW]
     for f in range(ints[plan.NUM_FACTORS]):
         start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
-        base = ints[plan.BASE_ROW] + start
+        prior = ints[plan.PRIOR_ROW] + start
         own = ints[ints[plan.OWN_D] + f]
         for s in range(states):
             if own >= 0:
                 for lane in range(LANES):
-                    work[base + s, lane] = work[own + s, lane]
+                    work[prior + s, lane] = work[own + s, lane]
             else:
-                fill(work, base + s, reals[ints[plan.D] + start + s])
+                fill(work, prior + s, reals[ints[plan.D] + start + s])
         parents = ints[ints[plan.JOINT_ROW] + ints[ints[plan.B_JOINT] + f]]
         for action in range(ints[ints[plan.NUM_MOVES] + f]):
             takes = 0
@@ -52,18 +52,18 @@ def predict_prior(ints, reals, work, fresh, previous):
             for s in range(states):
                 for lane in range(LANES):
                     if (fresh[lane] == 0) & (previous[f, lane] == action):
-                        work[base + s, lane] = work[moved + s, lane]
-    log_priors(ints, work, ints[plan.BASE_ROW])
+                        work[prior + s, lane] = work[moved + s, lane]
+    log_priors(ints, work, ints[plan.BASE_ROW], ints[plan.PRIOR_ROW])
 
 
 @inline
-def log_priors(ints, work, first):
-    """Replace beliefs about all states, in rows from `first` on, by their logarithm."""
+def log_priors(ints, work, target, first):
+    """Set rows from `target` on to the logarithm of beliefs about all states, in rows from `first` on."""
     states = ints[plan.TOTAL_STATES]
     if ints[plan.TOGETHER]:
-        write_raised_logs(work, first, first, 1, states, work.dtype.type(RAISE))
+        write_raised_logs(work, target, first, 1, states, work.dtype.type(RAISE))
     else:
-        log_rows(work, first, states)
+        log_rows(work, target, first, states)
 
 
 @inline
@@ -117,11 +117,20 @@ def infer_states(ints, work):
     """Set the beliefs of now to the posterior, and their joints.
 
     Stops after a sweep that changes no bit of the tile: all later sweeps would give the same.
+
+    Returns
+    -------
+    bool
+        Whether the last sweep changed any bit; the beliefs before it stand in rows of their own, if the plan has these.
     """
-    factors = ints[plan.NUM_FACTORS]
+    factors, changed = ints[plan.NUM_FACTORS], False
     set_uniform(ints, work, 0)
     message, base = ints[plan.MESSAGE_ROW], ints[plan.BASE_ROW]
     for sweep in range(ints[plan.NUM_ITER]):
+        if sweep == ints[plan.NUM_ITER] - 1 and ints[plan.BEFORE_ROW] >= 0:
+            for s in range(ints[plan.TOTAL_STATES]):
+                for lane in range(LANES):
+                    work[ints[plan.BEFORE_ROW] + s, lane] = work[s, lane]
         informed = pass_messages(ints, work, 0, base, message, ints[plan.LIKELIHOOD_ROW])
         changed = False
         for f in range(factors):
@@ -133,6 +142,7 @@ def infer_states(ints, work):
         if not changed:
             break
     multiply_joints(ints, work, ints[plan.ALL_JOINTS])
+    return changed
 
 
 @inline

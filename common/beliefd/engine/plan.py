@@ -103,6 +103,8 @@ NO_MESSAGES, MMP, VMP, PER_POLICY = range(4)
     MESSAGE_ROW,  # unnormalised ln posterior, per state
     LIKELIHOOD_ROW,  # summed ln likelihoods of the joints of several factors
     INDUCTIVE_ROW,  # what a state adds to G by inductive inference, per state
+    PRIOR_ROW,  # probabilities of the prior, per state; the base rows where nothing is refined
+    BEFORE_ROW,  # beliefs before the last sweep, per state; -1 where nothing is refined
     PREDICTION_ROW,  # where operations put their results; in inference, room for what it has to put somewhere
     NEG_EFE_ROW,  # G summed down to each depth; the first is zero
     OBSERVATION_ROW,  # predicted probabilities of one modality's observations
@@ -148,7 +150,7 @@ NO_MESSAGES, MMP, VMP, PER_POLICY = range(4)
     BELIEVED_ROW,  # per policy, step of window and policy, and state
     MOST_MOVES,  # actions of KEPT_VALUES
     LARGEST_JOINT,  # rows of the largest joint that a transition depends on
-) = range(84)
+) = range(86)
 
 # Integer sections. Per factor:
 (
@@ -257,6 +259,7 @@ NO_MESSAGES, MMP, VMP, PER_POLICY = range(4)
     TOLERANCE,  # relative, for ties
     D,
     LOG_A,  # per modality (observation, state of the joint); A itself where all modalities are taken together
+    LOG_A_REST,  # what is rounded off that, in the same order; empty where nothing is refined
     A_VALUES,
     B_VALUES,
     GIVEN_VALUES,
@@ -273,7 +276,7 @@ NO_MESSAGES, MMP, VMP, PER_POLICY = range(4)
     LOG_E,
     KEPT_VALUES,  # (entry, action of MOST_MOVES)
     STEP_VALUES,  # logarithms as what they are above that of zero
-) = range(KEPT_COLUMNS + 1, KEPT_COLUMNS + 23)
+) = range(KEPT_COLUMNS + 1, KEPT_COLUMNS + 24)
 
 _INT_SECTIONS = range(NUM_STATES, GAMMA)
 _REAL_SECTIONS = range(GAMMA, STEP_VALUES + 1)

@@ -121,6 +121,13 @@ def _refuse_gaps(model: Model, info: ModelInfo) -> None:
             raise InvalidModel("this server does not do that yet", field=field, value=value, allowed=allowed)
 
 
+def _is_refined(model: Model) -> bool:
+    """Whether beliefs that do not settle are inferred once more in float64; see `beliefd.engine.refinement`."""
+    coupled = any(len(row) > 1 for row in model.A_dependencies)
+    sweeps = model.profile == "pymdp" and model.inference_algo not in ("mmp", "vmp")
+    return coupled and sweeps and model.dtype == "float32"
+
+
 def _sizes(model: Model) -> dict[int, Any]:
     coupled = any(len(row) > 1 for row in model.A_dependencies)
     if model.profile != "pymdp":
@@ -222,16 +229,19 @@ class _Likelihoods:
         self._states = model.C_dependencies
         self._factors = [tuple(sorted(factors)) for factors in model.A_dependencies]
         self._profile = model.profile
+        self._refined = _is_refined(model)
 
     def fields(self, joints: Joints) -> dict[int, Any]:
         matrices = [tensor.reshape(len(tensor), -1) for tensor in self._tensors]
         rows, columns, values, widths = _kept([[matrix] for matrix in matrices])
         by_state = [self._by_state(m) for m in range(len(matrices))]
+        logs = np.concatenate([self._said(matrix).reshape(-1) for matrix in matrices])
         return {
             plan.A_JOINT: [joints.number[factors] for factors in joints.A],
             plan.A_WIDTH: widths,
             plan.LOG_A_START: starts([matrix.size for matrix in matrices]),
-            plan.LOG_A: np.concatenate([self._said(matrix).reshape(-1) for matrix in matrices]),
+            plan.LOG_A: logs,
+            plan.LOG_A_REST: logs - logs.astype(np.float32) if self._refined else np.zeros(0),
             plan.LINEAR_START: starts([weight.size for weight in self._linear]),
             plan.LINEAR: np.concatenate([weight.reshape(-1) for weight in self._linear]),
             plan.PREFERENCE_TIMES: self.times,
@@ -502,6 +512,10 @@ def _place_scratch(fields: dict[int, Any], model: Model, predictions: _Predictio
     ):
         fields[name] = row
         row += rows
+    fields[plan.PRIOR_ROW], fields[plan.BEFORE_ROW] = fields[plan.BASE_ROW], -1
+    if _is_refined(model):
+        fields[plan.PRIOR_ROW], fields[plan.BEFORE_ROW] = row, row + total_states
+        row += 2 * total_states
     for own in (predictions.own_fields, predictions.goals.own_fields):
         part, rows = own(row)
         fields.update(part)

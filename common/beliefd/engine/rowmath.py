@@ -50,14 +50,20 @@ def _largest(scratch: Rows, first: Any, count: Any) -> list[Any]:
 
 
 @intrinsic
-def log_rows(typing_context: Any, work: Any, first: Any, count: Any) -> Any:
-    """Replace rows by their logarithm; see `vectormath` for its floor."""
-    signature = types.void(work, _i64, _i64)
+def log_rows(typing_context: Any, work: Any, target: Any, first: Any, count: Any) -> Any:
+    """Row[target + i] = the logarithm of row[first + i], i < count; see `vectormath` for its floor."""
+    signature = types.void(work, _i64, _i64, _i64)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, first, count = arguments
+        array, target, first, count = arguments
         scratch = Rows(context, builder, signature.args[0], array)
-        scratch.each(first, count, lambda i, row: [scratch.math.log_floor(x) for x in row])
+
+        def write(i: Any, _: list[Any]) -> list[Any]:
+            row = scratch.load(builder.add(first, i))
+            scratch.store(builder.add(target, i), [scratch.math.log_floor(x) for x in row])
+            return []
+
+        scratch.fold(count, [], write)
         return context.get_dummy_value()
 
     return signature, emit

@@ -74,7 +74,7 @@ def log_own_transitions(ints, work):
             if ints[plan.TOGETHER]:
                 write_raised_logs(work, target, target, 1, count, work.dtype.type(RAISE))
             else:
-                log_rows(work, target, count)
+                log_rows(work, target, target, count)
 
 
 @inline
@@ -249,7 +249,7 @@ def _sum_messages(ints, reals, work, first, moved, step, earliest, latest):
         if step > earliest:
             if marginal:
                 move_parents(ints, reals, work, f, moved, step)
-                log_rows(work, outcome, states)
+                log_rows(work, outcome, outcome, states)
             else:
                 _expect_transition(ints, reals, work, f, moved, step)
         _begin_with_prior(ints, work, first, step, latest, start, states)

@@ -237,7 +237,7 @@ def _take_action(ints, reals, work, level, p):
     # A lane takes part in what follows an action that is alive in it.
     partial, alive = _partial(ints, level), _alive(ints, level) + p
     copy_rows(work, partial, alive, 1)
-    log_priors(ints, work, following)
+    log_priors(ints, work, following, following)
 
 
 @inline

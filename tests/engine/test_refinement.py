@@ -1,0 +1,63 @@
+"""Beliefs that do not settle: in float32 they are inferred once more in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from beliefd.engine import Engine
+from beliefd.model import Model
+from naive import NaiveAgent
+
+TICKS = 5
+
+
+def turned_over(seed: int, **options: object) -> Model:
+    """Three factors that one modality informs, with zeros: of most of these the sweeps do not settle."""
+    rng = np.random.default_rng(seed)
+
+    def columns(*shape: int) -> np.ndarray:
+        p = rng.dirichlet(np.full(shape[0], 0.5), shape[1:]) * (rng.random((*shape[1:], shape[0])) < 0.6)
+        p[..., 0] += p.sum(axis=-1) == 0.0
+        return np.moveaxis(p / p.sum(axis=-1, keepdims=True), -1, 0)
+
+    states = (3, 5, 4)
+    B = [np.moveaxis(rng.dirichlet(np.ones(n), (n, 2)), -1, 0) for n in states]
+    return Model([columns(2, *states)], B, num_iter=16, dtype="float32", **options)  # type: ignore[arg-type]
+
+
+def observations(seed: int, agents: int) -> list[np.ndarray]:
+    """Some of them distributions."""
+    p = np.random.default_rng(seed).dirichlet(np.full(2, 0.5), (TICKS, agents))
+    return [np.where(p.max(axis=-1, keepdims=True) > 0.9, np.eye(2)[p.argmax(axis=-1)], p)[t] for t in range(TICKS)]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_what_does_not_settle_is_as_near_to_the_oracle_as_what_does(own: bool) -> None:
+    for seed in range(12):
+        model = turned_over(seed)
+        # Agents' own A is held in float32: so here it is one that float32 holds exactly.
+        first = np.random.default_rng(seed).integers(0, 5, (4, *model.A[0].shape[1:]))
+        counts = np.stack([first, 4 - first], axis=1).astype(float)
+        engine = Engine(model, 4, per_agent={"pA": [counts]} if own else None)
+        oracles = [NaiveAgent(model, agent=i, pA=[counts[i]] if own else None) for i in range(4)]
+        for given in observations(seed, 4):
+            step = engine.step([given], want=("beliefs",))
+            assert step.beliefs is not None
+            for i, oracle in enumerate(oracles):
+                expected = oracle.step([given[i]], force=step.actions[i].tolist())
+                for q, p in zip(step.beliefs, expected.beliefs, strict=True):
+                    np.testing.assert_allclose(q[i], p, rtol=0.0, atol=1e-4)
+
+
+def test_who_settles_and_who_does_not_are_no_business_of_their_neighbours() -> None:
+    model = turned_over(3)
+    together, alone = Engine(model, 8), [Engine(model, 8) for _ in range(8)]
+    for given in observations(1, 8):
+        step = together.step([given], want=("beliefs", "vfe"))
+        for i, engine in enumerate(alone):
+            own = engine.step([given[i : i + 1]], agents=[i], want=("beliefs", "vfe"))
+            assert own.beliefs is not None
+            assert step.beliefs is not None
+            for q, p in zip(step.beliefs, own.beliefs, strict=True):
+                np.testing.assert_array_equal(q[i], p[0])
