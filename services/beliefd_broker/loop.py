@@ -21,6 +21,7 @@ from beliefd_broker.outbox import Outbox
 from beliefd_broker.population import Damaged, Population
 from beliefd_broker.routing import Core
 from beliefd_broker.scales import OWN_BYTES, Scales
+from beliefd_broker.switchboard import Switchboard
 from beliefd_broker.upkeep import Upkeep
 from beliefd_broker.workforce import survivor_key
 from beliefd_proto.errors import BeliefdError, EndpointNotUsable, StorageError
@@ -53,17 +54,15 @@ class Broker:
         self._context = zmq.Context()
         self._doorkeeper = Doorkeeper(self._context, self._access) if self._access is not None else None
         self._clients = self._router([f"ipc://{settings.client_socket}", settings.endpoint])
-        self._workers = self._router([f"ipc://{settings.worker_socket}"], of_workers=True)
-        self._gate = Gate((settings.client_socket, settings.worker_socket))
+        self._poller = zmq.Poller()
+        self._poller.register(stop.fd, zmq.POLLIN)
+        self._workers = Switchboard(settings.worker_socket, self._poller)
+        self._gate = Gate((settings.client_socket,))
         open_bytes = self._limits.open_bytes
         # Thrice: what is open, once more while it is put together, and what waits for slow clients.
         self._scales = Scales(self.endpoint, settings.client_socket, OWN_BYTES + 3 * open_bytes)
         self._client_outbox = Outbox(self._clients, open_bytes)
-        self._worker_outbox = Outbox(self._workers)
         self._ring = RingWriter(settings.events)
-        self._poller = zmq.Poller()
-        for source in (self._workers, stop.fd):
-            self._poller.register(source, zmq.POLLIN)
         self._deaths: dict[int, Callable[[], None]] = {}
         self._pidfds: dict[bytes, int] = {}
         epoch = next_epoch(settings.run)
@@ -107,8 +106,8 @@ class Broker:
     def _turn(self) -> None:
         """Take what is there, decide, and send."""
         ready = self._wait()
-        if self._workers in ready:
-            self._drain_workers()
+        for route, frames in self._workers.messages(ready):
+            self._core.worker_message(route, frames, time.monotonic(), time.time())
         if self._clients in ready:
             self._drain_clients()
             self._look_at_gate()  # who greets may be one of many who come within a tick
@@ -153,21 +152,14 @@ class Broker:
         if self._doorkeeper is not None:
             self._doorkeeper.stop()
         self._context.destroy(linger=200)
+        self._workers.close()
         self._ring.close()
         for fd in self._pidfds.values():
             os.close(fd)
 
     def _wait(self) -> list[Any]:
         """Wait for something, but not for long; returns the sockets and fds that have something to read."""
-        held = self._client_outbox or self._worker_outbox
-        return [source for source, _ in self._poller.poll(_HELD_POLL_MS if held else _TICK_MS)]
-
-    def _drain_workers(self) -> None:
-        for _ in range(_DRAIN_MESSAGES):
-            frames = receive(self._workers)
-            if frames is None:
-                return
-            self._core.worker_message(frames[0], frames[1:], time.monotonic(), time.time())
+        return [source for source, _ in self._poller.poll(_HELD_POLL_MS if self._client_outbox else _TICK_MS)]
 
     def _drain_clients(self) -> None:
         for _ in range(_DRAIN_MESSAGES):
@@ -182,6 +174,7 @@ class Broker:
             self._ticked_s = now_s
             self._core.tick(now_s, time.time())
             self._look_at_gate()
+            self._workers.listen()
             if not self._scales.light() and self._scales.look(self._core.state_bytes):
                 self._logger.warning("connection_cut", why="the broker takes more memory than it may")
             if self._access is not None and now_s - self._accessed_s >= _ACCESS_S:
@@ -205,10 +198,9 @@ class Broker:
             self._core.renew_access(renewed.grants, now_s)
 
     def _flush(self) -> None:
-        for outbox in (self._client_outbox, self._worker_outbox):
-            if outbox:
-                for route in outbox.flush():
-                    self._core.client_gone(route)
+        if self._client_outbox:
+            for route in self._client_outbox.flush():
+                self._core.client_gone(route)
         for action in self._core.take_actions():
             self._act(action)
 
@@ -219,7 +211,7 @@ class Broker:
                     self._core.client_gone(route)
             case SendWorker(route, frames):
                 # A worker that cannot be reached is dying: its pidfd tells, and its work is run again.
-                self._worker_outbox.send(route, frames)
+                self._workers.send(route, frames)
             case WatchWorker(incarnation, identity):
                 self._watch(incarnation, identity, self._worker_died(incarnation))
             case KillWorker(incarnation, reason):

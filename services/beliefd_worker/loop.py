@@ -1,4 +1,4 @@
-"""The worker's loop: one socket, one batch at a time.
+"""The worker's loop: one connection, one batch at a time.
 
 A worker owns nothing but its lease: what it maps belongs to the data folder, and whatever it was doing when it dies,
 another worker does again. It trusts what the broker sends, since the broker has checked it.
@@ -6,18 +6,12 @@ another worker does again. It trusts what the broker sends, since the broker has
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import secrets
-import socket
 import time
-from collections.abc import Sequence
 from typing import Any
 
-import zmq
-
 from beliefd.engine.jit import fingerprint
-from beliefd.transport import receive, send
 from beliefd_proto import Command, Message, decode, encode
 from beliefd_proto import messages as m
 from beliefd_proto.bundle import bundle, unbundled
@@ -28,6 +22,7 @@ from beliefd_service.logging import Logger
 from beliefd_service.process import ProcessIdentity, Usage, usage
 from beliefd_service.settings import Settings
 from beliefd_worker.execution import Outcome, execute
+from beliefd_worker.line import Line
 from beliefd_worker.shelf import Shelf
 
 HELLO_MS = 100
@@ -45,24 +40,13 @@ class Worker:
         self._settings = settings
         self._shelf = Shelf(settings)
         self._identity = ProcessIdentity.own()
-        # Its first byte is not zero: zmq keeps such routing ids for itself.
-        self._incarnation = b"\x01" + secrets.token_bytes(15)
+        self._incarnation = secrets.token_bytes(16)
         self._epoch = 0
         self._usage_s, self._used = float("-inf"), Usage(0.0, 0, 0)
         self._batches = 0
         self._leave_by_s: float | None = None
         self._left = False
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.ROUTING_ID, self._incarnation)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
-        self._socket.setsockopt(zmq.LINGER, 200)
-        self._broker_socket = settings.worker_socket
-        self._socket.connect(f"ipc://{self._broker_socket}")
-        self._poller = zmq.Poller()
-        self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(stop.fd, zmq.POLLIN)
+        self._line = Line(settings.worker_socket, self._incarnation, stop.fd)
 
     def run(self) -> None:
         """Work until asked to stop and told by the broker that nothing more is coming."""
@@ -71,25 +55,27 @@ class Worker:
         gc.set_threshold(_GC_OBJECTS)
         self._hello()
         while not self._left:
-            if not self._poller.poll(HELLO_MS) and self._leave_by_s is None:
+            if not self._line.wait(HELLO_MS) and self._leave_by_s is None:
                 self._hello()
             if self._stop.requested:
                 self._leave()
-            while (frames := receive(self._socket)) is not None:
+            for frames in self._line.receive():
                 messages = [decode(each) for each in unbundled(frames)]
                 if len(messages) == 1:
                     self._handle(messages[0])
                 else:
-                    self._send(bundle([self._run(w.header, w) for w in messages if isinstance(w.header, m.Work)]))
-            if self._leave_by_s is not None and (time.monotonic() > self._leave_by_s or not self._broker_listens()):
+                    self._line.send(bundle([self._run(w.header, w) for w in messages if isinstance(w.header, m.Work)]))
+            if self._leave_by_s is not None and (time.monotonic() > self._leave_by_s or not self._line.stands):
                 return  # no broker answers: there is nothing in our hands that it could wait for
 
     def close(self) -> None:
         self._shelf.close()
-        self._context.destroy(linger=200)
+        self._line.close()
 
     def _hello(self) -> None:
         """Say who we are and that we are idle; a broker that does not know us welcomes us with its epoch."""
+        if self._line.clogged:
+            return
         used = self._usage()
         hello = m.WorkerHello(
             worker=self._name,
@@ -103,24 +89,12 @@ class Worker:
             rss_bytes=used.rss_bytes,
             worn=self._worn(used),
         )
-        self._send(encode(Command.WORKER_HELLO, hello))
+        self._line.send(encode(Command.WORKER_HELLO, hello))
 
     def _leave(self) -> None:
         self._leave_by_s = time.monotonic() + _LEAVE_S
         self._logger.info("leaving")
-        self._send(encode(Command.LEAVING, m.Leaving(worker=self._name)))
-
-    def _broker_listens(self) -> bool:
-        """Whether there is a broker. Its lock would tell too, but a broker that starts may not find it taken."""
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.setblocking(False)
-            try:
-                probe.connect(str(self._broker_socket))
-            except (FileNotFoundError, ConnectionRefusedError):
-                return False
-            except BlockingIOError:
-                return True  # others wait to be accepted
-        return True
+        self._line.send(encode(Command.LEAVING, m.Leaving(worker=self._name)))
 
     def _handle(self, message: Message) -> None:
         header = message.header
@@ -132,7 +106,7 @@ class Worker:
                     self._logger.info("registered", epoch=self._epoch)
                 self._hello()
             case m.Work():
-                self._send(self._run(header, message))
+                self._line.send(self._run(header, message))
             case m.Forget():
                 self._shelf.forget(header.population)
             case m.Retire() if self._leave_by_s is None:
@@ -183,8 +157,3 @@ class Worker:
         if now_s - self._usage_s > HELLO_MS / 1000:
             self._usage_s, self._used = now_s, usage()
         return self._used
-
-    def _send(self, frames: Sequence[Any]) -> None:
-        # The socket holds what a broker that is away cannot take; a broker that comes back drops what is out of date.
-        with contextlib.suppress(zmq.Again):
-            send(self._socket, frames)

@@ -1,13 +1,12 @@
 """The process that workers are forked from: it has loaded everything, and does as little as it can.
 
-One thread and no zmq context: a fork copies neither threads nor what they hold. What it writes to between two forks,
+One thread: a fork copies neither threads nor what they hold. What it writes to between two forks,
 its last child keeps a copy of for itself, so it uses the C module behind `socket`, and neither logs nor decides.
 """
 
 from __future__ import annotations
 
 import _socket
-import ctypes
 import gc
 import importlib
 import os
@@ -28,7 +27,6 @@ from beliefd_worker.rehearsal import rehearse
 _NAME_BYTES = 4096
 _FDS = 5
 _INT = 4
-_M_ARENA_MAX = -8  # malloc.h
 
 
 def serve(link: socket.socket, started_s: float, settings: Settings, logger: Logger) -> None:
@@ -51,8 +49,6 @@ def serve(link: socket.socket, started_s: float, settings: Settings, logger: Log
     os.write(memory, files)
     socket.send_fds(link, [WARM], [memory])
     os.close(memory)
-    # One heap for all threads of a worker: those of zmq allocate little, and would each begin a heap of their own.
-    ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
     gc.freeze()  # a collection in a child that touches these objects would copy the pages they are on
     request = Zygote(_socket.socket(fileno=link.detach())).serve()
     if request is not None:

@@ -7,6 +7,7 @@ import pytest
 import structlog
 import zmq
 
+from beliefd_broker.switchboard import Switchboard
 from beliefd_proto import Command, decode, encode
 from beliefd_proto import messages as m
 from beliefd_service.lifecycle import make_folders
@@ -62,26 +63,40 @@ def test_without_a_broker_it_ends(settings):
     assert ended(leave(settings))
 
 
+class Broker:
+    """What listens to the worker."""
+
+    def __init__(self, settings):
+        self._poller = zmq.Poller()
+        self._board = Switchboard(settings.worker_socket, self._poller)
+
+    def hears(self, command):
+        """Wait for this command; returns who said it."""
+        while True:
+            ready = [source for source, _ in self._poller.poll()]
+            for incarnation, frames in self._board.messages(ready):
+                if decode(frames).command is command:
+                    return incarnation
+
+    def tells(self, incarnation, frames):
+        self._board.send(incarnation, frames)
+
+    def dies(self):
+        self._board.close()
+
+
 def test_a_broker_that_dies_meanwhile_is_not_waited_for(settings):
-    context = zmq.Context()
-    broker = context.socket(zmq.ROUTER)
-    broker.bind(f"ipc://{settings.worker_socket}")
+    broker = Broker(settings)
     thread = leave(settings)
-    while decode(broker.recv_multipart()[1:]).command is not Command.LEAVING:
-        pass
+    broker.hears(Command.LEAVING)
     assert thread.is_alive()
-    context.destroy(linger=0)
+    broker.dies()
     assert ended(thread)
 
 
 def test_the_word_of_its_broker_ends_it(settings):
-    context = zmq.Context()
-    broker = context.socket(zmq.ROUTER)
-    broker.bind(f"ipc://{settings.worker_socket}")
+    broker = Broker(settings)
     thread = leave(settings)
-    route, *frames = broker.recv_multipart()
-    while decode(frames).command is not Command.LEAVING:
-        route, *frames = broker.recv_multipart()
-    broker.send_multipart([route, *encode(Command.LEFT, m.Left())])
+    broker.tells(broker.hears(Command.LEAVING), encode(Command.LEFT, m.Left()))
     assert ended(thread)
-    context.destroy(linger=0)
+    broker.dies()

@@ -1,0 +1,83 @@
+"""A worker's connection to its broker."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from beliefd_service.channel import Channel, Closed
+
+_RECONNECT_MS = 20
+
+
+class Line:
+    """Stands whenever a broker listens at `path`: it is made anew by whatever is to be sent.
+
+    What is said while there is no broker is not kept: one that comes back drops what is out of date.
+    """
+
+    def __init__(self, path: Path, incarnation: bytes, stop_fd: int) -> None:
+        self._path = str(path)
+        self._incarnation = incarnation
+        self._channel: Channel | None = None
+        self._poll = select.poll()
+        self._poll.register(stop_fd, select.POLLIN)
+
+    @property
+    def stands(self) -> bool:
+        return self._channel is not None
+
+    @property
+    def clogged(self) -> bool:
+        """Whether the broker does not take what it was told."""
+        return self._channel is not None and self._channel.unsent
+
+    def wait(self, timeout_ms: int) -> bool:
+        """Wait for a message or a signal; False where none came. Not so long while no broker listens."""
+        return bool(self._poll.poll(timeout_ms if self.stands else _RECONNECT_MS))
+
+    def send(self, frames: Sequence[Any]) -> None:
+        if self._channel is None:
+            self._channel = self._connected()
+        if self._channel is not None:
+            try:
+                self._channel.send(frames)
+                self._watch(self._channel)
+            except Closed:
+                self.close()
+
+    def receive(self) -> list[list[Any]]:
+        """The messages that have arrived, each as its frames."""
+        if self._channel is None:
+            return []
+        try:
+            self._channel.flush()
+            self._watch(self._channel)
+            return self._channel.receive()
+        except Closed:
+            self.close()
+            return []
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._poll.unregister(self._channel)
+            self._channel.close()
+            self._channel = None
+
+    def _connected(self) -> Channel | None:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            connection.connect(self._path)
+        except OSError:  # nobody listens, or too many wait to be let in
+            connection.close()
+            return None
+        channel = Channel(connection)
+        self._watch(channel)
+        channel.send([self._incarnation])
+        return channel
+
+    def _watch(self, channel: Channel) -> None:
+        self._poll.register(channel, select.POLLIN | (select.POLLOUT if channel.unsent else 0))
