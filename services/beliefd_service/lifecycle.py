@@ -22,14 +22,19 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._written = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._arrived)
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
+        self._written = True
         os.write(self._write_fd, b"\0")
 
     @property
     def requested(self) -> bool:
+        if not self._written:  # asked at every turn of a loop: to read would cost a system call and an exception
+            return False
+        self._written = False
         try:
             return bool(os.read(self.fd, 16))
         except BlockingIOError:
