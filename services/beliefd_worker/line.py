@@ -40,14 +40,14 @@ class Line:
         return bool(self._poll.poll(timeout_ms if self.stands else _RECONNECT_MS))
 
     def send(self, frames: Sequence[Any]) -> None:
-        if self._channel is None:
-            self._channel = self._connected()
-        if self._channel is not None:
-            try:
+        try:
+            if self._channel is None:
+                self._connect()
+            if self._channel is not None:
                 self._channel.send(frames)
                 self._watch(self._channel)
-            except Closed:
-                self.close()
+        except Closed:
+            self.close()
 
     def receive(self) -> list[list[Any]]:
         """The messages that have arrived, each as its frames."""
@@ -67,17 +67,16 @@ class Line:
             self._channel.close()
             self._channel = None
 
-    def _connected(self) -> Channel | None:
+    def _connect(self) -> None:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             connection.connect(self._path)
         except OSError:  # nobody listens, or too many wait to be let in
             connection.close()
-            return None
-        channel = Channel(connection)
-        self._watch(channel)
-        channel.send([self._incarnation])
-        return channel
+            return
+        self._channel = Channel(connection)
+        self._watch(self._channel)
+        self._channel.send([self._incarnation])
 
     def _watch(self, channel: Channel) -> None:
         self._poll.register(channel, select.POLLIN | (select.POLLOUT if channel.unsent else 0))

@@ -8,6 +8,8 @@ import pytest
 import zmq
 
 from beliefd_broker.switchboard import Switchboard
+from beliefd_service.channel import Channel
+from beliefd_worker import line as module
 from beliefd_worker.line import Line
 
 MINE, OTHER = b"m" * 16, b"o" * 16
@@ -176,3 +178,20 @@ def test_without_a_descriptor_nobody_is_let_in_and_the_broker_is_not_kept_busy(b
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     broker.board.listen()
     assert broker.hears() == [(MINE, [b"hello"])]
+
+
+def test_a_broker_that_dies_before_it_lets_in_is_not_there(path, line, monkeypatch):
+    mine, first = line(), Broker(path)
+
+    def connected(connection):
+        first.board.close()
+        return Channel(connection)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "Channel", connected)
+        mine.send([b"one"])
+    assert not mine.stands
+    second = Broker(path)
+    mine.send([b"two"])
+    assert second.hears() == [(MINE, [b"two"])]
+    second.board.close()
