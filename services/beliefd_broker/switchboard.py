@@ -13,6 +13,8 @@ from beliefd_service.channel import Channel, Closed
 
 _IN, _OUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 _BACKLOG = 1024
+_INCARNATION_BYTES = 16
+_FIRST_BYTES = 32  # a number of frames, a length, an incarnation
 
 
 class Switchboard:
@@ -76,7 +78,7 @@ class Switchboard:
         messages = channel.receive()
         if messages and source not in self._incarnations:
             first = messages.pop(0)
-            if len(first) != 1:
+            if len(first) != 1 or len(first[0]) != _INCARNATION_BYTES:
                 raise Closed
             self._incarnations[source] = bytes(first[0])
             self._known[bytes(first[0])] = channel
@@ -91,7 +93,7 @@ class Switchboard:
             self._poller.unregister(self._listener.fileno())
             self._listening = False
             return
-        channel = Channel(connection)
+        channel = Channel(connection, _FIRST_BYTES)
         self._channels[channel.fileno()] = channel
         self._poller.register(channel.fileno(), _IN)
 

@@ -18,6 +18,8 @@ from functools import lru_cache
 from struct import Struct
 from typing import Any
 
+import numpy as np
+
 _READ_BYTES = 65_536
 _MOST_FRAMES = 1024
 _MOST_BYTES = 2**33
@@ -30,13 +32,17 @@ class Closed(Exception):
 
 
 class Channel:
-    """One side of a connection. It never waits: what the socket does not take now is sent by `flush`."""
+    """One side of a connection. It never waits: what the socket does not take now is sent by `flush`.
 
-    def __init__(self, connection: socket.socket) -> None:
+    Whoever sends a first message of more than `first_bytes` is disconnected: memory is set aside for no stranger.
+    """
+
+    def __init__(self, connection: socket.socket, first_bytes: int = _MOST_BYTES) -> None:
         connection.setblocking(False)
         self._socket = connection
         self._unsent: deque[memoryview] = deque()
-        self._begun: bytes | bytearray = b""
+        self._most_bytes = first_bytes
+        self._begun: bytes | memoryview = b""
         self._arrived = 0  # bytes of `_begun`, where that has the length of a message longer than what was read
 
     def fileno(self) -> int:
@@ -87,7 +93,7 @@ class Channel:
         return True
 
     def receive(self) -> list[list[Any]]:
-        """Read; returns the messages that are whole now, each as its frames, bytes-like.
+        """Read; returns the messages that are whole now, each as its frames, bytes-like and read-only.
 
         Not all that is there needs to be read: whoever polls the socket is told again.
 
@@ -114,21 +120,24 @@ class Channel:
             for length in head.unpack_from(data, at)[1:]:
                 frames.append(view[begin : begin + length])
                 begin += length + 7 & -8
+            if begin - at > self._most_bytes:
+                raise Closed
             if begin > end:
                 self._await(view[at:], begin - at)
                 return messages + self.receive()
             messages.append(frames)
+            self._most_bytes = _MOST_BYTES
             at = begin
         self._begun = data[at:]
         return messages
 
-    def _read(self) -> bytes | bytearray:
+    def _read(self) -> bytes:
         read = self._socket.recv(_READ_BYTES)
         if not read:
             raise Closed
-        return self._begun + read if self._begun else read
+        return b"".join((self._begun, read)) if self._begun else read
 
-    def _read_on(self) -> bytes | bytearray:
+    def _read_on(self) -> memoryview:
         """Read the rest of the message that has begun; raises BlockingIOError where it is not all there."""
         view = memoryview(self._begun)
         while self._arrived < len(view):
@@ -136,15 +145,14 @@ class Channel:
             if not read:
                 raise Closed
             self._arrived += read
-        whole, self._begun, self._arrived = self._begun, b"", 0
-        return whole
+        self._begun, self._arrived = b"", 0
+        return view.toreadonly()
 
     def _await(self, part: memoryview, length: int) -> None:
         """Expect the rest of a message of `length` bytes."""
-        if length > _MOST_BYTES:
-            raise Closed
-        self._begun, self._arrived = bytearray(length), len(part)
-        self._begun[: len(part)] = part
+        whole = np.empty(length, np.uint8).data  # costs nothing before something arrives
+        whole[: len(part)] = part
+        self._begun, self._arrived = whole, len(part)
 
 
 @lru_cache(maxsize=256)

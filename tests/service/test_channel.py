@@ -63,7 +63,7 @@ def test_what_the_socket_does_not_take_is_not_waited_for(pair):
 
 
 @pytest.mark.parametrize("size", [5, 100_001])
-def test_arrays_are_aligned_where_they_arrive(pair, size):
+def test_arrays_are_aligned_and_read_only_where_they_arrive(pair, size):
     ours, theirs = pair
     array = np.arange(7)
     ours.send([b"x" * size, array.tobytes()])
@@ -73,6 +73,7 @@ def test_arrays_are_aligned_where_they_arrive(pair, size):
         received = theirs.receive()
     found = np.frombuffer(received[0][1], np.int64)
     assert found.flags.aligned
+    assert not found.flags.writeable
     np.testing.assert_array_equal(found, array)
 
 
@@ -103,8 +104,24 @@ def test_who_goes_in_the_middle_of_a_message_is_told(pair):
 @given(noise=st.binary(min_size=1, max_size=200) | st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=9))
 def test_noise_is_no_message_or_ends_the_connection(noise):
     ours, theirs = socket.socketpair()
-    with ours, theirs:
+    with ours, theirs, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_MOST_BYTES", 2**24)
         ours.sendall(noise if isinstance(noise, bytes) else np.array(noise, np.uint64).tobytes())
         ours.close()
         with pytest.raises(Closed):
-            to_the_end(Channel(theirs))
+            to_the_end(Channel(theirs, 2**24))
+
+
+@pytest.mark.parametrize("lengths", [[17], [2**32], [8, 8], [0] * 4])
+def test_a_first_message_that_is_too_long_is_not_waited_for(lengths):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(np.array([len(lengths), *lengths], np.uint64).tobytes())
+        with pytest.raises(Closed):
+            Channel(theirs, 32).receive()
+
+
+def test_what_follows_the_first_message_may_be_long():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert carried(Channel(ours), Channel(theirs, 32), [[b"f" * 16], [b"l" * 300_000]])[1] == [b"l" * 300_000]

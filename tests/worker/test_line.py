@@ -3,6 +3,7 @@
 import os
 import resource
 import socket
+from struct import pack
 
 import pytest
 import zmq
@@ -120,7 +121,16 @@ def test_what_a_broker_does_not_take_waits_too(broker, line):
     assert not mine.clogged
 
 
-@pytest.mark.parametrize("noise", [b"\xff" * 64, bytes(8), b"\x02" + bytes(23), b"\1" + bytes(12) + b"\1" + bytes(3)])
+NOISE = {
+    "no number of frames": b"\xff" * 64,
+    "no frame": bytes(8),
+    "two frames": pack("<QQQ", 2, 0, 0),
+    "a short one": pack("<QQQ", 1, 3, 0),
+    "one of which much is to come": pack("<QQ", 1, 2**26),
+}
+
+
+@pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE.keys())
 def test_a_stranger_who_says_no_incarnation_is_cut(broker, line, path, noise):
     mine = line()
     mine.send([b"hello"])
@@ -130,6 +140,7 @@ def test_a_stranger_who_says_no_incarnation_is_cut(broker, line, path, noise):
         stranger.sendall(noise)
         for _ in range(3):
             broker.heard(100)
+        stranger.settimeout(1)
         assert stranger.recv(1) == b""
     mine.send([b"still here"])
     assert broker.hears() == [(MINE, [b"still here"])]
