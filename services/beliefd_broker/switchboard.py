@@ -14,11 +14,14 @@ from beliefd_service.channel import Channel, Closed
 _IN, _OUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 _BACKLOG = 1024
 _INCARNATION_BYTES = 16
+_MOST_STRANGERS = 64
 _FIRST_BYTES = 32  # a number of frames, a length, an incarnation
 
 
 class Switchboard:
     """Listens at `path`. A worker says its incarnation first, and is known by it from then on.
+
+    Of those who have not said it only the last who came are kept: they could use up all descriptors.
 
     All sockets stand in `poller`: what it finds ready goes to `messages`.
     """
@@ -31,6 +34,7 @@ class Switchboard:
         self._poller = poller
         self._listening = False
         self._channels: dict[int, Channel] = {}
+        self._strangers: dict[int, None] = {}  # in the order in which they came
         self._incarnations: dict[int, bytes] = {}
         self._known: dict[bytes, Channel] = {}
         self.listen()
@@ -76,15 +80,18 @@ class Switchboard:
         if channel.unsent and channel.flush():
             self._poller.modify(source, _IN)
         messages = channel.receive()
-        if messages and source not in self._incarnations:
+        if messages and source in self._strangers:
             first = messages.pop(0)
             if len(first) != 1 or len(first[0]) != _INCARNATION_BYTES:
                 raise Closed
+            del self._strangers[source]
             self._incarnations[source] = bytes(first[0])
             self._known[bytes(first[0])] = channel
         return messages
 
     def _accept(self) -> None:
+        if len(self._strangers) == _MOST_STRANGERS:
+            self._drop(next(iter(self._strangers)))
         try:
             connection, _ = self._listener.accept()
         except BlockingIOError:  # who knocked has gone again
@@ -95,10 +102,12 @@ class Switchboard:
             return
         channel = Channel(connection, _FIRST_BYTES)
         self._channels[channel.fileno()] = channel
+        self._strangers[channel.fileno()] = None
         self._poller.register(channel.fileno(), _IN)
 
     def _drop(self, source: int) -> None:
         channel = self._channels.pop(source)
+        self._strangers.pop(source, None)
         incarnation = self._incarnations.pop(source, None)
         if incarnation is not None and self._known.get(incarnation) is channel:
             del self._known[incarnation]

@@ -100,7 +100,7 @@ class Worker:
         header = message.header
         match header:
             case m.WorkerWelcome():
-                # Work of the last broker stood before this message in the socket, and is done.
+                # Work of the last broker came over another connection, and is done or was dropped with it.
                 if header.epoch != self._epoch:
                     self._epoch = header.epoch
                     self._logger.info("registered", epoch=self._epoch)

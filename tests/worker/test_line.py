@@ -1,5 +1,6 @@
 """A worker's line to the broker's switchboard, over real sockets: who is who, who is cut, who comes back."""
 
+import contextlib
 import os
 import resource
 import socket
@@ -144,6 +145,21 @@ def test_a_stranger_who_says_no_incarnation_is_cut(broker, line, path, noise):
         assert stranger.recv(1) == b""
     mine.send([b"still here"])
     assert broker.hears() == [(MINE, [b"still here"])]
+
+
+def test_of_those_who_say_nothing_the_last_are_kept(broker, line, path):
+    with contextlib.ExitStack() as crowd:
+        strangers = [crowd.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(100)]
+        for stranger in strangers:
+            stranger.settimeout(1)
+            stranger.connect(str(path))
+            broker.heard()
+        assert strangers[0].recv(1) == b""
+        strangers[-1].sendall(pack("<QQ", 1, 16) + OTHER + pack("<QQ", 1, 5) + b"hello" + bytes(3))
+        assert broker.hears() == [(OTHER, [b"hello"])]
+        mine = line()
+        mine.send([b"let in"])
+        assert broker.hears() == [(MINE, [b"let in"])]
 
 
 def test_a_worker_that_connects_again_is_answered_where_it_is(broker, line):
