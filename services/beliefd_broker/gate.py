@@ -1,4 +1,4 @@
-"""Keeps newcomers away from the broker's ipc sockets while it has nearly no descriptor left.
+"""Keeps newcomers away from the clients' ipc socket while it has nearly no descriptor left.
 
 libzmq ends the process where it can accept no connection on an ipc socket for want of a descriptor; on a tcp socket it
 lets the newcomer wait. Who connects while a gate is shut finds no socket, tries again, and says so by its deadline.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Sequence
 from pathlib import Path
 
 HEADROOM = 0.25
@@ -16,10 +15,10 @@ HEADROOM = 0.25
 
 
 class Gate:
-    """Shuts and opens the way to `sockets` by their names in the file system. Connections that stand go on."""
+    """Shuts and opens the way to `socket` by its name in the file system. Connections that stand go on."""
 
-    def __init__(self, sockets: Sequence[Path]) -> None:
-        self._sockets = sockets
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
         self.shut = False
 
     def look(self) -> bool:
@@ -27,9 +26,8 @@ class Gate:
         scarce = _lowest_free() >= (1.0 - HEADROOM) * resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if scarce == self.shut:
             return False
-        for socket in self._sockets:
-            away = socket.with_suffix(".shut")
-            os.rename(*((socket, away) if scarce else (away, socket)))
+        away = self._socket.with_suffix(".shut")
+        os.rename(*((self._socket, away) if scarce else (away, self._socket)))
         self.shut = scarce
         return True
 

@@ -42,7 +42,7 @@ _ACCESS_S = 0.5
 
 
 class Broker:
-    """Owns the two ROUTER sockets, the event ring, and a pidfd of every worker."""
+    """Owns the clients' ROUTER socket, the workers' connections, the event ring, and a pidfd of every worker."""
 
     def __init__(self, settings: Settings, logger: Logger, stop: StopSignal) -> None:
         self._settings = settings
@@ -57,7 +57,7 @@ class Broker:
         self._poller = zmq.Poller()
         self._poller.register(stop.fd, zmq.POLLIN)
         self._workers = Switchboard(settings.worker_socket, self._poller)
-        self._gate = Gate((settings.client_socket,))
+        self._gate = Gate(settings.client_socket)
         open_bytes = self._limits.open_bytes
         # Thrice: what is open, once more while it is put together, and what waits for slow clients.
         self._scales = Scales(self.endpoint, settings.client_socket, OWN_BYTES + 3 * open_bytes)
@@ -251,12 +251,10 @@ class Broker:
     def _survivor_died(self, identity: ProcessIdentity) -> Callable[[], None]:
         return lambda: self._core.workforce.settle_died(identity)
 
-    def _router(self, endpoints: list[str], of_workers: bool = False) -> zmq.Socket[bytes]:
+    def _router(self, endpoints: list[str]) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        socket.setsockopt(zmq.ROUTER_HANDOVER, int(of_workers))
-        if not of_workers:  # a worker checks what it will have to tell before it changes anything
-            socket.setsockopt(zmq.MAXMSGSIZE, self._limits.frame_bytes)
+        socket.setsockopt(zmq.MAXMSGSIZE, self._limits.frame_bytes)
         socket.setsockopt(zmq.SNDHWM, CREDITS)  # who honours its credits never has more to take
         socket.setsockopt(zmq.LINGER, 200)
         socket.setsockopt(zmq.IPV6, int(any("[" in endpoint for endpoint in endpoints)))
