@@ -54,7 +54,7 @@ class Worker:
         gc.freeze()
         gc.set_threshold(_GC_OBJECTS)
         self._hello()
-        while not self._left:
+        while not self._left or self._line.clogged:  # what it was given after it asked is told too
             if not self._line.wait(HELLO_MS) and self._leave_by_s is None:
                 self._hello()
             if self._stop.requested:

@@ -3,6 +3,7 @@
 import os
 import threading
 
+import numpy as np
 import pytest
 import structlog
 import zmq
@@ -13,9 +14,10 @@ from beliefd_proto import messages as m
 from beliefd_service.lifecycle import make_folders
 from beliefd_service.settings import Settings
 from beliefd_worker import loop
+from beliefd_worker.execution import Outcome
 from beliefd_worker.loop import Worker
 
-LONG_S = 60.0
+LONG_S = 20.0
 
 
 class Stop:
@@ -72,11 +74,11 @@ class Broker:
 
     def hears(self, command):
         """Wait for this command; returns who said it."""
-        while True:
-            ready = [source for source, _ in self._poller.poll()]
+        while ready := [source for source, _ in self._poller.poll(1000 * LONG_S)]:
             for incarnation, frames in self._board.messages(ready):
                 if decode(frames).command is command:
                     return incarnation
+        raise TimeoutError(command)
 
     def tells(self, incarnation, frames):
         self._board.send(incarnation, frames)
@@ -98,5 +100,19 @@ def test_the_word_of_its_broker_ends_it(settings):
     broker = Broker(settings)
     thread = leave(settings)
     broker.tells(broker.hears(Command.LEAVING), encode(Command.LEFT, m.Left()))
+    assert ended(thread)
+    broker.dies()
+
+
+def test_what_it_was_given_after_it_asked_is_told(settings, monkeypatch):
+    large = {"beliefs": np.zeros(3_000_000, np.float32)}
+    monkeypatch.setattr(loop, "execute", lambda *_: Outcome(arrays=large))
+    broker = Broker(settings)
+    thread = leave(settings)
+    worker = broker.hears(Command.LEAVING)
+    work = m.Work(epoch=1, batch=1, kind=Command.READ, population="", rows=1, parts=((bytes(16), 1),))
+    broker.tells(worker, encode(Command.WORK, work))
+    broker.tells(worker, encode(Command.LEFT, m.Left()))
+    broker.hears(Command.RESULT)
     assert ended(thread)
     broker.dies()
