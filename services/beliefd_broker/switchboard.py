@@ -9,6 +9,7 @@ from typing import Any
 
 import zmq
 
+from beliefd_proto.errors import EndpointNotUsable
 from beliefd_service.channel import Channel, Closed
 
 _IN, _OUT = int(zmq.POLLIN), int(zmq.POLLOUT)
@@ -24,13 +25,14 @@ class Switchboard:
     Of those who have not said it only the last who came are kept: they could use up all descriptors.
 
     All sockets stand in `poller`: what it finds ready goes to `messages`.
+
+    Raises
+    ------
+    EndpointNotUsable
     """
 
     def __init__(self, path: Path, poller: zmq.Poller) -> None:
-        path.unlink(missing_ok=True)  # an earlier broker's: its lock is ours now
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self._listener.bind(str(path))
-        self._listener.listen(_BACKLOG)
+        self._listener = _listener(path)
         self._poller = poller
         self._listening = False
         self._channels: dict[int, Channel] = {}
@@ -113,3 +115,19 @@ class Switchboard:
             del self._known[incarnation]
         self._poller.unregister(source)
         channel.close()
+
+
+def _listener(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        path.unlink(missing_ok=True)  # an earlier broker's: its lock is ours now
+        listener.bind(str(path))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise EndpointNotUsable(
+            f"workers cannot be listened to here: {error.strerror}; remove what is there",
+            field="BELIEFD_DATA",
+            value=str(path),
+        ) from None
+    return listener

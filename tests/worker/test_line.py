@@ -10,6 +10,7 @@ import pytest
 import zmq
 
 from beliefd_broker.switchboard import Switchboard
+from beliefd_proto.errors import EndpointNotUsable
 from beliefd_service.channel import Channel
 from beliefd_worker import line as module
 from beliefd_worker.line import Line
@@ -222,3 +223,9 @@ def test_a_broker_that_dies_before_it_lets_in_is_not_there(path, line, monkeypat
     mine.send([b"two"])
     assert second.hears() == [(MINE, [b"two"])]
     second.board.close()
+
+
+def test_where_nobody_can_listen_it_is_told(path):
+    path.mkdir()
+    with pytest.raises(EndpointNotUsable, match=f"BELIEFD_DATA.*{path}"):
+        Broker(path)
