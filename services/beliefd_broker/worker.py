@@ -78,7 +78,7 @@ class Batch:
 class Worker:
     """A registered worker process.
 
-    Its incarnation is its routing id too. `state` is ``"greeted"`` until it has said that it is idle under this
+    Its incarnation names its connection too. `state` is ``"greeted"`` until it has said that it is idle under this
     broker's epoch, then ``"ready"``; ``"silent"`` while it is idle and does not say so; ``"leaving"`` after it asked
     to end; ``"doomed"`` from the SIGKILL on.
     """

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from beliefd_worker.execution import Outcome
 from beliefd_worker.loop import Worker
 
 LONG_S = 20.0
+LARGE = {"beliefs": np.zeros(3_000_000, np.float32)}
 
 
 class Stop:
@@ -65,6 +67,12 @@ def test_without_a_broker_it_ends(settings):
     assert ended(leave(settings))
 
 
+def work(batch):
+    """The frames of a message that gives work."""
+    header = m.Work(epoch=1, batch=batch, kind=Command.READ, population="", rows=1, parts=((bytes(16), 1),))
+    return encode(Command.WORK, header)
+
+
 class Broker:
     """What listens to the worker."""
 
@@ -74,7 +82,9 @@ class Broker:
 
     def hears(self, command):
         """Wait for this command; returns who said it."""
-        while ready := [source for source, _ in self._poller.poll(1000 * LONG_S)]:
+        deadline_s = time.monotonic() + LONG_S
+        while time.monotonic() < deadline_s:
+            ready = [source for source, _ in self._poller.poll(100)]
             for incarnation, frames in self._board.messages(ready):
                 if decode(frames).command is command:
                     return incarnation
@@ -105,14 +115,32 @@ def test_the_word_of_its_broker_ends_it(settings):
 
 
 def test_what_it_was_given_after_it_asked_is_told(settings, monkeypatch):
-    large = {"beliefs": np.zeros(3_000_000, np.float32)}
-    monkeypatch.setattr(loop, "execute", lambda *_: Outcome(arrays=large))
+    monkeypatch.setattr(loop, "execute", lambda *_: Outcome(arrays=LARGE))
     broker = Broker(settings)
     thread = leave(settings)
     worker = broker.hears(Command.LEAVING)
-    work = m.Work(epoch=1, batch=1, kind=Command.READ, population="", rows=1, parts=((bytes(16), 1),))
-    broker.tells(worker, encode(Command.WORK, work))
+    broker.tells(worker, work(1))
     broker.tells(worker, encode(Command.LEFT, m.Left()))
     broker.hears(Command.RESULT)
+    assert ended(thread)
+    broker.dies()
+
+
+def test_a_large_result_does_not_wait_for_the_work_after_it(settings, monkeypatch):
+    heard = threading.Event()
+
+    def execute(work, *_):
+        return Outcome(arrays=LARGE) if work.batch == 1 else Outcome(count=int(heard.wait(LONG_S)))
+
+    monkeypatch.setattr(loop, "execute", execute)
+    broker = Broker(settings)
+    thread = leave(settings)
+    worker = broker.hears(Command.LEAVING)
+    broker.tells(worker, work(1))
+    broker.tells(worker, work(2))
+    broker.hears(Command.RESULT)
+    heard.set()
+    broker.hears(Command.RESULT)
+    broker.tells(worker, encode(Command.LEFT, m.Left()))
     assert ended(thread)
     broker.dies()
