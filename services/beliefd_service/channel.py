@@ -11,6 +11,7 @@ to a small message. Frames begin at multiples of 8 bytes, so that arrays can be 
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections import deque
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ import numpy as np
 _READ_BYTES = 65_536
 _MOST_FRAMES = 1024
 _MOST_BYTES = 2**33
+_NOT_NOW = (errno.ENOBUFS, errno.ENOMEM)  # the system is short of memory, and may not be for long
 _count = Struct("<Q")
 _padding = [bytes(-length % 8) for length in range(8)]
 
@@ -85,6 +87,8 @@ class Channel:
             except BlockingIOError:
                 return False
             except OSError as error:
+                if error.errno in _NOT_NOW:
+                    return False
                 raise Closed from error
             if sent < len(message):
                 self._unsent[0] = message[sent:]

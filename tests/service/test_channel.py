@@ -1,5 +1,6 @@
 """Messages over a stream: whole and in order however the stream is cut, and no harm from what is no message."""
 
+import errno
 import socket
 
 import numpy as np
@@ -75,6 +76,33 @@ def test_arrays_are_aligned_and_read_only_where_they_arrive(pair, size):
     assert found.flags.aligned
     assert not found.flags.writeable
     np.testing.assert_array_equal(found, array)
+
+
+class Short:
+    """A socket of a system that has no memory for the first message."""
+
+    def __init__(self, connection, number):
+        self._connection = connection
+        self._numbers = [number]
+
+    def setblocking(self, flag):
+        self._connection.setblocking(flag)
+
+    def send(self, data):
+        if self._numbers:
+            raise OSError(self._numbers.pop(), "")
+        return self._connection.send(data)
+
+
+@pytest.mark.parametrize("number", [errno.ENOBUFS, errno.ENOMEM])
+def test_a_system_short_of_memory_is_waited_for(number):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        channel = Channel(Short(ours, number))
+        channel.send([b"hello"])
+        assert channel.unsent
+        assert channel.flush()
+        assert Channel(theirs).receive() == [[b"hello"]]
 
 
 def test_nothing_has_arrived(pair):
