@@ -10,6 +10,7 @@ from typing import Any
 import cases
 import numpy as np
 
+from beliefd import hierarchy
 from beliefd.model import Model
 from models import by_state, changed, random_model, redrawn, with_counts
 
@@ -29,12 +30,19 @@ class Feature:
         Makes those for pymdp 1.0.4 and 0.0.7.1, which do less; None where one does not have the feature.
     own : bool
         Whether agents have parameters of their own.
+    drawn : float
+        How many times as many models are drawn beside pymdp, of those where a tie decides so often that too few were
+        left to compare.
     """
 
     oracle: Maker
     pymdp: Maker | None = None
     legacy: Maker | None = None
     own: bool = False
+    drawn: float = 1.0
+
+    def maker(self, peer: str) -> Maker | None:
+        return self.pymdp if peer == "pymdp-1.0.4" else self.legacy
 
 
 def plain(rng: np.random.Generator, sharp: bool, n: int, **options: Any) -> Model:
@@ -130,6 +138,26 @@ def sampled_tree(rng: np.random.Generator, sharp: bool, n: int) -> Model:
             return grown
 
 
+def two_levels(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+    """Of a factor each; the upper level sets where the lower one begins, and in half of them what it wants."""
+
+    def level() -> Model:
+        while True:
+            model = plain(rng, sharp, n, policy_len=1, E=None)
+            if len(model.B) == 1 and len(model.policies) <= 3:
+                return model
+
+    upper, lower = level(), level()
+    first = rng.dirichlet(np.full(lower.num_states[0], 0.5), upper.num_states[0]).T
+    wants = {0: (0, rng.normal(0.0, 1.5, (lower.num_obs[0], upper.num_states[0])))} if n % 2 else None
+    options = {
+        name: getattr(lower, name) for name in ("gamma", "alpha", "action_selection", "sampling_mode", "num_iter")
+    }
+    steps = int(rng.integers(2, 4))
+    made: Model = hierarchy.compose(upper, lower, {0: (0, first)}, steps, C=wants, policy_len=2, **options)
+    return made
+
+
 def own_tree(rng: np.random.Generator, sharp: bool, n: int) -> Model:
     """With preferences that change from step to step."""
     model = tree(rng, sharp, n)
@@ -209,9 +237,9 @@ FEATURES: dict[str, Feature] = {
     "preferences over time": Feature(preferences_over_time, cases.preferences_over_time),
     "preferences that depend on states": Feature(preferences_by_state),
     "controls that move several factors": Feature(controls, controls),
-    "inductive inference": Feature(inductive, cases.inductive),
+    "inductive inference": Feature(inductive, cases.inductive, drawn=1.25),
     "learning of A, B, D": Feature(learner, full(cases.novelty, use_param_info_gain=False)),
-    "parameters per agent": Feature(own_parameters, own=True),
+    "parameters per agent": Feature(own_parameters, full(cases.novelty), own=True),
     "learning of C and E": Feature(habits),
     "novelty": Feature(novelty, full(cases.novelty)),
     "message passing (mmp)": Feature(window("mmp", learns=False), cases.window("mmp", coupled=False, learns=False)),
@@ -224,6 +252,7 @@ FEATURES: dict[str, Feature] = {
     "sophisticated inference": Feature(tree, cases.small_tree),
     "sophisticated inference, parameters per agent": Feature(own_tree, own=True),
     "Monte Carlo tree search": Feature(sampled_tree),
+    "two levels": Feature(two_levels),
     'profile "legacy"': Feature(profiled("legacy", plain), legacy=cases.LEGACY["fpi"]),
     'profile "legacy", learning': Feature(profiled("legacy", learner), legacy=cases.LEGACY["fpi learning"]),
     'profile "legacy", novelty': Feature(profiled("legacy", novelty), legacy=cases.LEGACY["fpi novelty"]),
@@ -232,10 +261,14 @@ FEATURES: dict[str, Feature] = {
         cases.LEGACY["mmp preferences over time"], legacy=cases.LEGACY["mmp preferences over time"]
     ),
     'profile "legacy", message passing (vmp)': Feature(profiled("legacy", window("vmp", learns=False))),
+    'profile "legacy", sophisticated inference': Feature(profiled("legacy", tree)),
+    'profile "legacy", Monte Carlo tree search': Feature(profiled("legacy", sampled_tree)),
     'profile "spm"': Feature(profiled("spm", plain)),
     'profile "spm", learning': Feature(profiled("spm", learner)),
     'profile "spm", novelty': Feature(profiled("spm", novelty)),
     'profile "spm", beliefs under each policy': Feature(per_policy("spm")),
     'profile "spm", beliefs under each policy, several parents, goals': Feature(all_under_policies("spm")),
+    'profile "spm", sophisticated inference': Feature(profiled("spm", tree)),
+    'profile "spm", Monte Carlo tree search': Feature(profiled("spm", sampled_tree)),
     'profile "spm", precision updated': Feature(per_policy("spm", update_gamma=True)),
 }

@@ -71,10 +71,10 @@ def columns(observed: list[list[Any]], model: Model) -> list[NDArray[Any]]:
     return arrays
 
 
-def engine_steps(engine: Engine, history: History) -> list[Step]:
-    """What the kernels make of a history."""
+def engine_steps(engine: Engine, history: History, agents: list[int] | None = None) -> list[Step]:
+    """What the kernels make of a history: of all agents, or of these."""
     return [
-        engine.step(observed, reset=reset, executed_actions=executed, want=WANT)
+        engine.step(observed, agents=agents, reset=reset, executed_actions=executed, want=WANT)
         for observed, reset, executed in zip(history.observations, history.reset, history.executed, strict=True)
     ]
 

@@ -18,10 +18,10 @@ from beliefd import parts
 from beliefd.engine import Engine
 from beliefd.model import Model
 from benches.environments import python_of
-from conforming.features import Maker
+from conforming.features import Feature
 from conforming.gaps import gap, worst
 from conforming.history import History, engine_steps, is_unstable
-from models import redrawn
+from models import changed, redrawn
 
 FAMILIES = 8
 """Models of a feature with options and sizes of their own. The members of a family differ in their numbers."""
@@ -34,7 +34,7 @@ _ONE_BY_ONE = ("B_action_dependencies",)
 """Options with which pymdp takes no batch of different models."""
 
 
-def from_peer(peer: str, makers: dict[str, Maker], models: int, folder: Path) -> dict[str, dict[str, Any]]:
+def from_peer(peer: str, known: dict[str, Feature], models: int, folder: Path) -> dict[str, dict[str, Any]]:
     """How far the kernels are from a peer, by feature: ``models``, ``excluded`` ones, and ``gaps`` by output.
 
     Excluded are models that are unstable, or at one of whose steps a tie decides.
@@ -43,8 +43,8 @@ def from_peer(peer: str, makers: dict[str, Maker], models: int, folder: Path) ->
     contents: dict[str, NDArray[Any]] = {}
     specs: list[dict[str, Any]] = []
     features: list[str] = []
-    for feature, maker in makers.items():
-        for spec, arrays in families(peer, feature, maker, models):
+    for feature, entry in known.items():
+        for spec, arrays in families(peer, feature, entry, models):
             contents |= {f"case{len(specs)}/{name}": array for name, array in arrays.items()}
             specs.append(spec)
             features.append(feature)
@@ -58,24 +58,28 @@ def from_peer(peer: str, makers: dict[str, Maker], models: int, folder: Path) ->
         env=environment,
     )
     nothing = {"models": 0, "excluded": 0, "gaps": {}}
-    found: dict[str, dict[str, Any]] = {feature: dict(nothing) for feature in makers}
+    found: dict[str, dict[str, Any]] = {feature: dict(nothing) for feature in known}
     for feature, spec, arrays in read(str(answered)):
-        entry = found[feature]
-        for model, given, outputs in members_of(spec, arrays):
-            gaps = replayed(model, given, outputs)
-            entry["models"] += 1
-            entry["excluded"] += gaps is None
-            entry["gaps"] = worst(entry["gaps"], gaps or {})
+        told, members = found[feature], list(members_of(spec, arrays))
+        engine = population([model for model, *_ in members]) if known[feature].own else None
+        for i, member in enumerate(members):
+            gaps = replayed(*member, engine, i if engine else 0)
+            told["models"] += 1
+            told["excluded"] += gaps is None
+            told["gaps"] = worst(told["gaps"], gaps or {})
     return found
 
 
-def families(peer: str, feature: str, maker: Maker, models: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def families(peer: str, feature: str, entry: Feature, models: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Specs and arrays of cases; where they have members, these are the first axis of all arrays but two."""
+    maker = entry.maker(peer)
+    assert maker is not None
     for n in range(FAMILIES):
         rng = np.random.default_rng([sum(feature.encode()), n])
         sharp = n % 2 == 1
         model = maker(rng, sharp, n)
-        members = [model, *(redrawn(rng, model, sharp) for _ in range(1, models // FAMILIES))]
+        members = [model, *(redrawn(rng, model, sharp) for _ in range(1, round(models * entry.drawn) // FAMILIES))]
+        members = [by_counts(member) for member in members] if entry.own else members
         plain = model.planner != "policies" or peer == "pymdp-0.0.7.1"
         unclear = (0.0, 0.0) if plain else (0.1, 0.2)
         histories = [cases.history(rng, member, *unclear) for member in members]
@@ -94,6 +98,13 @@ def families(peer: str, feature: str, maker: Maker, models: int) -> Iterator[tup
             )
 
 
+def by_counts(model: Model) -> Model:
+    """The same model with A and B the means of its counts."""
+    means = {letter: [counts / counts.sum(axis=0) for counts in getattr(model, f"p{letter}")] for letter in ("A", "B")}
+    made: Model = changed(model, **means)
+    return made
+
+
 def members_of(
     spec: dict[str, Any], arrays: dict[str, NDArray[Any]]
 ) -> Iterator[tuple[Model, list[NDArray[Any]], dict[str, NDArray[Any]]]]:
@@ -110,8 +121,27 @@ def members_of(
         yield model, given, {name: own(name, 1) for name in arrays if name not in names and "given" not in name}
 
 
-def replayed(model: Model, given: list[NDArray[Any]], outputs: dict[str, NDArray[Any]]) -> dict[str, float] | None:
-    """The gaps of one model along its history; None where ties or its instability make them meaningless."""
+def population(models: list[Model]) -> Engine:
+    """Agents of the first model, each with what its own model has otherwise; A and B are the means of its counts."""
+    names = ("C", "D", "pA", "pB")
+    own: dict[str, Any] = {
+        name: [np.stack(entries) for entries in zip(*(getattr(model, name) for model in models), strict=True)]
+        for name in names
+    }
+    return Engine(models[0], len(models), per_agent=own | {"E": np.stack([model.E for model in models])})
+
+
+def replayed(
+    model: Model,
+    given: list[NDArray[Any]],
+    outputs: dict[str, NDArray[Any]],
+    engine: Engine | None = None,
+    agent: int = 0,
+) -> dict[str, float] | None:
+    """The gaps of one model along its history; None where ties or its instability make them meaningless.
+
+    It may be that of one of the agents of an engine.
+    """
     forced = outputs["forced"]
     # All zeros stand for a missing observation. Nothing was executed before the first step.
     history = History(
@@ -119,12 +149,13 @@ def replayed(model: Model, given: list[NDArray[Any]], outputs: dict[str, NDArray
         reset=[np.zeros(1, dtype=bool)] * len(forced),
         executed=[action[None] for action in (np.full_like(forced[0], -1), *forced[:-1])],
     )
-    engine = Engine(model, 1)
+    engine = engine or Engine(model, 1)
     learned, steps = [], []
     for t in range(len(forced)):
         now = slice(t, t + 1)
-        steps += engine_steps(engine, History(history.observations[now], history.reset[now], history.executed[now]))
-        learned.append(engine.parameters())
+        part = History(history.observations[now], history.reset[now], history.executed[now])
+        steps += engine_steps(engine, part, [agent])
+        learned.append(engine.parameters([agent]))
     beliefs = [[q[0] for q in step.beliefs or []] for step in steps]
     if is_unstable(model, history, "float64", 1e-10) or (model.use_inductive and any(map(tied, beliefs))):
         return None

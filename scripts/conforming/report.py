@@ -52,15 +52,11 @@ def compared(features: Sequence[str], peers: Sequence[str], models: int) -> dict
             print(f"scripts/conformance: {feature}: {report['features'][feature]}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="bd-") as folder:
         for peer in peers:
-            makers = {name: maker for name in features if (maker := peer_maker(peer, name)) is not None}
-            for feature, found in from_peer(peer, makers, models, Path(folder)).items():
+            known = {name: FEATURES[name] for name in features if FEATURES[name].maker(peer) is not None}
+            for feature, found in from_peer(peer, known, models, Path(folder)).items():
                 report["features"][feature][peer] = found
     report["peer_versions"] = {peer: versions_of(peer) for peer in peers}
     return report
-
-
-def peer_maker(peer: str, feature: str) -> Any:
-    return FEATURES[feature].pymdp if peer == PEERS[0] else FEATURES[feature].legacy
 
 
 def oracle_gaps(job: tuple[str, str, int, int]) -> tuple[dict[str, float], int]:
