@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from beliefd.indices import all_known
 from beliefd.wire import id_arrays
 from beliefd_proto import Arrays, ModelInfo
 from beliefd_proto.errors import InvalidArgument, UnknownAgent
@@ -124,8 +125,10 @@ def reset_array(reset: Any, agents: int) -> NDArray[np.uint8]:
     return mask.astype(np.uint8)
 
 
-def executed_array(executed: Any, info: ModelInfo, agents: int) -> NDArray[np.int32]:
+def executed_array(executed: Any, info: ModelInfo, agents: int, dtype: DTypeLike = np.int32) -> NDArray[Any]:
     """Executed actions of shape (agents, factors): what the environment did, -1 where it is not told.
+
+    Of `dtype`: int32, or what holds them and travels.
 
     Raises
     ------
@@ -148,7 +151,7 @@ def executed_array(executed: Any, info: ModelInfo, agents: int) -> NDArray[np.in
             allowed=f"integers of shape ({agents}, {len(info.num_controls)})",
         )
     check_executed(actions, info.num_controls)
-    return actions.astype(np.int32)
+    return actions.astype(dtype)
 
 
 def check_executed(actions: NDArray[Any], num_controls: tuple[int, ...], first_factor: int = 0) -> None:
@@ -158,8 +161,8 @@ def check_executed(actions: NDArray[Any], num_controls: tuple[int, ...], first_f
     ------
     InvalidArgument
     """
-    wrong = (actions < -1) | (actions >= np.asarray(num_controls))
-    if wrong.any():
+    if not all_known(actions, num_controls):
+        wrong = (actions < -1) | (actions >= np.asarray(num_controls))
         agent, column = (int(i) for i in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
         raise InvalidArgument(
             "this factor has no such action",

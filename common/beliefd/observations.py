@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from beliefd.indices import MISSING, all_known
 from beliefd_proto.errors import InvalidObservation
 from beliefd_proto.model_info import ModelInfo, smallest_int
 
-MISSING = -1
 DISTRIBUTION = -2
 ROW_SUM_TOLERANCE = 1e-5
 
 _FIELD = "observations"
-_FEW = 32
-_BLOCK_AGENTS = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,30 +204,9 @@ def _check_shape(array: NDArray[Any], modality: int | None, expected: tuple[int,
 
 def _check_indices(rows: NDArray[Any], num_obs: tuple[int, ...]) -> None:
     """Check all modalities at once, and one by one only where something is wrong, to say what."""
-    if not _all_known(rows, num_obs):
+    if not all_known(rows, num_obs):
         for m, outcomes in enumerate(num_obs):
             _check_column(rows[:, m], m, outcomes)
-
-
-def _all_known(rows: NDArray[Any], num_obs: tuple[int, ...]) -> bool:
-    if rows.size <= _FEW:  # where a call of NumPy costs more than all of it
-        for row in rows.tolist():
-            for outcome, outcomes in zip(row, num_obs, strict=True):
-                if not MISSING <= outcome < outcomes:
-                    return False
-        return True
-    # A row is too short for NumPy's inner loop: many rows side by side are compared at once.
-    highest = _highest(num_obs, rows.dtype)
-    whole = len(rows) - len(rows) % _BLOCK_AGENTS
-    blocks, rest = rows[:whole].reshape(-1, len(highest)), rows[whole:].reshape(-1)
-    return bool(rows.min() >= MISSING and (blocks <= highest).all() and (rest <= highest[: len(rest)]).all())
-
-
-@lru_cache(maxsize=256)
-def _highest(num_obs: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The highest index per modality, for a block of agents side by side; no higher than the type can hold."""
-    most = np.iinfo(dtype).max
-    return np.tile(np.array([min(outcomes - 1, most) for outcomes in num_obs], dtype), _BLOCK_AGENTS)
 
 
 def _check_column(column: NDArray[Any], modality: int, num_obs: int) -> None:

@@ -24,6 +24,7 @@ from beliefd.wire import ids_from, observation_arrays
 from beliefd_proto import Applied, Arrays, Command, Message, ModelInfo, Want
 from beliefd_proto import messages as m
 from beliefd_proto.errors import BeliefdError, InvalidArgument, Unavailable, UnknownPopulation
+from beliefd_proto.model_info import smallest_int
 
 if TYPE_CHECKING:
     from beliefd.client import Client
@@ -417,7 +418,8 @@ class Population:
         if reset is not None:
             inputs["reset"] = reset_array(reset, count)
         if executed_actions is not None:
-            inputs["executed_actions"] = executed_array(executed_actions, self.info, count)
+            controls = smallest_int(max(self.info.num_controls))
+            inputs["executed_actions"] = executed_array(executed_actions, self.info, count, controls)
         bits = want_bits(want)
         certain = self._mark_in_flight(rows)
         try:

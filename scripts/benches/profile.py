@@ -115,7 +115,7 @@ def _row_ns(limit_s: float) -> tuple[float, float]:
 @inline
 def _logs(work: Any, count: int) -> None:
     for _ in range(count):
-        log_rows(work, 0, 32)
+        log_rows(work, 0, 0, 32)
 
 
 @inline

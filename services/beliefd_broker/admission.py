@@ -20,6 +20,7 @@ _WANT_OF_READ = sum(int(bit) for bit in Want)
 _WANT_OF_STEP = _WANT_OF_READ & ~int(Want.OBSERVATION | Want.LEARNED)
 # CREATE by the model, in the worker that does it; the others against their population.
 _ARRAYS_CHECKED_LATER = frozenset({Command.CREATE, Command.STEP, Command.READ, Command.REMOVE_AGENTS})
+_ACTION_DTYPES = ("|i1", "<i2", "<i4")
 _READ_ARRAYS = frozenset({"agents"})
 
 
@@ -181,7 +182,7 @@ def _check_inputs(header: Step, arrays: Arrays, population: Population) -> None:
             raise InvalidArgument("a reset is 0 or 1", field="reset", index=(at,), value=int(reset[at]), allowed="0, 1")
     executed = arrays.get("executed_actions")
     if executed is not None:
-        _check_array("executed_actions", executed, ("<i4",), (header.count, len(info.num_controls)))
+        _check_array("executed_actions", executed, _ACTION_DTYPES, (header.count, len(info.num_controls)))
         check_executed(executed, info.num_controls)
 
 

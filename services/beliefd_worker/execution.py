@@ -69,6 +69,7 @@ def _step(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
     rows = _rows(work, arrays)
     ticks = arrays["ticks"] if work.tick is None else np.full(len(rows), work.tick, np.int64)
     told = observations_from(arrays, population.info)
+    executed = arrays.get("executed_actions")
     sampled = shelf.sample_due(work.population)
     inputs = StepInputs(
         rows=rows,
@@ -76,7 +77,7 @@ def _step(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
         request_ids=_request_ids(work, len(rows)),
         observations=Observations(told.indices.astype(np.int32), told.distributions),
         reset=arrays.get("reset"),
-        executed_actions=arrays.get("executed_actions"),
+        executed_actions=None if executed is None else executed.astype(np.int32),
         want=work.want | _VFE if sampled else work.want,
     )
     started_ns = time.perf_counter_ns()

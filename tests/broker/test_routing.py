@@ -667,6 +667,7 @@ def test_whatever_happens_every_request_is_answered_once_and_applied_at_most_onc
         ({"arrays": {"reset": np.full(1, 2, np.uint8)}}, "invalid_argument", "reset"),
         ({"arrays": {"reset": np.zeros(2, np.uint8)}}, "malformed_message", "reset"),
         ({"arrays": {"executed_actions": np.full((1, 2), 4, np.int32)}}, "invalid_argument", "executed_actions"),
+        ({"arrays": {"executed_actions": np.zeros((1, 2), np.int64)}}, "malformed_message", "executed_actions"),
     ],
 )
 def test_bad_input_is_refused_whole_and_the_next_good_step_works(change, code, field):

@@ -124,6 +124,16 @@ def test_executed_actions_that_are_refused(executed, index):
     assert (caught.value.field, caught.value.index) == ("executed_actions", index)
 
 
+@pytest.mark.parametrize(("agent", "factor", "value"), [(0, 0, 3), (700, 1, 2), (999, 1, -2)])
+def test_of_many_agents_the_one_whose_action_is_refused_is_named(agent, factor, value):
+    executed = np.tile(np.array([2, -1], np.int8), (1000, 1))
+    assert executed_array(executed, TWO, 1000, np.int8).dtype == np.int8
+    executed[agent, factor] = value
+    with pytest.raises(InvalidArgument) as caught:
+        executed_array(executed, TWO, 1000)
+    assert (caught.value.index, caught.value.value) == ((agent, factor), value)
+
+
 @pytest.mark.parametrize("action", [2**64 - 1, 2**63, 4])
 def test_an_executed_action_is_checked_as_it_came(action):
     with pytest.raises(InvalidArgument) as caught:

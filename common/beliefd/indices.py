@@ -1,0 +1,42 @@
+"""Rows of indices, checked all at once: observations per modality, actions per factor."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MISSING = -1
+
+_FEW = 32
+_BLOCK_ROWS = 64
+
+
+def all_known(rows: NDArray[Any], counts: tuple[int, ...]) -> bool:
+    """Whether every entry of a column is -1, or an index below its count.
+
+    Parameters
+    ----------
+    rows : ndarray of an integer type, shape (n, M)
+    counts : tuple of M int
+    """
+    if rows.size <= _FEW:  # where a call of NumPy costs more than all of it
+        for row in rows.tolist():
+            for index, count in zip(row, counts, strict=True):
+                if not MISSING <= index < count:
+                    return False
+        return True
+    # A row is too short for NumPy's inner loop: many rows side by side are compared at once.
+    highest = _highest(counts, rows.dtype)
+    whole = len(rows) - len(rows) % _BLOCK_ROWS
+    blocks, rest = rows[:whole].reshape(-1, len(highest)), rows[whole:].reshape(-1)
+    return bool(rows.min() >= MISSING and (blocks <= highest).all() and (rest <= highest[: len(rest)]).all())
+
+
+@lru_cache(maxsize=256)
+def _highest(counts: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The highest index per column, for a block of rows side by side; no higher than the type can hold."""
+    most = np.iinfo(dtype).max
+    return np.tile(np.array([min(count - 1, most) for count in counts], dtype), _BLOCK_ROWS)
