@@ -36,7 +36,6 @@ class Switchboard:
         self._poller = poller
         self._listening = False
         self._channels: dict[int, Channel] = {}
-        self._strangers: dict[int, None] = {}  # in the order in which they came
         self._incarnations: dict[int, bytes] = {}
         self._known: dict[bytes, Channel] = {}
         self.listen()
@@ -82,18 +81,18 @@ class Switchboard:
         if channel.unsent and channel.flush():
             self._poller.modify(source, _IN)
         messages = channel.receive()
-        if messages and source in self._strangers:
+        if messages and source not in self._incarnations:
             first = messages.pop(0)
             if len(first) != 1 or len(first[0]) != _INCARNATION_BYTES:
                 raise Closed
-            del self._strangers[source]
             self._incarnations[source] = bytes(first[0])
             self._known[bytes(first[0])] = channel
         return messages
 
     def _accept(self) -> None:
-        if len(self._strangers) == _MOST_STRANGERS:
-            self._drop(next(iter(self._strangers)))
+        strangers = [source for source in self._channels if source not in self._incarnations]
+        if len(strangers) == _MOST_STRANGERS:
+            self._drop(strangers[0])  # the oldest
         try:
             connection, _ = self._listener.accept()
         except BlockingIOError:  # who knocked has gone again
@@ -104,12 +103,10 @@ class Switchboard:
             return
         channel = Channel(connection, _FIRST_BYTES)
         self._channels[channel.fileno()] = channel
-        self._strangers[channel.fileno()] = None
         self._poller.register(channel.fileno(), _IN)
 
     def _drop(self, source: int) -> None:
         channel = self._channels.pop(source)
-        self._strangers.pop(source, None)
         incarnation = self._incarnations.pop(source, None)
         if incarnation is not None and self._known.get(incarnation) is channel:
             del self._known[incarnation]
