@@ -1,0 +1,24 @@
+"""All rows at once against entry by entry: few of them, blocks, and what is left over after the blocks."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beliefd.indices import MISSING, all_known
+
+COUNTS = (4, 2, 300)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint64])
+@given(rows=st.integers(0, 400), seed=st.integers(0, 2**32), data=st.data())
+def test_one_wrong_entry_is_found_wherever_it_stands(dtype, rows, seed, data):
+    lowest, highest = max(MISSING, np.iinfo(dtype).min), [min(count - 1, np.iinfo(dtype).max) for count in COUNTS]
+    rng = np.random.default_rng(seed)
+    good = rng.integers(lowest, np.array(highest) + 1, (rows, len(COUNTS))).astype(dtype)
+    assert all_known(good, COUNTS)
+    if rows:
+        row, column = data.draw(st.integers(0, rows - 1)), data.draw(st.sampled_from([0, 1]))
+        wrong = [COUNTS[column], np.iinfo(dtype).max, *([-2] if lowest < 0 else [])]
+        good[row, column] = data.draw(st.sampled_from(wrong))
+        assert not all_known(good, COUNTS)
