@@ -9,7 +9,7 @@ import secrets
 from collections import defaultdict, deque
 
 import numpy as np
-from broker_world import FakeWorker, World, population
+from broker_world import FakeWorker, World, population, rows_of
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -193,7 +193,7 @@ class Machine(RuleBasedStateMachine):
         """What was begun is answered before the broker leaves."""
         self.world.core.drain()
         self._until(lambda: self.world.core.drained)
-        assert not self.world.in_hands
+        self._check_hands()
         self.restart()
 
     @invariant()
@@ -223,8 +223,16 @@ class Machine(RuleBasedStateMachine):
             assert not population_.busy.any()
             assert population_.busy_agents == 0
         assert not self.world.core._scheduler._open
-        # An earlier broker's work, of a request that has ended by its deadline since, may be in a worker's hands still.
-        self._until(lambda: not self.world.in_hands)
+        self._check_hands()
+
+    def _check_hands(self):
+        """Nothing of this broker's is in a worker's hands.
+
+        What an earlier one gave may be, of a request that has ended by its deadline since.
+        """
+        held = [item for worker in self.world.workers.values() for item in worker.inbox]
+        assert all(work.epoch < self.world.core.epoch for work, _ in held)
+        assert self.world.in_hands == {(work.population, int(row)) for work, a in held for row in rows_of(work, a)}
 
     def _send(self, client, request, **change):
         if len(self.open[client]) >= CREDITS:
