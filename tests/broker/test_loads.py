@@ -12,6 +12,9 @@ from beliefd_proto import Command
 from beliefd_proto import messages as m
 from beliefd_proto.bundle import unbundled
 
+SLOW = msgspec.structs.replace(INFO, num_policies=100_000, policy_len=8)
+"""A model that may be slow, as long as nothing is known of it."""
+
 
 def uid(number):
     return f"{number:016x}"
@@ -134,8 +137,7 @@ def test_results_that_died_with_their_worker_are_told_once_all_the_same(sent):
 
 
 def test_a_model_of_which_nothing_is_known_goes_alone_if_it_may_be_slow():
-    slow = msgspec.structs.replace(INFO, num_policies=100_000, policy_len=8)
-    world = World([population(uid(n), f"p{n}", rows=10, model=slow) for n in range(3)], workers=1)
+    world = World([population(uid(n), f"p{n}", rows=10, model=SLOW) for n in range(3)], workers=1)
     client = world.client()
     for n in range(3):
         world.step(client, uid=uid(n))
@@ -144,8 +146,7 @@ def test_a_model_of_which_nothing_is_known_goes_alone_if_it_may_be_slow():
 
 def test_what_a_few_agents_took_tells_that_they_are_quick():
     """Populations of an agent each never have a batch that is large enough to tell what an agent takes."""
-    slow = msgspec.structs.replace(INFO, num_policies=100_000, policy_len=8)
-    world = World([population(uid(n), f"p{n}", rows=1, model=slow) for n in range(3)], workers=1)
+    world = World([population(uid(n), f"p{n}", rows=1, model=SLOW) for n in range(3)], workers=1)
     client = world.client()
     for n in range(3):
         world.step(client, uid=uid(n))
