@@ -22,6 +22,7 @@ from beliefd_broker.admission import check_arrays, check_chunk, check_removed, q
 from beliefd_broker.batching import job_message, pieces_message, shares
 from beliefd_broker.desk import CREDITS, Desk
 from beliefd_broker.population import Damaged, Population
+from beliefd_broker.registry import Registry
 from beliefd_broker.request import MAKING, Chunk, Job, Piece, Request
 from beliefd_broker.scheduling import BATCH_NS, Scheduler
 from beliefd_broker.session import Session
@@ -35,13 +36,9 @@ from beliefd_proto.error_message import from_header, to_header
 from beliefd_proto.errors import (
     BeliefdError,
     Cancelled,
-    CorruptStore,
     DeadlineExceeded,
-    InvalidArgument,
     MalformedMessage,
     PopulationExists,
-    StorageError,
-    TooLarge,
     UnknownPopulation,
     WorkerCrashed,
 )
@@ -54,7 +51,6 @@ DEATHS_TO_QUARANTINE = 3
 TELEMETRY_S = 0.5
 CALL_NS = 100_000.0
 """What a batch takes of its worker beside what its agents take."""
-_DURABILITIES = ("process", "disk")
 _JOBS = frozenset(
     {
         Command.CREATE,
@@ -92,8 +88,7 @@ class Core:
         self._desk = Desk(self._actions.append, epoch, self.limits, self._accounts)
         self._scheduler = Scheduler()
         self._upkeep = upkeep or Upkeep(epoch)
-        self._populations: dict[str, Population] = {}
-        self._damaged: list[Damaged] = []
+        self._populations = Registry(self.limits)
         self.adopt(populations)
         self._retries: list[Batch] = []
         self._next_batch = 1
@@ -109,10 +104,9 @@ class Core:
         Those that are damaged keep their names, and whoever asks for one is told. Those that are stale are rebuilt
         before anything is begun with them.
         """
-        adopted = {population.info.uid: population for population in populations}
-        self._populations.update(adopted)
-        self._damaged.extend(damaged)
-        for population in adopted.values():
+        self._populations.add_damaged(damaged)
+        for population in populations:
+            self._populations.add(population)
             if population.stale:
                 self._take_up(self._upkeep.recovery(population))
 
@@ -124,7 +118,7 @@ class Core:
     @property
     def state_bytes(self) -> int:
         """What the core holds of its populations, beside requests."""
-        return sum(population.state_bytes for population in self._populations.values())
+        return self._populations.state_bytes
 
     def take_actions(self) -> list[Action]:
         """What the shell has to do now."""
@@ -165,7 +159,9 @@ class Core:
                 self._desk.forget(request)
 
     def _request(self, route: bytes, command: Command, header: m.Request, arrays: Arrays, now_s: float) -> None:
-        check_arrays(command, arrays)
+        over_agents = isinstance(header, m.AgentRequest)  # as nearly all are: none of what comes first is for them
+        if not over_agents:
+            check_arrays(command, arrays)
         if isinstance(header, m.Hello):
             self._desk.hello(route, header, self.workforce.ready, now_s)
             return
@@ -183,7 +179,7 @@ class Core:
             return
         if account.guarded:
             account.charge(header, now_s)
-        if not self._answer_at_once(route, command, header, now_s):
+        if over_agents or not self._answer_at_once(route, command, header, now_s):
             self._desk.check_credit(session)
             request = self._build(session, command, header, arrays, now_s)
             self._desk.check_bytes(request)
@@ -201,24 +197,20 @@ class Core:
     def _answer_at_once(self, route: bytes, command: Command, header: m.Request, now_s: float) -> bool:
         """Answer what needs no worker."""
         if isinstance(header, m.List):
-            found = tuple(population.info for population in self._populations.values())
+            found = tuple(population.info for population in self._populations)
             self._desk.send(route, Command.POPULATIONS, m.Populations(id=header.id, populations=found, credits=CREDITS))
         elif isinstance(header, m.Attach):
-            population = self._named(header.name)
-            if population is None:
-                self._check_damaged(header.name)
-                raise UnknownPopulation("there is no population of this name", field="name", value=header.name)
-            self._desk.send(route, *answers.population(header.id, population, CREDITS))
+            self._desk.send(route, *answers.population(header.id, self._populations.named(header.name), CREDITS))
         elif isinstance(header, m.Status):
             self._desk.send(route, Command.STATUS_REPORT, self._status(header.id, now_s))
         elif isinstance(header, m.Release):
-            released = self._population(header.population)
+            released = self._populations.get(header.population)
             if released.stale and released.info.quarantined:
                 self._take_up(self._upkeep.recovery(released))
             self._quarantine(released, False)
             self._desk.send(route, Command.DONE, m.Done(id=header.id, credits=CREDITS))
         elif isinstance(header, m.Drop) and header.population not in self._populations:
-            self._check_damaged(header.population)
+            self._populations.check_damaged(header.population)
             self._desk.send(route, Command.DONE, m.Done(id=header.id, credits=CREDITS))
         else:
             return False
@@ -228,47 +220,21 @@ class Core:
         self, session: Session, command: Command, header: m.Request, arrays: Arrays, now_s: float
     ) -> Chunk | Job:
         if isinstance(header, m.AgentRequest):
-            population = self._population(header.population)
+            population = self._populations.get(header.population)
             check_chunk(header, arrays, population, self.limits)
             return Chunk(session, command, header, arrays, now_s, population)
         if command not in _JOBS:
             raise MalformedMessage("this command is not for clients", field="command", value=command.name)
         job = Job(session, command, header, arrays, now_s)
         if isinstance(header, MAKING):
-            self._check_making(header)
+            self._populations.check_making(header)
         if not isinstance(header, m.Create | m.Restore):
-            job.population = self._population(getattr(header, "population", ""))
+            job.population = self._populations.get(getattr(header, "population", ""))
         if isinstance(header, m.RemoveAgents) and job.population is not None:
             check_removed(arrays, job.population)
         if isinstance(header, m.AddAgents):
-            self._check_room(header.count, job.population)
+            self._populations.check_room(header.count, job.population)
         return job
-
-    def _check_making(self, header: m.Create | m.Restore | m.Fork) -> None:
-        self._check_damaged(header.name)
-        if self._named(header.name) is None and len(self._populations) >= self.limits.populations:
-            raise TooLarge(
-                "this server holds as many populations as it may",
-                field="populations",
-                value=len(self._populations),
-                allowed=str(self.limits.populations),
-            )
-        if not isinstance(header, m.Create):
-            return
-        if header.durability not in _DURABILITIES:
-            raise InvalidArgument(
-                "this durability is not offered",
-                field="durability",
-                value=header.durability,
-                allowed=" or ".join(map(repr, _DURABILITIES)),
-            )
-        self._check_room(header.agents, None)
-
-    def _check_room(self, count: int, population: Population | None) -> None:
-        room = self.limits.population_agents - (population.info.rows if population is not None else 0)
-        if not 1 <= count <= room:
-            field = "agents" if population is None else "count"
-            raise TooLarge("a population has a bounded size", field=field, value=count, allowed=f"1..{room}")
 
     # What goes to workers.
 
@@ -311,7 +277,7 @@ class Core:
         """Answer where a name is taken: attach where that was asked for, or where it is our own earlier try."""
         if not isinstance(job.header, MAKING):
             return False
-        population = self._named(job.header.name)
+        population = self._populations.find(job.header.name)
         if population is None:
             return False
         same = population.info.uid == m.population_uid(job.id)
@@ -490,7 +456,7 @@ class Core:
         if isinstance(header, MAKING) and result.info is not None:
             generation = 0 if isinstance(header, m.Create) else 1  # what is made of another begins with a checkpoint
             population = Population(result.info, *_members(arrays), generation)
-            self._populations[result.info.uid] = population
+            self._populations.add(population)
             self._emit(events.PopulationCreated(time_s=wall_s, epoch=self.epoch, info=result.info))
             self._answer(job, *answers.population(job.id, population, CREDITS))
         elif isinstance(header, m.Recover) and result.info is not None and job.population is not None:
@@ -506,7 +472,7 @@ class Core:
             self._dropped(header.population, wall_s)
             self._answer(job, Command.DONE, m.Done(id=job.id, credits=CREDITS))
         elif isinstance(header, m.AddAgents | m.RemoveAgents) and result.info is not None:
-            population = self._population(header.population)
+            population = self._populations.get(header.population)
             population.update(result.info, *_members(arrays))
             self._emit(events.PopulationChanged(time_s=wall_s, epoch=self.epoch, info=result.info))
             told = m.Agents(id=job.id, first=result.first, count=result.count, info=result.info, credits=CREDITS)
@@ -516,7 +482,7 @@ class Core:
             self._answer(job, Command.VALUES, m.Values(id=job.id, spec=result.spec, credits=CREDITS), arrays)
 
     def _dropped(self, uid: str, wall_s: float) -> None:
-        population = self._populations.pop(uid)
+        population = self._populations.remove(uid)
         self._emit(events.PopulationDropped(time_s=wall_s, epoch=self.epoch, uid=uid))
         for worker in self.workforce.all():
             self._actions.append(SendWorker(worker.incarnation, encode(Command.FORGET, m.Forget(population=uid))))
@@ -543,10 +509,7 @@ class Core:
 
     def _not_rebuilt(self, population: Population, error: BeliefdError) -> None:
         """A population cannot be rebuilt: it keeps its name and its folder, and whoever asks for it is told why."""
-        info = population.info
-        del self._populations[info.uid]
-        told = error if isinstance(error, StorageError) else CorruptStore(error.message)
-        self._damaged.append(Damaged(info.uid, info.name, told))
+        told = self._populations.replace_damaged(population, error)
         for request in self._desk.of(population):
             if self._scheduler.withdraw(request):
                 self._desk.end_unbegun(request, told)
@@ -600,7 +563,7 @@ class Core:
         if interval_s >= TELEMETRY_S:
             self._telemetry_s = now_s
             self._report(wall_s, interval_s)
-            for job in self._upkeep.checkpoints(self._populations.values(), now_s):
+            for job in self._upkeep.checkpoints(self._populations, now_s):
                 self._take_up(job)
             self._desk.close_idle(now_s)
             for route in self._desk.cut_off(now_s):
@@ -623,7 +586,7 @@ class Core:
             self._end_if_done(request)
 
     def _report(self, wall_s: float, interval_s: float) -> None:
-        for population in self._populations.values():
+        for population in self._populations:
             told = population.take_telemetry(wall_s, self.epoch, interval_s)
             if told is not None:
                 self._emit(told)
@@ -659,29 +622,6 @@ class Core:
     def _emit(self, event: events.AnyEvent) -> None:
         self._actions.append(Emit(event))
 
-    # Looking up.
-
-    def _population(self, uid: str) -> Population:
-        population = self._populations.get(uid)
-        if population is None:
-            self._check_damaged(uid)
-            raise UnknownPopulation(
-                "there is no such population; it may have been dropped", field="population", value=uid
-            )
-        return population
-
-    def _check_damaged(self, uid_or_name: str) -> None:
-        """Say that a population is there and cannot be read; CorruptStore as a rule."""
-        for damaged in self._damaged:
-            if uid_or_name in (damaged.uid, damaged.name):
-                told = damaged.error
-                raise type(told)(
-                    f"this population is there but damaged: {told.message}", field="population", value=uid_or_name
-                )
-
-    def _named(self, name: str) -> Population | None:
-        return next((p for p in self._populations.values() if p.info.name == name), None)
-
     def _status(self, request: bytes, now_s: float) -> m.StatusReport:
         return m.StatusReport(
             id=request,
@@ -691,7 +631,7 @@ class Core:
             open_requests=self._desk.open,
             ready=self.workforce.ready > 0,
             workers=self.workforce.report(),
-            populations=tuple(population.info for population in self._populations.values()),
+            populations=tuple(population.info for population in self._populations),
             counters={**self._desk.counters, **self._counters},
             credits=CREDITS,
         )

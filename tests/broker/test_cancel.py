@@ -55,7 +55,7 @@ def test_a_chunk_that_is_partly_handed_out_says_what_was_done():
     assert 0 < len(done) < 5000
     np.testing.assert_array_equal(np.flatnonzero(told.arrays["applied"] == Applied.YES), done)
     assert (told.arrays["applied"] == Applied.NO).sum() == 5000 - len(done)
-    assert not world.core._populations["0" * 16].busy.any()
+    assert not world.core._populations.get("0" * 16).busy.any()
 
 
 def test_a_job_that_waits_is_taken_back_and_holds_up_nothing():

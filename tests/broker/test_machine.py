@@ -55,7 +55,7 @@ class Network(World):
 
     def restart(self):
         """Another broker: it knows the populations from disk, and from the leases who is still there."""
-        known = {population.info.uid: population.info for population in self.core._populations.values()}
+        known = {population.info.uid: population.info for population in self.core._populations}
         held = {worker.identity: worker.name for worker in self.workers.values()}
         fresh = [
             population(uid=uid, name=info.name, rows=AGENTS, quarantined=self.quarantined.get(uid, False))
@@ -219,7 +219,7 @@ class Machine(RuleBasedStateMachine):
                     self._send(client, request, deadline_ms=LONG_MS)
             self._until(lambda: not self.world.core._desk.open)
         assert not any(self.open)
-        for population_ in self.world.core._populations.values():
+        for population_ in self.world.core._populations:
             assert not population_.busy.any()
             assert population_.busy_agents == 0
         assert not self.world.core._scheduler._open

@@ -166,7 +166,7 @@ def test_a_prediction_that_was_not_tried_lately_keeps_nothing_from_being_begun()
 
 def learned(world, agents, elapsed_s):
     """Batches have shown that a worker takes so long for so many agents."""
-    (mice,) = world.core._populations.values()
+    (mice,) = world.core._populations
     for _ in range(TRUSTED_BATCHES):
         mice.record(Command.STEP << 8, agents, int(elapsed_s * 1e9), world.now_s)
 

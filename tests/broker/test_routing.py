@@ -214,7 +214,7 @@ def test_a_batch_of_a_kind_that_has_run_counts_as_hung_after_seconds_and_later_w
 
 def test_a_slow_model_is_not_hung_for_being_slow():
     world = World([population(rows=5000)], workers=1)
-    mice = world.core._populations["0" * 16]
+    mice = world.core._populations.get("0" * 16)
     mice.record(Command.STEP << 8, 64, int(64 * 0.5e9), world.now_s)
     world.step(world.client())
     world.pump()
@@ -644,7 +644,7 @@ def test_whatever_happens_every_request_is_answered_once_and_applied_at_most_onc
         applied = [tick for _, r, tick in done if r == row]
         assert applied == list(range(1, len(applied) + 1))
     assert not world.core._scheduler._open
-    assert not world.core._populations["0" * 16].busy.any()
+    assert not world.core._populations.get("0" * 16).busy.any()
 
 
 @pytest.mark.parametrize(
@@ -728,7 +728,7 @@ def test_an_error_says_which_attempt_it_ended():
 def test_a_removal_that_was_done_and_is_sent_again_reaches_the_worker():
     world = World()
     client = world.client()
-    world.core._populations["0" * 16].live[3] = False
+    world.core._populations.get("0" * 16).live[3] = False
     request = secrets.token_bytes(16)
     header = m.RemoveAgents(id=request, deadline_ms=60_000, population="0" * 16)
     world.send(client, Command.REMOVE_AGENTS, header, {"agents": np.array([3], np.uint32)})
@@ -746,7 +746,7 @@ def test_an_unknown_model_is_measured_on_one_tile_before_it_is_given_more():
 @pytest.mark.parametrize("ns_per_agent", [100, 450, 5000])
 def test_a_measured_chunk_is_cut_evenly_over_the_workers_from_the_first_piece_on(ns_per_agent):
     world = World([population(rows=10_000)], workers=2)
-    world.core._populations["0" * 16].record(Command.STEP << 8, 10_000, 10_000 * ns_per_agent, world.now_s)
+    world.core._populations.get("0" * 16).record(Command.STEP << 8, 10_000, 10_000 * ns_per_agent, world.now_s)
     world.step(world.client(), count=10_000)
     world.pump()
     loads = [sum(part.count for work, _ in w.inbox for part in work.parts) for w in world.workers.values()]
