@@ -117,16 +117,9 @@ def test_every_feature_has_its_columns(feature: str) -> None:
     assert ("pymdp-0.0.7.1" in entry) == (FEATURES[feature].legacy is not None)
 
 
-MISSED = {("two levels", "float32"), ('profile "legacy", Monte Carlo tree search', "float32")}
-"""Where a model of 200 is beyond the bound; the README's known gaps tell of them."""
-
-
 @pytest.mark.parametrize(
     ("feature", "column"),
-    [
-        pytest.param(*cell, marks=[pytest.mark.xfail(reason="beyond the bound", strict=True)] * (cell in MISSED))
-        for cell in ((feature, column) for feature in FEATURES for column in REPORT["features"].get(feature, ()))
-    ],
+    [(feature, column) for feature in FEATURES for column in REPORT["features"].get(feature, ())],
 )
 def test_every_feature_is_within_its_bounds(feature: str, column: str) -> None:
     found = REPORT["features"][feature][column]

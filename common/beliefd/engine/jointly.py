@@ -12,7 +12,7 @@ gain is that of SPM: over observations of all modalities, for states whose proba
 from beliefd.engine import plan
 from beliefd.engine.jit import inline
 from beliefd.engine.learning import hold_observation
-from beliefd.engine.perception import infer_states, pass_messages, set_uniform
+from beliefd.engine.perception import infer_states, keep_before_last, pass_messages, set_uniform
 from beliefd.engine.plan import INFO_GAIN, LANES
 from beliefd.engine.rowmath import RAISE, RAISE_CERTAINTY, softmax_rows, write_raised_logs
 from beliefd.engine.rows import add_row_products, multiply_rows, weigh_some_rows
@@ -116,15 +116,19 @@ def infer_present(ints, work):
     bool
         Whether they may have to be refined; see `beliefd.engine.refinement`.
     """
-    if ints[plan.SETTLES]:
-        infer_until_settled(ints, work)
-        return False
-    return infer_states(ints, work) and ints[plan.BEFORE_ROW] >= 0
+    changed = infer_until_settled(ints, work) if ints[plan.SETTLES] else infer_states(ints, work)
+    return changed and ints[plan.BEFORE_ROW] >= 0
 
 
 @inline
 def infer_until_settled(ints, work):
-    """Set the beliefs of now to the posterior, and their joints; each lane by as many sweeps as it takes alone."""
+    """Set the beliefs of now to the posterior, and their joints; each lane by as many sweeps as it takes alone.
+
+    Returns
+    -------
+    bool
+        Whether any took all sweeps; the beliefs before the last one are as `infer_states` leaves them.
+    """
     zero, one = work.dtype.type(0), work.dtype.type(1)
     factors = ints[plan.NUM_FACTORS]
     message, base = ints[plan.MESSAGE_ROW], ints[plan.BASE_ROW]
@@ -133,7 +137,8 @@ def infer_until_settled(ints, work):
     fill(work, before, zero)
     add_raised_divergence(ints, work, before)
     fill(work, open_, one)
-    for _ in range(ints[plan.NUM_ITER]):
+    for sweep in range(ints[plan.NUM_ITER]):
+        keep_before_last(ints, work, sweep)
         informed = pass_messages(ints, work, 0, base, message, ints[plan.LIKELIHOOD_ROW])
         for f in range(factors):
             start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
@@ -151,7 +156,8 @@ def infer_until_settled(ints, work):
             work[before, lane] = work[after, lane]
             left += work[open_, lane] != zero
         if left == 0:
-            break
+            return sweep == ints[plan.NUM_ITER] - 1
+    return True
 
 
 @inline

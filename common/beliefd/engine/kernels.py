@@ -41,7 +41,7 @@ from beliefd.engine.perception import free_energy, observe, predict_prior
 from beliefd.engine.plan import ALL_PARTS, LANES
 from beliefd.engine.policy import evaluate_policies
 from beliefd.engine.precision import keep_precision, load_precision, update_precision
-from beliefd.engine.refinement import refine_states
+from beliefd.engine.refinement import refine_states, refine_window
 from beliefd.engine.sequence import (
     beliefs_row,
     infer_window,
@@ -248,7 +248,23 @@ def advance(
             predict_prior(ints, reals, work, marks[_FROM_START], moved)
             observe_window(ints, reals, work, lanes, _RECORD, _TICK, seen, lanes[_PLACE], earliest, records)
             log_own_transitions(ints, work)
-            infer_window(ints, reals, work, marks[_FIRST], moved, earliest, latest)
+            changed = infer_window(ints, reals, work, marks[_FIRST], moved, earliest, latest)
+            if changed and ints[plan.MOVES_ROW] >= 0:
+                refine_window(
+                    ints,
+                    reals,
+                    work,
+                    lanes,
+                    _RECORD,
+                    _TICK,
+                    marks[_FIRST],
+                    seen,
+                    moved,
+                    lanes[_PLACE],
+                    earliest,
+                    latest,
+                    records,
+                )
             window_free_energy(ints, reals, work, marks[_FIRST], moved, earliest, latest, free_energy_row)
             take_present(ints, work)
         else:

@@ -127,10 +127,7 @@ def infer_states(ints, work):
     set_uniform(ints, work, 0)
     message, base = ints[plan.MESSAGE_ROW], ints[plan.BASE_ROW]
     for sweep in range(ints[plan.NUM_ITER]):
-        if sweep == ints[plan.NUM_ITER] - 1 and ints[plan.BEFORE_ROW] >= 0:
-            for s in range(ints[plan.TOTAL_STATES]):
-                for lane in range(LANES):
-                    work[ints[plan.BEFORE_ROW] + s, lane] = work[s, lane]
+        keep_before_last(ints, work, sweep)
         informed = pass_messages(ints, work, 0, base, message, ints[plan.LIKELIHOOD_ROW])
         changed = False
         for f in range(factors):
@@ -143,6 +140,15 @@ def infer_states(ints, work):
             break
     multiply_joints(ints, work, ints[plan.ALL_JOINTS])
     return changed
+
+
+@inline
+def keep_before_last(ints, work, sweep):
+    """Before the last sweep, set the rows of beliefs before it, if the plan has these."""
+    if sweep == ints[plan.NUM_ITER] - 1 and ints[plan.BEFORE_ROW] >= 0:
+        for s in range(ints[plan.TOTAL_STATES]):
+            for lane in range(LANES):
+                work[ints[plan.BEFORE_ROW] + s, lane] = work[s, lane]
 
 
 @inline

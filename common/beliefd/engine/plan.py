@@ -105,6 +105,7 @@ NO_MESSAGES, MMP, VMP, PER_POLICY = range(4)
     INDUCTIVE_ROW,  # what a state adds to G by inductive inference, per state
     PRIOR_ROW,  # probabilities of the prior, per state; the base rows where nothing is refined
     BEFORE_ROW,  # beliefs before the last sweep, per state; -1 where nothing is refined
+    MOVES_ROW,  # of a window that is refined: the largest change of a belief in the last sweep
     PREDICTION_ROW,  # where operations put their results; in inference, room for what it has to put somewhere
     NEG_EFE_ROW,  # G summed down to each depth; the first is zero
     OBSERVATION_ROW,  # predicted probabilities of one modality's observations
@@ -150,7 +151,7 @@ NO_MESSAGES, MMP, VMP, PER_POLICY = range(4)
     BELIEVED_ROW,  # per policy, step of window and policy, and state
     MOST_MOVES,  # actions of KEPT_VALUES
     LARGEST_JOINT,  # rows of the largest joint that a transition depends on
-) = range(86)
+) = range(87)
 
 # Integer sections. Per factor:
 (
@@ -276,10 +277,11 @@ NO_MESSAGES, MMP, VMP, PER_POLICY = range(4)
     LOG_E,
     KEPT_VALUES,  # (entry, action of MOST_MOVES)
     STEP_VALUES,  # logarithms as what they are above that of zero
-) = range(KEPT_COLUMNS + 1, KEPT_COLUMNS + 24)
+    MOVED_REST,  # what is rounded off these two, in the same order; empty where no window is refined
+) = range(KEPT_COLUMNS + 1, KEPT_COLUMNS + 25)
 
 _INT_SECTIONS = range(NUM_STATES, GAMMA)
-_REAL_SECTIONS = range(GAMMA, STEP_VALUES + 1)
+_REAL_SECTIONS = range(GAMMA, MOVED_REST + 1)
 
 
 def pack(fields: Mapping[int, Any], dtype: str) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
@@ -297,7 +299,7 @@ def pack(fields: Mapping[int, Any], dtype: str) -> tuple[NDArray[np.int64], NDAr
     ints : ndarray of int64, read-only
     reals : ndarray of `dtype`, read-only
     """
-    header = np.zeros(STEP_VALUES + 1, dtype=np.int64)
+    header = np.zeros(MOVED_REST + 1, dtype=np.int64)
     header[:NUM_STATES] = [fields[name] for name in range(NUM_STATES)]
     int_sections = [np.asarray(fields[name], dtype=np.int64).reshape(-1) for name in _INT_SECTIONS]
     real_sections = [np.asarray(fields[name], dtype=dtype).reshape(-1) for name in _REAL_SECTIONS]

@@ -77,7 +77,7 @@ def compile_model(model: Model, info: ModelInfo | None = None) -> CompiledModel:
     goals = Goals(model, info)
     joints = Joints(model, likelihoods.contractions)
     ensemble = Ensemble(model, joints, own=bool(own.modalities))
-    window = WindowPlan(model, layout.window, joints, transitions, own.factors)
+    window = WindowPlan(model, layout.window, joints, transitions, own.factors, _is_refined(model))
     fields: dict[int, Any] = {}
     for part in (
         _sizes(model),
@@ -123,22 +123,24 @@ def _refuse_gaps(model: Model, info: ModelInfo) -> None:
 
 def _is_refined(model: Model) -> bool:
     """Whether beliefs that do not settle are inferred once more in float64; see `beliefd.engine.refinement`."""
-    coupled = any(len(row) > 1 for row in model.A_dependencies)
-    sweeps = model.profile == "pymdp" and model.inference_algo not in ("mmp", "vmp")
-    return coupled and sweeps and model.dtype == "float32"
+    return _takes_sweeps(model) and not model.beliefs_per_policy and model.dtype == "float32"
 
 
-def _sizes(model: Model) -> dict[int, Any]:
+def _takes_sweeps(model: Model) -> bool:
+    """Whether more sweeps than one differ: without a modality of several factors all over one step give the same."""
     coupled = any(len(row) > 1 for row in model.A_dependencies)
     if model.profile != "pymdp":
         coupled = len(model.num_states) > 1
+    return coupled or model.inference_algo in ("mmp", "vmp")
+
+
+def _sizes(model: Model) -> dict[int, Any]:
     return {
         plan.NUM_FACTORS: len(model.num_states),
         plan.NUM_MODALITIES: len(model.num_obs),
         plan.NUM_CONTROL_FACTORS: len(model.num_controls),
         plan.NUM_POLICIES: len(model.policies),
-        # Without a modality of several factors all sweeps over one step give what the first gave: the exact posterior.
-        plan.NUM_ITER: model.num_iter if coupled or model.inference_algo in ("mmp", "vmp") else 1,
+        plan.NUM_ITER: model.num_iter if _takes_sweeps(model) else 1,
         plan.TOTAL_STATES: sum(model.num_states),
         plan.USE_UTILITY: model.use_utility,
         plan.USE_STATES_INFO_GAIN: model.use_states_info_gain and model.profile == "pymdp",
@@ -512,10 +514,11 @@ def _place_scratch(fields: dict[int, Any], model: Model, predictions: _Predictio
     ):
         fields[name] = row
         row += rows
-    fields[plan.PRIOR_ROW], fields[plan.BEFORE_ROW] = fields[plan.BASE_ROW], -1
+    fields[plan.PRIOR_ROW], fields[plan.BEFORE_ROW], fields[plan.MOVES_ROW] = fields[plan.BASE_ROW], -1, -1
     if _is_refined(model):
         fields[plan.PRIOR_ROW], fields[plan.BEFORE_ROW] = row, row + total_states
-        row += 2 * total_states
+        fields[plan.MOVES_ROW] = row + 2 * total_states
+        row += 2 * total_states + 1
     for own in (predictions.own_fields, predictions.goals.own_fields):
         part, rows = own(row)
         fields.update(part)

@@ -118,22 +118,52 @@ def infer_window(ints, reals, work, first, moved, earliest, latest):
     """Set the beliefs of every step. The base rows hold the ln prior of the first steps.
 
     Stops after a sweep that changes no bit of the tile: all later sweeps would give the same.
+
+    Returns
+    -------
+    bool
+        Whether the last sweep changed any bit. How much it changed each lane stands in a row, if the plan has it.
     """
-    steps, factors = ints[plan.WINDOW], ints[plan.NUM_FACTORS]
+    steps, factors, changed = ints[plan.WINDOW], ints[plan.NUM_FACTORS], False
     keep_transitions(ints, reals, work, moved, earliest)
     for step in range(earliest, steps):
         set_uniform(ints, work, beliefs_row(ints, step))
-    for _ in range(ints[plan.NUM_ITER]):
+    for sweep in range(ints[plan.NUM_ITER]):
         for step in range(earliest, steps):
             _sum_messages(ints, reals, work, first, moved, step, earliest, latest)
+        measured = sweep == ints[plan.NUM_ITER] - 1 and ints[plan.MOVES_ROW] >= 0
+        if measured:
+            fill(work, ints[plan.MOVES_ROW], work.dtype.type(0))
         changed = False
         for step in range(earliest, steps):
             beliefs, message = beliefs_row(ints, step), message_row(ints, step)
+            if measured:
+                _copy_states(ints, work, ints[plan.BEFORE_ROW], beliefs)
             for f in range(factors):
                 start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
                 changed |= softmax_rows(work, message + start, message + start, beliefs + start, states)
+            if measured:
+                _measure_moves(ints, work, first, step, beliefs)
         if not changed:
             break
+    return changed
+
+
+@inline
+def _copy_states(ints, work, target, first):
+    for s in range(ints[plan.TOTAL_STATES]):
+        for lane in range(LANES):
+            work[target + s, lane] = work[first + s, lane]
+
+
+@inline
+def _measure_moves(ints, work, first, step, beliefs):
+    """Make the moves at least what a step's beliefs differ from those before the sweep, in lanes that have the step."""
+    before, moves = ints[plan.BEFORE_ROW], ints[plan.MOVES_ROW]
+    for s in range(ints[plan.TOTAL_STATES]):
+        for lane in range(LANES):
+            move = abs(work[beliefs + s, lane] - work[before + s, lane])
+            work[moves, lane] = max(work[moves, lane], move if first[lane] <= step else work.dtype.type(0))
 
 
 @inline
@@ -163,10 +193,7 @@ def window_free_energy(ints, reals, work, first, moved, earliest, latest, target
 @inline
 def take_present(ints, work):
     """Set the beliefs of now to those of the last step, and their joints."""
-    source = beliefs_row(ints, ints[plan.WINDOW] - 1)
-    for s in range(ints[plan.TOTAL_STATES]):
-        for lane in range(LANES):
-            work[s, lane] = work[source + s, lane]
+    _copy_states(ints, work, 0, beliefs_row(ints, ints[plan.WINDOW] - 1))
     multiply_joints(ints, work, ints[plan.ALL_JOINTS])
 
 

@@ -38,7 +38,7 @@ class WindowPlan:
     room : int
         Rows that passing messages needs beside those with names.
 
-    `own` are the factors whose B is the agents' own.
+    `own` are the factors whose B is the agents' own; `refined` says whether what does not settle is inferred once more.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class WindowPlan:
         joints: Joints,
         transitions: list[NDArray[np.float64]],
         own: Collection[int],
+        refined: bool,
     ) -> None:
         self.matrices: list[NDArray[np.float64]] = []
         self.room = 0
@@ -59,6 +60,7 @@ class WindowPlan:
         self._log = log_floor if model.profile == "pymdp" else raised_log
         self._floor = model.inference_algo == "exact"
         self._own = own
+        self._refined = refined and self._messages in _BETWEEN_STEPS
         self._shapes = [matrices.shape for matrices in transitions]
         self._frame_rows = 3 * sum(model.num_states) + joints.likelihood_rows
         # Per factor: which of the matrices are forward, ln B and backward.
@@ -99,6 +101,8 @@ class WindowPlan:
         self, rows: NDArray[np.int64], columns: NDArray[np.int64], values: NDArray[np.float64], widths: list[int]
     ) -> dict[int, Any]:
         """The fields that do not depend on where scratch rows are; the arguments are the `matrices` as sparse rows."""
+        kept = self._kept.fields()
+        moved = np.concatenate([kept[plan.KEPT_VALUES], values])
         first = [*starts([len(matrix) for matrix in self.matrices]), -1]
         width = [*widths, 0]
         forward, log, backward = zip(*self._chosen, strict=True) if self._chosen else ((), (), ())
@@ -126,7 +130,8 @@ class WindowPlan:
             plan.STEP_ROWS: rows,
             plan.STEP_COLUMNS: columns,
             plan.STEP_VALUES: values,
-            **self._kept.fields(),
+            **kept,
+            plan.MOVED_REST: moved - moved.astype(np.float32) if self._refined else np.zeros(0),
         }
 
     def row_fields(self, first_row: int) -> tuple[dict[int, Any], int]:
