@@ -75,15 +75,21 @@ def test_what_does_not_settle_is_as_near_to_the_oracle_as_what_does(name: str, o
                     np.testing.assert_allclose(q[i], p, rtol=0.0, atol=bound)
 
 
+@pytest.mark.parametrize("seed", range(3, 9))
 @pytest.mark.parametrize("name", OPTIONS)
-def test_who_settles_and_who_does_not_are_no_business_of_their_neighbours(name: str) -> None:
-    model = turned_over(3, **OPTIONS[name])
+def test_who_settles_and_who_does_not_are_no_business_of_their_neighbours(name: str, seed: int) -> None:
+    model = turned_over(seed, **OPTIONS[name])
+    # Their windows begin at different steps.
+    resets = np.random.default_rng(seed).random((TICKS, 8)) < 0.3
     together, alone = Engine(model, 8), [Engine(model, 8) for _ in range(8)]
-    for given in observations(1, 8):
-        step = together.step([given], want=("beliefs", "vfe"))
+    for given, reset in zip(observations(seed, 8), resets, strict=True):
+        step = together.step([given], reset=reset, want=("beliefs", "vfe"))
         for i, engine in enumerate(alone):
-            own = engine.step([given[i : i + 1]], agents=[i], want=("beliefs", "vfe"))
+            own = engine.step([given[i : i + 1]], agents=[i], reset=reset[i : i + 1], want=("beliefs", "vfe"))
             assert own.beliefs is not None
+            assert own.vfe is not None
             assert step.beliefs is not None
+            assert step.vfe is not None
+            assert step.vfe[i] == own.vfe[0]
             for q, p in zip(step.beliefs, own.beliefs, strict=True):
                 np.testing.assert_array_equal(q[i], p[0])
