@@ -93,3 +93,20 @@ def test_who_settles_and_who_does_not_are_no_business_of_their_neighbours(name: 
             assert step.vfe[i] == own.vfe[0]
             for q, p in zip(step.beliefs, own.beliefs, strict=True):
                 np.testing.assert_array_equal(q[i], p[0])
+
+
+@pytest.mark.parametrize("algo", ["mmp", "vmp"])
+def test_steps_that_an_agent_does_not_have_are_not_among_what_moves(algo: str) -> None:
+    """After a reset one step is all, which settles at once; its neighbour has three, which do not in two sweeps."""
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        A, B = (np.moveaxis(rng.dirichlet(np.full(shape[0], 0.3), shape[1:]), -1, 0) for shape in ((4, 5), (5, 5, 2)))
+        model = Model([A], [B], inference_algo=algo, inference_horizon=3, num_iter=2, dtype="float32")
+        together, alone = Engine(model, 2), Engine(model, 2)
+        for tick in range(TICKS):
+            seen, reset = rng.integers(0, 4, 2), np.array([False, tick == TICKS - 1])
+            step = together.step([seen], reset=reset, want=("beliefs",))
+            own = alone.step([seen[1:]], agents=[1], reset=reset[1:], want=("beliefs",))
+        assert step.beliefs is not None
+        assert own.beliefs is not None
+        np.testing.assert_array_equal(step.beliefs[0][1], own.beliefs[0][0])
