@@ -71,7 +71,9 @@ def main(
     peers: Annotated[str, typer.Option(help=f"Whom to compare with: any of {','.join(PEERS)}.")] = "",
     works: Annotated[str, typer.Option(help=f"Any of {','.join(WORKS)}. Default: all.")] = "",
     sections: Annotated[str, typer.Option(help=f"Any of {','.join(SECTIONS)}. Default: all.")] = "",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write all figures to this file, after every section.")
+    ] = None,
     update: Annotated[
         bool, typer.Option(help="Keep what that file has of sections and peers that are not measured now.")
     ] = False,
@@ -83,26 +85,43 @@ def main(
     if draw_file is not None:
         draw(json.loads(draw_file.read_text()))
         return
+    old = json.loads(json_file.read_text()) if update and json_file is not None and json_file.exists() else None
+
+    def whole(report: dict[str, Any]) -> dict[str, Any]:
+        return report if old is None else updated(old, report)
+
+    def keep(report: dict[str, Any]) -> None:
+        if json_file is not None:
+            json_file.write_text(json.dumps(rounded(whole(report)), separators=(",", ":")) + "\n")
+
     report = measured(
         chosen(works, list(WORKS), "--works") or list(WORKS),
         chosen(peers, list(PEERS), "--peers"),
         chosen(sections, list(SECTIONS), "--sections") or [name for name in SECTIONS if not (quick and name in SLOW)],
         quick,
+        keep,
     )
     typer.echo(json.dumps(without_raw(report), indent=2))
-    if json_file is not None:
-        if update and json_file.exists():
-            report = updated(json.loads(json_file.read_text()), report)
-        json_file.write_text(json.dumps(rounded(report), separators=(",", ":")) + "\n")
-    if failed := failed_checks(report):
+    if failed := failed_checks(whole(report)):
         typer.echo(f"actions differ from a peer's: {json.dumps(failed)}", err=True)
         raise typer.Exit(1)
 
 
-def measured(works: list[str], peers: list[str], sections: list[str], quick: bool) -> dict[str, Any]:
-    """The whole report. Its keys `works`, `flight` and so on are those of `sections`."""
-    report: dict[str, Any] = {**provenance(), "workers": WORKERS}
-    report["runs"] = [{"commit": report["commit"], "quick": quick, "sections": sections, "peers": peers}]
+def measured(
+    works: list[str], peers: list[str], sections: list[str], quick: bool, keep: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """The whole report. Its keys `works`, `flight` and so on are those of `sections`.
+
+    `keep` is given the report after every section and peer, with what has been measured by then: the next may fail.
+    """
+    report: dict[str, Any] = {**provenance(), "workers": WORKERS, "peers": {}, "peer_versions": {}}
+    run: dict[str, Any] = {"commit": report["commit"], "quick": quick, "sections": [], "peers": []}
+    report["runs"] = [run]
+
+    def done(kind: str, name: str) -> None:
+        run[kind].append(name)
+        keep(report)
+
     with (
         tempfile.TemporaryDirectory(prefix="bd-") as folder,
         Stack(Path(folder), workers=WORKERS) as stack,
@@ -111,12 +130,15 @@ def measured(works: list[str], peers: list[str], sections: list[str], quick: boo
         for name, measure in own_sections(client, stack, works, quick).items():
             if name in sections:
                 report[name] = said(name, measure)
-        report["peers"] = {name: said(f"peer {name}", partial(compare, client, name, works, quick)) for name in peers}
-        report["peer_versions"] = {
-            name: versions_of(PEERS[name].environment) for name in peers if PEERS[name].environment
-        }
+                done("sections", name)
+        for name in peers:
+            report["peers"][name] = said(f"peer {name}", partial(compare, client, name, works, quick))
+            if environment := PEERS[name].environment:
+                report["peer_versions"][name] = versions_of(environment)
+            done("peers", name)
     if "workers" in sections:
         report["worker_cost"] = said("workers", partial(measure_workers, quick))
+        done("sections", "workers")
     return report
 
 

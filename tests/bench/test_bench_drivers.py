@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from beliefd.engine import Engine, plan
 from beliefd.engine.planner import compile_model
 from beliefd.model import Model
 from beliefd.worlds import cue_chaining, tmaze
+from benches import __main__ as bench
 from benches.__main__ import updated
 from benches.driver import Driver, DriverFailed
 from benches.drivers.given import Given, save_given
@@ -124,3 +128,28 @@ def test_an_updated_report_keeps_what_was_not_measured_again() -> None:
         "peer_versions": {"pymdp": "1", "ray": "2"},
         "runs": ["a", "b"],
     }
+
+
+def test_what_was_measured_is_in_the_file_when_a_later_section_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> None:
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr(bench, "Stack", lambda *_, **__: nullcontext(SimpleNamespace(endpoint="")))
+    monkeypatch.setattr(bench.beliefd, "connect", nullcontext)
+    monkeypatch.setattr(bench, "own_sections", lambda *_: {"flight": lambda: 2, "roof": lambda: 3, "profile": fails})
+    file = tmp_path / "bench.json"
+    old = {"flight": 1, "sizes": 1, "peers": {"pymdp": []}, "peer_versions": {"pymdp": "1"}, "runs": ["a"]}
+    file.write_text(json.dumps(old))
+    with pytest.raises(RuntimeError, match="no such luck"):
+        bench.main(sections="flight,roof,profile", json_file=file, update=True)
+    found = json.loads(file.read_text())
+    assert {name: found[name] for name in ("flight", "roof", "sizes", "peers")} == {
+        "flight": 2,
+        "roof": 3,
+        "sizes": 1,
+        "peers": {"pymdp": []},
+    }
+    assert found["runs"][0] == "a"
+    assert [run["sections"] for run in found["runs"][1:]] == [["flight", "roof"]]
