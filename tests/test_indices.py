@@ -11,7 +11,7 @@ COUNTS = (4, 2, 300)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint64])
-@given(rows=st.integers(0, 400), seed=st.integers(0, 2**32), data=st.data())
+@given(rows=st.integers(0, 5_000), seed=st.integers(0, 2**32), data=st.data())
 def test_one_wrong_entry_is_found_wherever_it_stands(dtype, rows, seed, data):
     lowest, highest = max(MISSING, np.iinfo(dtype).min), [min(count - 1, np.iinfo(dtype).max) for count in COUNTS]
     rng = np.random.default_rng(seed)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 MISSING = -1
 
 _FEW = 32
-_BLOCK_ROWS = 64
+_BLOCK_ENTRIES = 4096
 
 
 def all_known(rows: NDArray[Any], counts: tuple[int, ...]) -> bool:
@@ -30,13 +30,19 @@ def all_known(rows: NDArray[Any], counts: tuple[int, ...]) -> bool:
         return True
     # A row is too short for NumPy's inner loop: many rows side by side are compared at once.
     highest = _highest(counts, rows.dtype)
-    whole = len(rows) - len(rows) % _BLOCK_ROWS
-    blocks, rest = rows[:whole].reshape(-1, len(highest)), rows[whole:].reshape(-1)
-    return bool(rows.min() >= MISSING and (blocks <= highest).all() and (rest <= highest[: len(rest)]).all())
+    entries = rows.reshape(-1)
+    whole = len(entries) - len(entries) % len(highest)
+    blocks, rest = entries[:whole].reshape(-1, len(highest)), entries[whole:]
+    return bool(
+        entries.min() >= MISSING
+        and (not len(blocks) or (blocks <= highest).all())
+        and (not len(rest) or (rest <= highest[: len(rest)]).all())
+    )
 
 
 @lru_cache(maxsize=256)
 def _highest(counts: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """The highest index per column, for a block of rows side by side; no higher than the type can hold."""
     most = np.iinfo(dtype).max
-    return np.tile(np.array([min(count - 1, most) for count in counts], dtype), _BLOCK_ROWS)
+    rows = max(1, _BLOCK_ENTRIES // len(counts))
+    return np.tile(np.array([min(count - 1, most) for count in counts], dtype), rows)

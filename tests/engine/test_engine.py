@@ -6,6 +6,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,42 @@ def test_threads_change_no_bit() -> None:
         )
     assert _bits(two.read(want=WANT)) == _bits(one.read(want=WANT))
     two.close()
+
+
+def test_pieces_change_no_bit_and_have_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tmaze(action_selection="stochastic")
+    whole, pieces = Engine(model, 1000, seed=3), Engine(model, 1000, seed=3, threads=2)
+    rng = np.random.default_rng(0)
+    named = rng.permutation(1000)[:900]
+    for agents in (None, named, None, named):
+        observations = _observations(rng, 1000 if agents is None else 900)
+        with monkeypatch.context() as patch:
+            patch.setattr("beliefd.engine.engine._LARGEST_PIECE", 300)
+            found = pieces.step(observations, agents, want=WANT)
+        assert _bits(found) == _bits(whole.step(observations, agents, want=WANT))
+    store = pieces._store
+    assert store is not None
+    assert len(np.unique(store.request_ids(named), axis=0)) == 1
+    assert len(np.unique(store.request_ids(pieces.agents), axis=0)) == 2
+    pieces.close()
+
+
+def test_a_call_that_fails_ends_when_all_its_threads_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[bool] = []
+
+    def fails(_: object) -> None:
+        raise MemoryError
+
+    def takes_long(_: object) -> None:
+        time.sleep(0.2)
+        ended.append(True)
+
+    with Engine(tmaze(), 1000, threads=2) as engine:
+        monkeypatch.setattr(engine._parts[0], "step", fails)
+        monkeypatch.setattr(engine._parts[1], "step", takes_long)
+        with pytest.raises(MemoryError):
+            engine.step(np.zeros((1000, 3), dtype=int))
+        assert ended == [True]
 
 
 def test_an_engine_opened_again_goes_on_bit_for_bit(tmp_path: Path) -> None:

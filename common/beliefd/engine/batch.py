@@ -36,8 +36,10 @@ _GAMMA = int(Want.GAMMA)
 
 Reals = NDArray[np.floating]
 
+# What every step makes is not frozen: to fill the fields of a frozen one is most of what it takes.
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(slots=True, eq=False)
 class StepInputs:
     """One call, checked by the caller: observations in range, no agent twice, every row in the store.
 
@@ -67,7 +69,7 @@ class StepInputs:
     want: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class StepOutputs:
     """What a step gives, in the order of the call. An agent in conflict has action -1 and zeros.
 
@@ -96,7 +98,7 @@ class StepOutputs:
     gamma: Reals | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Begun:
     """A call that was computed into idle slots, and of which nothing is committed yet.
 
