@@ -12,8 +12,12 @@ from naive_maths import Observation, Vector, as_distribution, outer
 
 
 def moved(counts: Vector, increment: Vector, probability: Vector, lr: float, fr: float, keep_zeros: bool) -> Vector:
-    """A <- fr a + lr increment; no increment where the probability is 0 and zeros are kept."""
-    return fr * counts + lr * (increment * (probability > 0.0) if keep_zeros else increment)
+    """A <- fr a + lr increment; no increment where the probability is 0 and zeros are kept.
+
+    Of a count of more than 1e-30 at least that is left.
+    """
+    left = np.maximum(fr * counts, np.minimum(counts, 1e-30))
+    return left + lr * (increment * (probability > 0.0) if keep_zeros else increment)
 
 
 def mean(counts: Vector) -> Vector:

@@ -128,6 +128,8 @@ def test_what_does_not_fit_is_named() -> None:
     upper, lower = rooms()
     for D, field in (
         ({}, "D"),
+        ([(0, np.eye(2))], "D"),
+        ({0: np.eye(3)}, "D[0]"),
         ({1: (0, np.eye(2))}, "D"),
         ({0: (1, np.eye(2))}, "D[0][0]"),
         ({0: (0, np.eye(3))}, "D[0][1]"),
@@ -136,6 +138,9 @@ def test_what_does_not_fit_is_named() -> None:
             compose(upper, lower, D, STEPS)
         assert caught.value.field == field
     for C, field in (
+        ([(0, np.eye(2))], "C"),
+        ({0: None}, "C[0]"),
+        ({0: (0, [[1.0, 2.0], [3.0]])}, "C[0][1]"),
         ({1: (0, np.eye(2))}, "C"),
         ({0: (1, np.eye(2))}, "C[0][0]"),
         ({0: (0, np.eye(3))}, "C[0][1]"),

@@ -162,6 +162,8 @@ def test_column_sum_tolerance_is_1e_6() -> None:
         ({"gamma": 0.0}, "gamma"),
         ({"gamma": np.nan}, "gamma"),
         ({"gamma": "1"}, "gamma"),
+        ({"gamma": 1e-31}, "gamma"),
+        ({"alpha": 1e-31}, "alpha"),
         ({"alpha": -1.0}, "alpha"),
         ({"alpha": np.inf}, "alpha"),
         ({"alpha": [1.0]}, "alpha"),
@@ -185,6 +187,9 @@ def test_column_sum_tolerance_is_1e_6() -> None:
         ({"profile": "matlab"}, "profile"),
         ({"planner": "tree"}, "planner"),
         ({"planner": "mcts", "policies": [[[0, 0], [0, 0]]]}, "policies"),
+        ({"planner": "mcts", "inference_algo": "mmp", "inference_horizon": 2, "profile": "spm"}, "planner"),
+        ({"planner": "sophisticated", "inference_algo": "mmp", "inference_horizon": 2, "profile": "legacy"}, "planner"),
+        ({"C": [[[0.0, 1.0], [2.0]], np.zeros(3)]}, "C[0]"),
         ({"C": [np.zeros((2, 2)), np.zeros(3)]}, "C[0]"),
         ({"C": [np.zeros((1, 3)), np.zeros(3)]}, "C[0]"),
         ({"C": [np.zeros((1, 1, 2)), np.zeros(3)]}, "C[0]"),
@@ -202,6 +207,7 @@ def test_column_sum_tolerance_is_1e_6() -> None:
         ({"pA": [None, np.diag([1.0, 2.0, 0.0])], "keep_zeros": False}, "pA[1]"),
         ({"pA": [None, np.diag([1.0, 2.0, np.inf])]}, "pA[1]"),
         ({"pA": [None, np.diag([1.0, 2.0, 1e13])]}, "pA[1]"),
+        ({"pA": [None, np.diag([1.0, 2.0, 1e-31])]}, "pA[1]"),
         ({"pB": [None, np.ones((2, 2, 1))]}, "pB[1]"),
         ({"pB": [np.eye(3), None]}, "pB[0]"),
         ({"pC": [[1.0, 0.0], None]}, "pC[0]"),
@@ -463,6 +469,15 @@ def test_a_control_that_moves_nothing_has_to_be_sized() -> None:
     assert model.num_controls == (4, 2)
     assert Model.from_parts(model.spec(), model.tensors()) == model
     assert refusal(B=[parts()["B"][0], np.eye(2)], B_action_dependencies=[[1], []]).field == "num_controls"
+
+
+@pytest.mark.parametrize("actions", [1, 3])
+def test_a_control_after_those_of_the_factors_is_kept(actions: int) -> None:
+    model = Model(**parts(num_controls=[2, 1, actions]))
+    assert model.policies.shape == (2 * actions, 1, 3)
+    again = Model.from_parts(json.loads(json.dumps(model.spec())), model.tensors())
+    assert again == model
+    assert again.num_controls == (2, 1, actions)
 
 
 def test_controls_shrink_the_set_of_policies() -> None:

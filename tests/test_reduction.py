@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -105,6 +107,9 @@ def pruned_alone(q: np.ndarray, p: np.ndarray, threshold: float) -> tuple[np.nda
         (([1.0, -1.0], [1.0, 1.0], [1.0, 1.0]), "posterior"),
         (([1.0, 1.0], [0.0, 0.0], [1.0, 1.0]), "prior"),
         (([1.0, 1.0], [1.0, 1.0], [1.0, 1.0, 1.0]), "reduced_prior"),
+        ((["a", "b"], [1.0, 1.0], [1.0, 1.0]), "posterior"),
+        (([1.0, 1.0], [[1.0], [1.0, 1.0]], [1.0, 1.0]), "prior"),
+        (([1.0, 1.0], [1.0, 1.0], None), "reduced_prior"),
     ],
 )
 def test_what_are_no_counts_is_named(arguments: tuple[list[float], ...], field: str) -> None:
@@ -152,3 +157,21 @@ def test_what_all_agents_learned_is_pruned_at_once_and_goes_into_a_new_populatio
         assert again.pA is not None
         np.testing.assert_array_equal(again.pA[1], own[i])
     Engine(model, agents, per_agent={"pA": [None, own]}).step(np.zeros((agents, 2), int))
+
+
+@pytest.mark.parametrize(
+    ("learned", "options", "field"),
+    [
+        (None, {}, "learned"),
+        ({"pA": np.eye(2)}, {}, "learned['pA']"),
+        ({"pA": [np.eye(2), None]}, {}, "learned['pA']"),
+        ({"pA": [np.ones((3, 2, 2))]}, {}, "posterior"),
+        ({"pA": [np.eye(2)]}, {"threshold": "3"}, "threshold"),
+        ({"pA": [np.eye(2)]}, {"residue": None}, "residue"),
+    ],
+)
+def test_what_no_agent_learned_is_named(learned: Any, options: dict[str, Any], field: str) -> None:
+    model = Model([np.full((2, 2), 0.5)], [np.eye(2)[:, :, np.newaxis]], pA=[np.ones((2, 2))])
+    with pytest.raises(InvalidArgument) as caught:
+        reduction.pruned_model(model, learned, **options)
+    assert caught.value.field == field

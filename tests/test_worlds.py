@@ -132,6 +132,9 @@ def test_an_explorer_without_information_learns_nothing_and_takes_the_first_acti
     [
         (tmaze, {"cue_validity": 1.1}),
         (tmaze, {"reward_validity": np.nan}),
+        (tmaze, {"cue_validity": "0.9"}),
+        (tmaze, {"preference": None}),
+        (cue_chaining, {"punishment": np.nan}),
         (grid, {"noise": -0.1}),
         (grid, {"size": 1}),
         (explorer, {"noise": 2.0}),

@@ -47,7 +47,7 @@ def want_bits(want: Iterable[str], read: bool = False) -> int:
         return 0
     known = _WANT_READ if read else _WANT
     bits = 0
-    names = (want,) if isinstance(want, str) else want
+    names = (want,) if isinstance(want, str) else want.tolist() if isinstance(want, np.ndarray) else want
     if not isinstance(names, Iterable):
         raise InvalidArgument("outputs come as a list of names", field="want", value=want, allowed="() for none")
     for i, name in enumerate(names):

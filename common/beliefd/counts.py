@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from beliefd import validation
 from beliefd_proto.errors import InvalidModel
 
+LEAST_COUNT = 1e-30
+"""Counts of less, but 0, are refused: in float32 the reciprocal of a column of them would not be finite."""
+
 Counts = tuple["NDArray[np.float64] | None", ...]
 
 
@@ -65,6 +68,7 @@ def _checked(
     validation.shape(array, field, probability.shape)
     validation.refuse_where(array < 0.0, array, field, "negative count", "0 or more")
     validation.refuse_where(array > validation.MAX_MAGNITUDE, array, field, "too large", "at most 1e12")
+    validation.refuse_where((array > 0.0) & (array < LEAST_COUNT), array, field, "too small", "0, or at least 1e-30")
     lost = (array == 0.0) & (probability > 0.0)
     validation.refuse_where(lost, array, field, "a count of 0 where the probability is not 0", "a number above 0")
     if keep_zeros:

@@ -67,7 +67,7 @@ def compose(
     InvalidModel
     """
     steps = validation.whole(steps, "steps", 2, 4096)
-    links, wants = _links(upper, lower, D), _wants(upper, lower, C or {})
+    links, wants = _links(upper, lower, D), _wants(upper, lower, {} if C is None else C)
     if not links and not wants:
         raise InvalidModel("the upper level sets nothing", field="D", value="{}", allowed="one factor or more, or C")
     clock = len(upper.B)
@@ -127,10 +127,30 @@ def compose(
     return Model(**(arguments | options))
 
 
+def _entries(value: Any, field: str) -> list[tuple[Any, Any]]:
+    if not isinstance(value, Mapping):
+        raise InvalidModel(
+            "what the upper level sets comes by factor, or by modality",
+            field=field,
+            value=type(value).__name__,
+            allowed="a mapping to pairs (factor of the upper level, array)",
+        )
+    return list(value.items())
+
+
+def _pair(entry: Any, field: str) -> tuple[Any, Any]:
+    if not isinstance(entry, (tuple, list)) or len(entry) != 2:
+        raise InvalidModel(
+            "not a pair", field=field, value=type(entry).__name__, allowed="(factor of the upper level, array)"
+        )
+    return entry[0], entry[1]
+
+
 def _links(upper: Model, lower: Model, D: Mapping[int, tuple[int, ArrayLike]]) -> dict[int, tuple[int, Reals]]:
     links = {}
-    for factor, (setter, value) in D.items():
+    for factor, entry in _entries(D, "D"):
         f = validation.whole(factor, "D", 0, len(lower.B) - 1)
+        setter, value = _pair(entry, f"D[{f}]")
         g = validation.whole(setter, f"D[{f}][0]", 0, len(upper.B) - 1)
         first = validation.distribution(value, f"D[{f}][1]", rank=2)
         validation.shape(first, f"D[{f}][1]", (lower.num_states[f], upper.num_states[g]))
@@ -140,8 +160,9 @@ def _links(upper: Model, lower: Model, D: Mapping[int, tuple[int, ArrayLike]]) -
 
 def _wants(upper: Model, lower: Model, C: Mapping[int, tuple[int, ArrayLike]]) -> dict[int, tuple[int, Reals]]:
     wants = {}
-    for modality, (setter, value) in C.items():
+    for modality, entry in _entries(C, "C"):
         m = validation.whole(modality, "C", 0, len(lower.A) - 1)
+        setter, value = _pair(entry, f"C[{m}]")
         g = validation.whole(setter, f"C[{m}][0]", 0, len(upper.B) - 1)
         shape = (lower.num_obs[m], upper.num_states[g])
         wants[m] = (g, validation.preferences(value, f"C[{m}][1]", shape, steps=1))

@@ -21,6 +21,10 @@ MAX_OCCAM_WINDOW = 36.0
 """In nats: beyond -ln of the smallest number that a logarithm is taken of, there is nothing to tell apart."""
 
 
+LEAST_PRECISION = 1e-30
+"""Gamma is also the reciprocal of a rate, which has to be finite in float32."""
+
+
 class _Defaults(NamedTuple):
     gamma: float
     alpha: float
@@ -78,8 +82,8 @@ class Model(ModelArrays):
     E : array_like, optional
         Prior over policies (habit), shape (policies,). Default uniform.
     pA, pB, pC, pD : list of array_like or None, optional
-        Counts, shapes as in A, B, C and D, None for a tensor without; at least 0, and above 0 where the probability is.
-        Those of C are counts of observations, shape (num_obs[m],), all above 0.
+        Counts, shapes as in A, B, C and D, None for a tensor without; 0, or 1e-30..1e12, but not 0 where the
+        probability is above it. Those of C are counts of observations, shape (num_obs[m],), all above 0.
     pE : array_like, optional
         Counts of policies, shape (policies,).
     H : list of array_like or None, optional
@@ -105,9 +109,9 @@ class Model(ModelArrays):
         Steps per policy, 1..65536. Where `policies` is given, the same length or 1. For a planner that grows a
         tree, the depth of the tree, whose policies are single actions.
     gamma : float, optional
-        Precision of the posterior over policies, above 0. Default 1; 16 in profile "legacy".
+        Precision of the posterior over policies, 1e-30..1e12. Default 1; 16 in profile "legacy".
     alpha : float, optional
-        Precision of stochastic action selection, above 0. Default 1; 16 in profile "legacy", 512 in "spm".
+        Precision of stochastic action selection, 1e-30..1e12. Default 1; 16 in profile "legacy", 512 in "spm".
     use_utility, use_states_info_gain, use_param_info_gain, use_inductive : bool
         Which terms of the expected free energy count. The third needs pA or pB, the fourth H.
     inductive_depth : int
@@ -149,7 +153,8 @@ class Model(ModelArrays):
     lr_pA, lr_pB, lr_pC, lr_pD, lr_pE : float
         Learning rates, above 0.
     fr_pA, fr_pB, fr_pC, fr_pD, fr_pE : float
-        What is kept of the counts at each step, in (0, 1]: below 1, agents forget.
+        What is kept of the counts at each step, in (0, 1]: below 1, agents forget. Of a count above 1e-30 at least that
+        is kept.
     keep_zeros : bool
         Whether a probability of 0 stays 0, whatever is observed. Then its count has to be 0.
     dtype : {"float32", "float64"}
@@ -289,8 +294,8 @@ class Model(ModelArrays):
     ) -> None:
         self.profile = validation.choice(profile, "profile", tuple(_DEFAULTS))
         defaults = _DEFAULTS[self.profile]
-        self.gamma = validation.positive(defaults.gamma if gamma is None else gamma, "gamma")
-        self.alpha = validation.positive(defaults.alpha if alpha is None else alpha, "alpha")
+        self.gamma = validation.positive(defaults.gamma if gamma is None else gamma, "gamma", least=LEAST_PRECISION)
+        self.alpha = validation.positive(defaults.alpha if alpha is None else alpha, "alpha", least=LEAST_PRECISION)
         self.use_utility = validation.flag(use_utility, "use_utility")
         self.use_states_info_gain = validation.flag(use_states_info_gain, "use_states_info_gain")
         self.use_param_info_gain = validation.flag(use_param_info_gain, "use_param_info_gain")

@@ -97,8 +97,21 @@ class ModelArrays:
     def _set_inference(self, inference_algo: Any, inference_horizon: Any) -> None:
         self.inference_algo = validation.choice(inference_algo, "inference_algo", ("fpi", "exact", "ovf", "mmp", "vmp"))
         self.inference_horizon = None
-        if inference_horizon is not None or self.inference_algo in ("mmp", "vmp"):
+        if inference_horizon is None and self.inference_algo in ("mmp", "vmp"):
+            raise InvalidModel(
+                "message passing needs the length of its window",
+                field="inference_horizon",
+                allowed=f"an integer 1..{MAX_INFERENCE_HORIZON}",
+            )
+        if inference_horizon is not None:
             self.inference_horizon = validation.whole(inference_horizon, "inference_horizon", 1, MAX_INFERENCE_HORIZON)
+        if self.beliefs_per_policy and self.planner != "policies":
+            raise InvalidModel(
+                f'"mmp" of profile "{self.profile}" has beliefs under each policy, a tree one belief for all',
+                field="planner",
+                value=self.planner,
+                allowed='"policies", or another inference_algo, or profile "pymdp"',
+            )
         if self.inference_algo == "exact" and len(self.B) != 1:
             raise InvalidModel(
                 "exact inference needs one factor; this model has several",

@@ -74,6 +74,8 @@ def spec_of(model: Model) -> dict[str, Any]:
         spec["C_dependencies"] = [list(row) for row in model.C_dependencies]
     if model.B_action_dependencies != tuple((f,) for f in range(len(model.B))):
         spec["B_action_dependencies"] = [list(row) for row in model.B_action_dependencies]
+    # B says how many actions its own controls have, but not that there are others, which move nothing.
+    if "B_action_dependencies" in spec or len(model.num_controls) > len(model.B):
         spec["num_controls"] = list(model.num_controls)
     if model.policy_len != model.policies.shape[1]:
         spec["policy_len"] = model.policy_len

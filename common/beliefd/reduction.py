@@ -57,7 +57,7 @@ def reduce(posterior: ArrayLike, prior: ArrayLike, reduced_prior: ArrayLike) -> 
     Raises
     ------
     InvalidArgument
-        Counts of other shapes, or that are negative, not finite, or all 0 in a column.
+        Counts of other shapes, or that are no numbers, negative, not finite, or all 0 in a column.
     """
     q, p, r = _counts(posterior, "posterior"), _counts(prior, "prior"), _counts(reduced_prior, "reduced_prior")
     for field, array in (("posterior", q), ("reduced_prior", r)):
@@ -97,7 +97,11 @@ def prune(
         With 0 where an outcome was removed.
     """
     for field, value, high in (("threshold", threshold, math.inf), ("residue", residue, 1.0)):
-        if not 0.0 < value < high:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float, np.integer, np.floating))
+            or not 0.0 < value < high
+        ):
             raise InvalidArgument("out of range", field=field, value=value, allowed=f"above 0, below {high}")
     q, p = _counts(posterior, "posterior").copy(), _counts(prior, "prior").copy()
     reduce(q, p, p)
@@ -135,12 +139,23 @@ def pruned_model(model: Model, learned: Mapping[str, Any], threshold: float = 3.
     Model
         Its pA and pB are the pruned counts, its A and B their means.
     """
+    if not isinstance(learned, Mapping):
+        raise InvalidArgument(
+            "counts come by name", field="learned", value=type(learned).__name__, allowed='a mapping with "pA" and "pB"'
+        )
     changes: dict[str, Any] = {}
     for name in ("pA", "pB"):
-        entries = learned.get(name)
+        entries, length = learned.get(name), len(getattr(model, name[1]))
         if entries is None:
             continue
-        starts = getattr(model, name) or (None,) * len(entries)
+        if not isinstance(entries, (list, tuple)) or len(entries) != length:
+            raise InvalidArgument(
+                "counts are a list with one entry each, None for what was not learned",
+                field=f"learned[{name!r}]",
+                value=len(entries) if isinstance(entries, (list, tuple)) else type(entries).__name__,
+                allowed=f"{length} entries",
+            )
+        starts = getattr(model, name) or (None,) * length
         counts, tensors = list(starts), list(getattr(model, name[1]))
         for i, (entry, start) in enumerate(zip(entries, starts, strict=True)):
             if entry is not None and start is not None:
@@ -151,7 +166,10 @@ def pruned_model(model: Model, learned: Mapping[str, Any], threshold: float = 3.
 
 
 def _counts(value: ArrayLike, field: str) -> Reals:
-    array = np.asarray(value, dtype=np.float64)
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidArgument(f"cannot be made into an array ({error})", field=field, allowed="counts") from None
     if array.ndim == 0 or not array.size:
         raise InvalidArgument("not columns of counts", field=field, value=array.shape, allowed="one axis or more")
     bad = ~(np.isfinite(array) & (array >= 0.0))

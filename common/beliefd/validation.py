@@ -77,8 +77,9 @@ def distribution(value: Any, field: str, rank: int, longest: int = MAX_AXIS) -> 
 
 def preferences(value: Any, field: str, at_once: tuple[int, ...], steps: int) -> NDArray[np.float64]:
     """Of shape `at_once`, or of (steps, *at_once) where preferences change over the steps of a policy."""
-    timed = np.ndim(value) == len(at_once) + 1
-    array = numbers(value, field, rank=len(at_once) + timed)
+    raw = _to_array(value, field, kinds="biuf", allowed="real numbers")
+    timed = raw.ndim == len(at_once) + 1
+    array = numbers(raw, field, rank=len(at_once) + timed)
     shape(array, field, (steps, *at_once) if timed else at_once)
     refuse_where(np.abs(array) > MAX_MAGNITUDE, array, field, "too large", f"-{MAX_MAGNITUDE:g}..{MAX_MAGNITUDE:g}")
     return array
@@ -150,16 +151,16 @@ def whole(value: Any, field: str, low: int, high: int) -> int:
     return number
 
 
-def positive(value: Any, field: str, largest: float = MAX_MAGNITUDE) -> float:
-    """A number above 0, at most `largest`."""
-    allowed = f"a number above 0, at most {largest:g}"
+def positive(value: Any, field: str, largest: float = MAX_MAGNITUDE, least: float = 0.0) -> float:
+    """A number above 0, at least `least` and at most `largest`."""
+    allowed = f"a number from {least:g} to {largest:g}" if least else f"a number above 0, at most {largest:g}"
     if isinstance(value, (bool, np.bool_, str, bytes)):
         raise InvalidModel("not a number", field=field, value=value, allowed=allowed)
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         raise InvalidModel("not a number", field=field, value=_brief(value), allowed=allowed) from None
-    if not (math.isfinite(number) and 0.0 < number <= largest):
+    if not (math.isfinite(number) and 0.0 < number <= largest and least <= number):
         raise InvalidModel("out of range", field=field, value=number, allowed=allowed)
     return number
 

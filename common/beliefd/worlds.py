@@ -47,6 +47,7 @@ def tmaze(cue_validity: float = 0.95, reward_validity: float = 0.9, preference: 
     """
     _check_probability(cue_validity, "cue_validity")
     _check_probability(reward_validity, "reward_validity")
+    _check_preference(preference, "preference")
     outcome = np.zeros((3, 4, 2))
     outcome[NOTHING, [CENTRE, CUE], :] = 1.0
     cue = np.full((2, 4, 2), 0.5)
@@ -120,6 +121,8 @@ def cue_chaining(preference: float = 2.0, punishment: float = 4.0, **options: An
     **options
         Passed on to `Model`; `policy_len` defaults to 4, which gives 625 policies.
     """
+    _check_preference(preference, "preference")
+    _check_preference(punishment, "punishment")
     cells, sides = CUE_ROWS * CUE_COLUMNS, len(REWARD_PLACES)
     places = len(SECOND_CUE_PLACES)
     first = np.zeros((1 + places, cells, places))
@@ -198,5 +201,15 @@ def _walk(height: int, width: int) -> NDArray[np.float64]:
 
 
 def _check_probability(value: float, field: str) -> None:
-    if not 0.0 <= value <= 1.0:
+    if not _is_number(value) or not 0.0 <= value <= 1.0:
         raise InvalidArgument("not a probability", field=field, value=value, allowed="0..1")
+
+
+def _check_preference(value: float, field: str) -> None:
+    if not _is_number(value) or not abs(value) <= validation.MAX_MAGNITUDE:
+        allowed = f"-{validation.MAX_MAGNITUDE:g}..{validation.MAX_MAGNITUDE:g}"
+        raise InvalidArgument("not a preference", field=field, value=value, allowed=allowed)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)

@@ -205,6 +205,12 @@ def test_numbers_may_be_numpys(tmp_path: Path, kind: type[np.integer]) -> None:
     assert _bits(found) == _bits(Engine(tmaze(), 3, seed=5).step(np.zeros((3, 3), dtype=int), want=WANT))
 
 
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        Engine(None, 2)  # type: ignore[arg-type]
+    assert caught.value.field == "model"
+
+
 def test_a_closed_engine_says_so() -> None:
     engine = Engine(tmaze(), 3)
     engine.close()

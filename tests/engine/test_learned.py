@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from beliefd import counts
+from beliefd.engine import Engine
 from beliefd.engine.batch import LoadedPopulation, StepInputs
 from beliefd.engine.layout import COUNT_COPIES
+from beliefd.engine.learning import LEAST_COUNT
 from beliefd.engine.planner import compile_model
 from beliefd.engine.scratch import Scratch
 from beliefd.engine.store import Store
@@ -88,6 +92,34 @@ def test_a_step_that_never_ended_leaves_no_trace(seed: int) -> None:
         for name in ("actions", "vfe", "beliefs", "q_pi", "neg_efe", "utility", "info_gain"):
             assert getattr(again, name).tobytes() == getattr(expected, name).tobytes(), name
         assert _state(agents) == _state(undisturbed)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("options", [{}, {"inference_algo": "mmp", "inference_horizon": 2}, {"profile": "spm"}])
+def test_what_was_forgotten_for_long_can_be_learned_again(dtype: str, options: dict[str, Any]) -> None:
+    """What an agent neither does nor sees fades without end, and stays a distribution."""
+    A, B = np.array([[0.9, 0.1], [0.1, 0.9]]), np.full((2, 2, 2), 0.5)
+    B[:, :, 1] = [[0.8, 0.2], [0.2, 0.8]]
+    learns = {f"learn_{letter}": True for letter in "ABCDE"} | {f"fr_p{letter}": 1e-3 for letter in "ABCDE"}
+    given = {"pA": [A], "pB": [B], "pC": [[1.0, 1.0]], "pD": [[0.5, 0.5]], "pE": [0.5, 0.5]}
+    model = Model([A], [B], dtype=dtype, use_param_info_gain=True, **given, **learns, **options)
+    engine = Engine(model, 1)
+    for tick in range(40):
+        told = None if tick == 0 else [[0]]
+        step = engine.step([0], reset=[tick % 4 == 0], executed_actions=told, want=("beliefs", "q_pi", "neg_efe"))
+        assert step.beliefs is not None
+        assert step.q_pi is not None
+        for output in (*step.beliefs, step.q_pi, step.neg_efe):
+            assert np.isfinite(output).all(), tick
+    faded = engine.parameters()["pB"][0][0, :, :, 1]
+    np.testing.assert_allclose(faded, LEAST_COUNT, rtol=1e-5)
+    for _ in range(4):
+        engine.step([0], executed_actions=[[1]])
+    assert engine.parameters()["pB"][0][0, 0, 0, 1] > 0.1
+
+
+def test_a_model_may_start_from_the_least_that_forgetting_leaves() -> None:
+    assert counts.LEAST_COUNT == LEAST_COUNT
 
 
 def test_an_agent_that_learns_nothing_stores_no_counts() -> None:

@@ -65,6 +65,10 @@ class Engine:
     durability : str
         ``"process"``: what a step returned survives the death of this process. ``"disk"``: it survives a power loss
         too, since it is written to a journal in `data` and synced before `step` returns.
+    per_agent : mapping, optional
+        Parameters of each agent's own, as the model has them with an axis of agents before the others: ``"C"``,
+        ``"D"``, ``"pA"``, ``"pB"`` lists with None for what is the model's, ``"E"``, ``"gamma"``, ``"alpha"`` arrays.
+        An agent's A and B are then the means of its pA and pB.
 
     Attributes
     ----------
@@ -72,10 +76,6 @@ class Engine:
         What was found where the agents had to be rebuilt from their last checkpoint and journal, because the machine
         was started again since they were last open and they had not been closed. Of agents that are not journalled,
         what came after the last `checkpoint` is lost then, and a warning says so.
-    per_agent : mapping, optional
-        Parameters of each agent's own, as the model has them with an axis of agents before the others: ``"C"``,
-        ``"D"``, ``"pA"``, ``"pB"`` lists with None for what is the model's, ``"E"``, ``"gamma"``, ``"alpha"`` arrays.
-        An agent's A and B are then the means of its pA and pB.
 
     Raises
     ------
@@ -97,6 +97,8 @@ class Engine:
         durability: str = "process",
         per_agent: Mapping[str, Any] | None = None,
     ) -> None:
+        if not isinstance(model, Model):
+            raise InvalidArgument("not a model", field="model", value=type(model).__name__, allowed="a beliefd.Model")
         agents = _whole(agents, "agents", 1, 2**31 - 1)
         seed = _whole(seed, "seed", 0, 2**63 - 1)
         threads = _whole(threads, "threads", 1, 1024)

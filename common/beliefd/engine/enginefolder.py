@@ -37,7 +37,7 @@ def check_durability(durability: str, data: object) -> None:
     InvalidArgument
     """
     allowed = ("process",) if data is None else ("process", "disk")
-    if durability not in allowed:
+    if not isinstance(durability, str) or durability not in allowed:
         why = "agents in memory are lost with it; pass data" if durability == "disk" else "this durability is not known"
         raise InvalidArgument(why, field="durability", value=durability, allowed=", ".join(allowed))
 

@@ -15,7 +15,7 @@ and e); a missing observation adds nothing.
 from beliefd.engine import plan
 from beliefd.engine.copies import counts_place
 from beliefd.engine.jit import inline
-from beliefd.engine.learning import hold_observation
+from beliefd.engine.learning import LEAST_COUNT, faded, hold_observation
 from beliefd.engine.plan import LANES
 from beliefd.engine.rowmath import RAISE, log_rows, write_raised_logs
 from beliefd.engine.rows import normalise_rows
@@ -85,10 +85,10 @@ def learn_preferences_and_habits(
 
 @inline
 def _add(ints, work, lanes, record, tick, first, source, count, rate, kept, used, records):
-    zero, keep_zeros = work.dtype.type(0), ints[plan.KEEP_ZEROS]
+    zero, least, keep_zeros = work.dtype.type(0), work.dtype.type(LEAST_COUNT), ints[plan.KEEP_ZEROS]
     for lane in range(used):
         row, at = lanes[record, lane], counts_place(ints, lanes[tick, lane], work.itemsize) + first
         for i in range(count):
-            before = records[row, at + i]
-            grown = kept * before + rate * work[source + i, lane]
-            records[row, at + i] = kept * before if keep_zeros and before == zero else grown
+            left = faded(records[row, at + i], kept, least)
+            grown = left + rate * work[source + i, lane]
+            records[row, at + i] = left if keep_zeros and left == zero else grown

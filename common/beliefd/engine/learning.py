@@ -4,8 +4,9 @@ After a step with observation o, beliefs q and, before it, beliefs q' and action
 
     pA_m <- fr pA_m + lr o_m (x) q          pB_f(u) <- fr pB_f(u) + lr q_f (x) q'          pD_f <- fr pD_f + lr q_f
 
-the last only at the first step after a reset, the second only at the others. The probabilities are counts divided by
-the sum of their column. Friston et al. (2016), Active inference and learning, Neurosci. Biobehav. Rev. 68.
+where fr leaves at least LEAST_COUNT of what is more; the last only at the first step after a reset, the second only at
+the others. The probabilities are counts divided by the sum of their column. Friston et al. (2016), Active inference and
+learning, Neurosci. Biobehav. Rev. 68.
 
 The counts of an agent stand in its record. In scratch they are rows like all others, one per count, as its own A, B and
 D: what is summed over rows of the model for agents that share it is summed over these here.
@@ -30,6 +31,9 @@ from beliefd.engine.recordmath import gather_rows, grow_numbers
 from beliefd.engine.rowmath import add_negentropy, add_weighed_logs
 from beliefd.engine.rows import normalise_rows, weigh_steps
 from beliefd.engine.tile import fill
+
+LEAST_COUNT = 1e-30
+"""What forgetting leaves of a count, and the least above 0 that `Model` takes: columns of less have no means."""
 
 _INT32_BYTES = 4
 
@@ -269,8 +273,14 @@ def _begin_copy(ints, reals, lane, row, tick, fresh, previous, observed, int32s,
 
 
 @inline
+def faded(count, kept, least):
+    """What forgetting leaves of a count. One at `least` or under it stays, so that 0 is 0 and nothing becomes it."""
+    return max(kept * count, min(count, least))
+
+
+@inline
 def _learn_likelihood(ints, reals, work, m, lane, row, new, records):
-    zero, keep_zeros = work.dtype.type(0), ints[plan.KEEP_ZEROS]
+    zero, least, keep_zeros = work.dtype.type(0), work.dtype.type(LEAST_COUNT), ints[plan.KEEP_ZEROS]
     joint = ints[ints[plan.A_JOINT] + m]
     size, first = ints[ints[plan.JOINT_SIZE] + joint], ints[ints[plan.JOINT_ROW] + joint]
     rate, kept = reals[ints[plan.RATES]], reals[ints[plan.RATES] + 1]
@@ -280,14 +290,14 @@ def _learn_likelihood(ints, reals, work, m, lane, row, new, records):
         if weight == zero and kept == 1:
             continue
         for k in range(size):
-            count = records[row, at + o * size + k]
-            grown = kept * count + weight * work[first + k, lane]
-            records[row, at + o * size + k] = kept * count if keep_zeros and count == zero else grown
+            left = faded(records[row, at + o * size + k], kept, least)
+            grown = left + weight * work[first + k, lane]
+            records[row, at + o * size + k] = left if keep_zeros and left == zero else grown
 
 
 @inline
 def _learn_transition(ints, reals, work, f, lane, row, new, beliefs, action, moved, records):
-    keep_zeros = ints[plan.KEEP_ZEROS]
+    least, keep_zeros = work.dtype.type(LEAST_COUNT), ints[plan.KEEP_ZEROS]
     joint = ints[ints[plan.B_JOINT] + f]
     size, arity = ints[ints[plan.JOINT_SIZE] + joint], ints[ints[plan.JOINT_ARITY] + joint]
     index = ints[plan.JOINT_INDEX] + ints[ints[plan.JOINT_INDEX_START] + joint]
@@ -298,7 +308,7 @@ def _learn_transition(ints, reals, work, f, lane, row, new, beliefs, action, mov
         return
     if kept != 1:
         for i in range(at, at + ints[ints[plan.NUM_MOVES] + f] * states * size):
-            records[row, i] *= kept
+            records[row, i] = faded(records[row, i], kept, least)
     at += action * states * size
     # Side by side, not in rows: what the counts of one record are added to runs along it.
     spare = ints[plan.PREDICTION_ROW]
@@ -315,10 +325,10 @@ def _learn_transition(ints, reals, work, f, lane, row, new, beliefs, action, mov
 @inline
 def learn_start(ints, reals, work, f, lane, row, new, records):
     """Add to an agent's counts of D, which stand from place `new` on, the beliefs of now."""
-    zero, keep_zeros = work.dtype.type(0), ints[plan.KEEP_ZEROS]
+    zero, least, keep_zeros = work.dtype.type(0), work.dtype.type(LEAST_COUNT), ints[plan.KEEP_ZEROS]
     rate, kept = reals[ints[plan.RATES] + 4], reals[ints[plan.RATES] + 5]
     at, first = new + ints[ints[plan.OWN_D_COUNTS] + f], ints[ints[plan.STATE_START] + f]
     for s in range(ints[ints[plan.NUM_STATES] + f]):
-        count = records[row, at + s]
-        grown = kept * count + rate * work[first + s, lane]
-        records[row, at + s] = kept * count if keep_zeros and count == zero else grown
+        left = faded(records[row, at + s], kept, least)
+        grown = left + rate * work[first + s, lane]
+        records[row, at + s] = left if keep_zeros and left == zero else grown

@@ -97,28 +97,20 @@ def compile_model(model: Model, info: ModelInfo | None = None) -> CompiledModel:
 
 
 def _refuse_gaps(model: Model, info: ModelInfo) -> None:
-    """Refuse what a model or its agents can ask for and kernels do not do.
+    """Refuse what agents of a model can ask for and kernels do not do.
 
     Raises
     ------
     InvalidModel
     """
-    tree = model.planner != "policies"
-    gaps = (
-        ("planner", model.planner, tree and model.beliefs_per_policy, 'planner "policies", or inference_algo "fpi"'),
-        *(
-            (
-                f"C_dependencies[{m}]",
-                "preferences of the agents' own",
-                bool(states) and (f"C{m}" in info.per_agent or f"C{m}" in info.learned),
-                f"nothing, or C[{m}] the same for all agents",
+    for m, states in enumerate(model.C_dependencies):
+        if states and f"C{m}" in info.per_agent:
+            raise InvalidModel(
+                "this server does not do that yet",
+                field=f"C_dependencies[{m}]",
+                value="preferences of the agents' own",
+                allowed=f"nothing, or C[{m}] the same for all agents",
             )
-            for m, states in enumerate(model.C_dependencies)
-        ),
-    )
-    for field, value, is_gap, allowed in gaps:
-        if is_gap:
-            raise InvalidModel("this server does not do that yet", field=field, value=value, allowed=allowed)
 
 
 def _is_refined(model: Model) -> bool:

@@ -18,7 +18,7 @@ B q_t = 0, adds nothing. "exact" has a floor under B q_t, and makes up for what 
 from beliefd.engine import plan
 from beliefd.engine.copies import counts_place
 from beliefd.engine.jit import inline
-from beliefd.engine.learning import copy_counts, hold_observation, learn_start
+from beliefd.engine.learning import LEAST_COUNT, copy_counts, faded, hold_observation, learn_start
 from beliefd.engine.plan import LANES
 from beliefd.engine.rows import multiply_rows
 from beliefd.engine.sequence import (
@@ -140,16 +140,17 @@ def _normalise(ints, work, first, count):
 @inline
 def _forget(ints, reals, is_first, row, new, records):
     """Keep a part of an agent's counts: of A always, of B but at a first step, of D, elsewhere, only there."""
+    least = records.dtype.type(LEAST_COUNT)
     for m in range(ints[plan.NUM_MODALITIES]):
         kept, start = reals[ints[plan.RATES] + 1], ints[ints[plan.OWN_A_COUNTS] + m]
         if start >= 0 and kept != 1:
             size = ints[ints[plan.JOINT_SIZE] + ints[ints[plan.A_JOINT] + m]]
             for i in range(ints[ints[plan.NUM_OBS] + m] * size):
-                records[row, new + start + i] *= kept
+                records[row, new + start + i] = faded(records[row, new + start + i], kept, least)
     kept = reals[ints[plan.RATES] + 3]
     if not is_first and kept != 1:
         for i in range(ints[plan.B_COUNTS_START], ints[plan.B_COUNTS_END]):
-            records[row, new + i] *= kept
+            records[row, new + i] = faded(records[row, new + i], kept, least)
 
 
 @inline
