@@ -48,8 +48,8 @@ def independent_joint(model: Model, f: int, before: list[Vector], now: list[Vect
 
 
 def log_beta(counts: Vector) -> Vector:
-    """The logarithm of the multivariate beta function, per column."""
-    lgamma = np.vectorize(math.lgamma, otypes=[np.float64])
+    """The logarithm of the multivariate beta function, per column; a count of 0 is an outcome that cannot be."""
+    lgamma = np.vectorize(lambda count: math.lgamma(count) if count > 0.0 else 0.0, otypes=[np.float64])
     return lgamma(counts).sum(axis=0) - lgamma(counts.sum(axis=0))
 
 

@@ -30,6 +30,8 @@ class Feature:
         Makes those for pymdp 1.0.4 and 0.0.7.1, which do less; None where one does not have the feature.
     own : bool
         Whether agents have parameters of their own.
+    reduced : bool
+        Whether what they learned is compared under another prior too.
     drawn : float
         How many times as many models are drawn beside pymdp, of those where a tie decides so often that too few were
         left to compare.
@@ -39,6 +41,7 @@ class Feature:
     pymdp: Maker | None = None
     legacy: Maker | None = None
     own: bool = False
+    reduced: bool = False
     drawn: float = 1.0
 
     def maker(self, peer: str) -> Maker | None:
@@ -64,6 +67,12 @@ def learner(rng: np.random.Generator, sharp: bool, n: int) -> Model:
     kept = {f"fr_p{letter}": float(rng.choice([1.0, 0.9])) for letter in "ABD"}
     options = {**learned, **kept, "learn_E": False, "keep_zeros": bool(rng.random() < 0.5)}
     model: Model = with_counts(rng, plain(rng, sharp, n), **options)
+    return model
+
+
+def reducible(rng: np.random.Generator, sharp: bool, n: int) -> Model:
+    """Agents that forget nothing: no count falls below what it was, which another prior could not explain."""
+    model: Model = with_counts(rng, plain(rng, sharp, n), learn_E=False)
     return model
 
 
@@ -239,6 +248,7 @@ FEATURES: dict[str, Feature] = {
     "controls that move several factors": Feature(controls, controls),
     "inductive inference": Feature(inductive, cases.inductive, drawn=1.25),
     "learning of A, B, D": Feature(learner, full(cases.novelty, use_param_info_gain=False)),
+    "Bayesian model reduction": Feature(reducible, reduced=True),
     "parameters per agent": Feature(own_parameters, full(cases.novelty), own=True),
     "learning of C and E": Feature(habits),
     "novelty": Feature(novelty, full(cases.novelty)),

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+import naive_learning
+from beliefd import reduction
 from beliefd.engine import Engine
 from beliefd.model import Model
 from beliefd.step import Step
@@ -16,11 +21,13 @@ NEAR = {"float64": 1e-11, "float32": 5e-6}
 """A decision of the oracle's tree that is nearer to another than this may be another in the kernels."""
 
 
-def from_oracle(model: Model, history: History, seed: int) -> dict[str, float] | None:
+def from_oracle(model: Model, history: History, seed: int, reduced: bool = False) -> dict[str, float] | None:
     """How far the kernels are from the oracle, by output, in all of a history; None where rounding decides a search.
 
-    The oracle's actions are forced to be the kernels', so that ties decide nothing.
+    The oracle's actions are forced to be the kernels', so that ties decide nothing. With `reduced` also how far what
+    was learned of A, B and D is from the oracle's under another prior.
     """
+    rng = np.random.default_rng(seed)
     engine = Engine(model, history.agents, seed=seed, per_agent=history.per_agent)
     steps = engine_steps(engine, history)
     gaps: dict[str, float] = {}
@@ -38,11 +45,24 @@ def from_oracle(model: Model, history: History, seed: int) -> dict[str, float] |
                 return None
             gaps = worst(gaps, step_gaps(step, i, expected))
         for name, arrays in engine.parameters().items():
-            theirs = getattr(oracle.model, name)
-            for array, counts in [(arrays, theirs)] if name == "pE" else zip(arrays, theirs, strict=True):
+            theirs, before = getattr(oracle.model, name), getattr(own, name)
+            every = [(arrays, theirs, before)] if name == "pE" else zip(arrays, theirs, before, strict=True)
+            for array, counts, prior in every:
                 if array is not None:
                     gaps = worst(gaps, {name: gap(array[i], counts)})
+                    if reduced:
+                        gaps = worst(gaps, reduction_gaps(rng, array[i], counts, prior))
     return gaps
+
+
+def reduction_gaps(
+    rng: np.random.Generator, learned: NDArray[Any], expected: NDArray[Any], prior: NDArray[Any]
+) -> dict[str, float]:
+    """The gaps of learned counts and of their evidence under a prior of which every count is another."""
+    reduced_prior = prior * rng.uniform(0.25, 4.0, prior.shape)
+    F, counts = reduction.reduce(learned, prior, reduced_prior)
+    expected_F, expected_counts = naive_learning.reduction(expected, prior, reduced_prior)
+    return {"evidence": gap(F, expected_F), "reduced counts": gap(counts, expected_counts)}
 
 
 def step_gaps(step: Step, i: int, expected: NaiveStep) -> dict[str, float]:

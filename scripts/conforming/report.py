@@ -70,7 +70,8 @@ def oracle_gaps(job: tuple[str, str, int, int]) -> tuple[dict[str, float], int]:
         # Sharp ones and others take turns within every family of options that a maker chooses by n.
         model = changed(feature.oracle(rng, n // 4 % 2 == 1, n), dtype=dtype)
         history = random_history(rng, model, AGENTS, TICKS, feature.own)
-        found = None if is_unstable(model, history, dtype, BOUNDS[dtype]) else from_oracle(model, history, n)
+        unstable = is_unstable(model, history, dtype, BOUNDS[dtype])
+        found = None if unstable else from_oracle(model, history, n, feature.reduced)
         excluded += found is None
         gaps = worst(gaps, found or {})
     return gaps, excluded

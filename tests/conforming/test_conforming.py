@@ -16,7 +16,7 @@ from conforming.oracle import from_oracle
 from conforming.peers import families, members_of, population, replayed
 from conforming.report import BOUNDS, DTYPES
 from conforming.table import COLUMNS, conformance_table
-from models import random_model, redrawn, tmaze
+from models import changed, random_model, redrawn, tmaze
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 REPORT = json.loads((CHECKOUT / "docs" / "conformance.json").read_text())
@@ -34,6 +34,20 @@ def test_a_difference_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(from_oracle(model, history, 0).values()) < 1e-9
     monkeypatch.setattr("naive_maths.FLOOR", 1e-6)
     assert max(from_oracle(model, history, 0).values()) > 1e-4
+
+
+def test_what_was_learned_is_compared_under_another_prior(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    model = changed(FEATURES["Bayesian model reduction"].oracle(rng, True, 0), dtype="float64")
+    history = random_history(rng, model, 2, 4)
+    gaps = from_oracle(model, history, 0, reduced=True)
+    assert gaps is not None
+    assert gaps["evidence"] < 1e-9
+    assert gaps["reduced counts"] < 1e-9
+    monkeypatch.setattr("naive_learning.log_beta", lambda counts: np.log(counts.sum(axis=0)))
+    gaps = from_oracle(model, history, 0, reduced=True)
+    assert gaps is not None
+    assert gaps["evidence"] > 1e-3
 
 
 def test_mixed_observations_say_the_same_to_both_sides() -> None:

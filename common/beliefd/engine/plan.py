@@ -104,8 +104,8 @@ NO_MESSAGES, MMP, VMP, PER_POLICY = range(4)
     LIKELIHOOD_ROW,  # summed ln likelihoods of the joints of several factors
     INDUCTIVE_ROW,  # what a state adds to G by inductive inference, per state
     PRIOR_ROW,  # probabilities of the prior, per state; the base rows where nothing is refined
-    BEFORE_ROW,  # beliefs before the last sweep, per state; -1 where nothing is refined
-    MOVES_ROW,  # of a window that is refined: the largest change of a belief in the last sweep
+    BEFORE_ROW,  # beliefs before the last sweep, of a window before the last two, (step, state); -1 where not needed
+    MOVES_ROW,  # of a window that is refined: the largest change of a belief in the last two sweeps, else -1
     PREDICTION_ROW,  # where operations put their results; in inference, room for what it has to put somewhere
     NEG_EFE_ROW,  # G summed down to each depth; the first is zero
     OBSERVATION_ROW,  # predicted probabilities of one modality's observations

@@ -118,6 +118,10 @@ def _is_refined(model: Model) -> bool:
     return _takes_sweeps(model) and not model.beliefs_per_policy and model.dtype == "float32"
 
 
+_FEW_SWEEPS = 2
+"""So few make nothing larger that was rounded off the beliefs about a window."""
+
+
 def _takes_sweeps(model: Model) -> bool:
     """Whether more sweeps than one differ: without a modality of several factors all over one step give the same."""
     coupled = any(len(row) > 1 for row in model.A_dependencies)
@@ -508,9 +512,12 @@ def _place_scratch(fields: dict[int, Any], model: Model, predictions: _Predictio
         row += rows
     fields[plan.PRIOR_ROW], fields[plan.BEFORE_ROW], fields[plan.MOVES_ROW] = fields[plan.BASE_ROW], -1, -1
     if _is_refined(model):
+        kept_rows = total_states * window.kept_steps
         fields[plan.PRIOR_ROW], fields[plan.BEFORE_ROW] = row, row + total_states
-        fields[plan.MOVES_ROW] = row + 2 * total_states
-        row += 2 * total_states + 1
+        row += total_states + kept_rows
+        if model.num_iter > _FEW_SWEEPS:
+            fields[plan.MOVES_ROW] = row
+            row += 1
     for own in (predictions.own_fields, predictions.goals.own_fields):
         part, rows = own(row)
         fields.update(part)

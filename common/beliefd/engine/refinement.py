@@ -23,6 +23,10 @@ from beliefd.engine.tile import fill, multiply_joints
 _STILL = 1e-3
 """The change of every belief in the last sweep up to which a lane counts as settled."""
 
+_STILL_OVER_STEPS = 0.25
+"""The same of the beliefs about all steps, in the last two sweeps: beliefs that take turns, and beliefs that settle
+slowly, are common there and make no rounding larger."""
+
 _SPARE_ROWS = 3
 
 
@@ -34,7 +38,7 @@ def refine_states(ints, reals, work, observed, distributions, items, places):
     """
     moves = ints[plan.BEFORE_ROW]
     _measure_moves(ints, work, moves)
-    if not _is_any_moving(work, moves):
+    if not _is_any_moving(work, moves, _STILL):
         return
     fine, fine_reals = _begin(ints, reals, work)
     if ints[plan.TOGETHER]:
@@ -42,7 +46,7 @@ def refine_states(ints, reals, work, observed, distributions, items, places):
     else:
         _observe(ints, fine_reals, fine, observed, distributions, items, places)
     infer_present(ints, fine)
-    _copy_moving(ints, work, fine, moves, 0)
+    _copy_moving(ints, work, fine, moves, _STILL, 0)
     multiply_joints(ints, work, ints[plan.ALL_JOINTS])
 
 
@@ -50,9 +54,10 @@ def refine_states(ints, reals, work, observed, distributions, items, places):
 def refine_window(ints, reals, work, lanes, record, tick, first, seen, moved, places, earliest, latest, records):
     """Set the beliefs of every step of the window once more in the lanes where all sweeps did not settle them.
 
-    To be called where the last sweep changed something. Arguments as in `beliefd.engine.sequence`.
+    To be called where the last sweep changed something and the moves were measured. Arguments as in
+    `beliefd.engine.sequence`.
     """
-    if not _is_any_moving(work, ints[plan.MOVES_ROW]):
+    if not _is_any_moving(work, ints[plan.MOVES_ROW], _STILL_OVER_STEPS):
         return
     fine, fine_reals = _begin(ints, reals, work)
     _add_rest(ints, reals, fine_reals, ints[plan.KEPT_VALUES], ints[plan.MOVED_REST])
@@ -60,7 +65,7 @@ def refine_window(ints, reals, work, lanes, record, tick, first, seen, moved, pl
     observe_window(ints, fine_reals, fine, lanes, record, tick, seen, places, earliest, records)
     infer_window(ints, fine_reals, fine, first, moved, earliest, latest)
     for step in range(earliest, ints[plan.WINDOW]):
-        _copy_moving(ints, work, fine, ints[plan.MOVES_ROW], beliefs_row(ints, step))
+        _copy_moving(ints, work, fine, ints[plan.MOVES_ROW], _STILL_OVER_STEPS, beliefs_row(ints, step))
 
 
 @inline
@@ -74,10 +79,10 @@ def _measure_moves(ints, work, before):
 
 
 @inline
-def _is_any_moving(work, moves):
+def _is_any_moving(work, moves, still):
     moving = 0
     for lane in range(LANES):
-        moving += work[moves, lane] > work.dtype.type(_STILL)
+        moving += work[moves, lane] > work.dtype.type(still)
     return moving > 0
 
 
@@ -125,11 +130,11 @@ def _copy(work, fine, first, count):
 
 
 @inline
-def _copy_moving(ints, work, fine, moves, first):
+def _copy_moving(ints, work, fine, moves, still, first):
     """Bring the beliefs from row `first` on back, in the lanes that move."""
     for s in range(first, first + ints[plan.TOTAL_STATES]):
         for lane in range(LANES):
-            if work[moves, lane] > work.dtype.type(_STILL):
+            if work[moves, lane] > work.dtype.type(still):
                 work[s, lane] = fine[s, lane]
 
 

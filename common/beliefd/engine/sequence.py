@@ -122,30 +122,30 @@ def infer_window(ints, reals, work, first, moved, earliest, latest):
     Returns
     -------
     bool
-        Whether the last sweep changed any bit. How much it changed each lane stands in a row, if the plan has it.
+        Whether the last sweep changed any bit. How much the last two changed each lane stands then in a row, if the
+        plan has it: many windows end in beliefs that take turns, which makes no rounding larger.
     """
     steps, factors, changed = ints[plan.WINDOW], ints[plan.NUM_FACTORS], False
+    measured = ints[plan.MOVES_ROW] >= 0
     keep_transitions(ints, reals, work, moved, earliest)
     for step in range(earliest, steps):
         set_uniform(ints, work, beliefs_row(ints, step))
     for sweep in range(ints[plan.NUM_ITER]):
         for step in range(earliest, steps):
             _sum_messages(ints, reals, work, first, moved, step, earliest, latest)
-        measured = sweep == ints[plan.NUM_ITER] - 1 and ints[plan.MOVES_ROW] >= 0
-        if measured:
-            fill(work, ints[plan.MOVES_ROW], work.dtype.type(0))
+        if measured and sweep == ints[plan.NUM_ITER] - 2:
+            for step in range(earliest, steps):
+                _copy_states(ints, work, _before_row(ints, step), beliefs_row(ints, step))
         changed = False
         for step in range(earliest, steps):
             beliefs, message = beliefs_row(ints, step), message_row(ints, step)
-            if measured:
-                _copy_states(ints, work, ints[plan.BEFORE_ROW], beliefs)
             for f in range(factors):
                 start, states = ints[ints[plan.STATE_START] + f], ints[ints[plan.NUM_STATES] + f]
                 changed |= softmax_rows(work, message + start, message + start, beliefs + start, states)
-            if measured:
-                _measure_moves(ints, work, first, step, beliefs)
         if not changed:
             break
+    if changed and measured:
+        _measure_moves(ints, work, first, earliest)
     return changed
 
 
@@ -157,13 +157,21 @@ def _copy_states(ints, work, target, first):
 
 
 @inline
-def _measure_moves(ints, work, first, step, beliefs):
-    """Make the moves at least what a step's beliefs differ from those before the sweep, in lanes that have the step."""
-    before, moves = ints[plan.BEFORE_ROW], ints[plan.MOVES_ROW]
-    for s in range(ints[plan.TOTAL_STATES]):
-        for lane in range(LANES):
-            move = abs(work[beliefs + s, lane] - work[before + s, lane])
-            work[moves, lane] = max(work[moves, lane], move if first[lane] <= step else work.dtype.type(0))
+def _before_row(ints, step):
+    return ints[plan.BEFORE_ROW] + step * ints[plan.TOTAL_STATES]
+
+
+@inline
+def _measure_moves(ints, work, first, earliest):
+    """Set the moves to the largest difference from the beliefs that were kept, over the steps that a lane has."""
+    moves = ints[plan.MOVES_ROW]
+    fill(work, moves, work.dtype.type(0))
+    for step in range(earliest, ints[plan.WINDOW]):
+        before, beliefs = _before_row(ints, step), beliefs_row(ints, step)
+        for s in range(ints[plan.TOTAL_STATES]):
+            for lane in range(LANES):
+                move = abs(work[beliefs + s, lane] - work[before + s, lane])
+                work[moves, lane] = max(work[moves, lane], move if first[lane] <= step else work.dtype.type(0))
 
 
 @inline

@@ -83,6 +83,11 @@ class WindowPlan:
         # The joints of modalities are multiplied there too, for their part of free energy.
         self.room = max(self.room, max(joints.sizes))
 
+    @property
+    def kept_steps(self) -> int:
+        """Of how many steps beliefs are kept to see whether they settle."""
+        return self._layout.steps if self._refined and self._layout is not None else 1
+
     def _append(self, B: NDArray[np.float64], single: bool) -> tuple[int, int, int]:
         first = len(self.matrices)
         above_zero = self._log(B) - self._log(np.zeros(1))
