@@ -62,6 +62,8 @@ SECTIONS = (
     "durability",
 )
 
+_OF_A_RUN = ("machine", "commit")
+"""What is said of each run: a file may have figures of several."""
 SLOW = ("workers",)
 """Sections that a quick run leaves out unless they are asked for: they start and kill workers for a minute."""
 
@@ -115,7 +117,8 @@ def measured(
     `keep` is given the report after every section and peer, with what has been measured by then: the next may fail.
     """
     report: dict[str, Any] = {**provenance(), "workers": WORKERS, "peers": {}, "peer_versions": {}}
-    run: dict[str, Any] = {"commit": report["commit"], "quick": quick, "sections": [], "peers": []}
+    run: dict[str, Any] = {name: report[name] for name in _OF_A_RUN}
+    run |= {"quick": quick, "works": works, "sections": [], "peers": []}
     report["runs"] = [run]
 
     def done(kind: str, name: str) -> None:
@@ -173,7 +176,9 @@ def updated(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     for peer, entries in new["peers"].items():
         by_work = {entry["work"]: entry for entry in [*peers.get(peer, []), *entries]}
         peers[peer] = sorted(by_work.values(), key=lambda entry: list(WORKS).index(entry["work"]))
-    merged = {**old, **new, "peers": peers, "runs": [*old["runs"], *new["runs"]]}
+    # Who wrote a run down without its machine had one for all that the file has.
+    runs = [{"machine": old["machine"], **run} for run in old["runs"]]
+    merged = {**old, **new, "peers": peers, "runs": [*runs, *new["runs"]]}
     merged["peer_versions"] = {**old["peer_versions"], **new["peer_versions"]}
     if "works" in old and "works" in new:
         works = {**old["works"], **new["works"]}

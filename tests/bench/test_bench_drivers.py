@@ -113,20 +113,23 @@ def test_an_updated_report_keeps_what_was_not_measured_again() -> None:
         "flight": 2,
         "peers": {"pymdp": [{"work": "tmaze-1000", "ratio": 1}, {"work": "grid5-1000", "ratio": 1}]},
         "peer_versions": {"pymdp": "1"},
-        "runs": ["a"],
+        "machine": "A",
+        "runs": [{"commit": "a"}],
     }
     new = {
         "works": {"tmaze-1000": 3},
         "peers": {"pymdp": [{"work": "tmaze-1000", "ratio": 3}], "ray": []},
         "peer_versions": {"ray": "2"},
-        "runs": ["b"],
+        "machine": "B",
+        "runs": [{"machine": "B", "commit": "b"}],
     }
     assert updated(old, new) == {
         "works": {"tmaze-1000": 3, "grid5-1000": 1},
         "flight": 2,
         "peers": {"pymdp": [{"work": "tmaze-1000", "ratio": 3}, {"work": "grid5-1000", "ratio": 1}], "ray": []},
         "peer_versions": {"pymdp": "1", "ray": "2"},
-        "runs": ["a", "b"],
+        "machine": "B",
+        "runs": [{"machine": "A", "commit": "a"}, {"machine": "B", "commit": "b"}],
     }
 
 
@@ -140,7 +143,7 @@ def test_what_was_measured_is_in_the_file_when_a_later_section_fails(
     monkeypatch.setattr(bench.beliefd, "connect", nullcontext)
     monkeypatch.setattr(bench, "own_sections", lambda *_: {"flight": lambda: 2, "roof": lambda: 3, "profile": fails})
     file = tmp_path / "bench.json"
-    old = {"flight": 1, "sizes": 1, "peers": {"pymdp": []}, "peer_versions": {"pymdp": "1"}, "runs": ["a"]}
+    old = {"flight": 1, "sizes": 1, "peers": {"pymdp": []}, "peer_versions": {"pymdp": "1"}, "machine": "A", "runs": []}
     file.write_text(json.dumps(old))
     with pytest.raises(RuntimeError, match="no such luck"):
         bench.main(sections="flight,roof,profile", json_file=file, update=True)
@@ -151,5 +154,5 @@ def test_what_was_measured_is_in_the_file_when_a_later_section_fails(
         "sizes": 1,
         "peers": {"pymdp": []},
     }
-    assert found["runs"][0] == "a"
-    assert [run["sections"] for run in found["runs"][1:]] == [["flight", "roof"]]
+    assert [run["sections"] for run in found["runs"]] == [["flight", "roof"]]
+    assert [run["machine"] for run in found["runs"]] == [found["machine"]]
