@@ -114,8 +114,11 @@ def _refuse_gaps(model: Model, info: ModelInfo) -> None:
 
 
 def _is_refined(model: Model) -> bool:
-    """Whether beliefs that do not settle are inferred once more in float64; see `beliefd.engine.refinement`."""
-    return _takes_sweeps(model) and not model.beliefs_per_policy and model.dtype == "float32"
+    """Whether beliefs that do not settle are inferred once more in float64; see `beliefd.engine.refinement`.
+
+    Not by marginal message passing: its messages are halved, and settle slowly.
+    """
+    return _takes_sweeps(model) and model.inference_algo != "mmp" and model.dtype == "float32"
 
 
 _FEW_SWEEPS = 2

@@ -21,11 +21,7 @@ from beliefd.engine.sequence import beliefs_row, infer_window, log_own_transitio
 from beliefd.engine.tile import fill, multiply_joints
 
 _STILL = 1e-3
-"""The change of every belief in the last sweep up to which a lane counts as settled."""
-
-_STILL_OVER_STEPS = 0.25
-"""The same of the beliefs about all steps, in the last two sweeps: beliefs that take turns, and beliefs that settle
-slowly, are common there and make no rounding larger."""
+"""The change of every belief in the last sweep, over a window in the last two, up to which a lane counts as settled."""
 
 _SPARE_ROWS = 3
 
@@ -38,7 +34,7 @@ def refine_states(ints, reals, work, observed, distributions, items, places):
     """
     moves = ints[plan.BEFORE_ROW]
     _measure_moves(ints, work, moves)
-    if not _is_any_moving(work, moves, _STILL):
+    if not _is_any_moving(work, moves):
         return
     fine, fine_reals = _begin(ints, reals, work)
     if ints[plan.TOGETHER]:
@@ -46,7 +42,7 @@ def refine_states(ints, reals, work, observed, distributions, items, places):
     else:
         _observe(ints, fine_reals, fine, observed, distributions, items, places)
     infer_present(ints, fine)
-    _copy_moving(ints, work, fine, moves, _STILL, 0)
+    _copy_moving(ints, work, fine, moves, 0)
     multiply_joints(ints, work, ints[plan.ALL_JOINTS])
 
 
@@ -57,7 +53,7 @@ def refine_window(ints, reals, work, lanes, record, tick, first, seen, moved, pl
     To be called where the last sweep changed something and the moves were measured. Arguments as in
     `beliefd.engine.sequence`.
     """
-    if not _is_any_moving(work, ints[plan.MOVES_ROW], _STILL_OVER_STEPS):
+    if not _is_any_moving(work, ints[plan.MOVES_ROW]):
         return
     fine, fine_reals = _begin(ints, reals, work)
     _add_rest(ints, reals, fine_reals, ints[plan.KEPT_VALUES], ints[plan.MOVED_REST])
@@ -65,7 +61,7 @@ def refine_window(ints, reals, work, lanes, record, tick, first, seen, moved, pl
     observe_window(ints, fine_reals, fine, lanes, record, tick, seen, places, earliest, records)
     infer_window(ints, fine_reals, fine, first, moved, earliest, latest)
     for step in range(earliest, ints[plan.WINDOW]):
-        _copy_moving(ints, work, fine, ints[plan.MOVES_ROW], _STILL_OVER_STEPS, beliefs_row(ints, step))
+        _copy_moving(ints, work, fine, ints[plan.MOVES_ROW], beliefs_row(ints, step))
 
 
 @inline
@@ -79,10 +75,10 @@ def _measure_moves(ints, work, before):
 
 
 @inline
-def _is_any_moving(work, moves, still):
+def _is_any_moving(work, moves):
     moving = 0
     for lane in range(LANES):
-        moving += work[moves, lane] > work.dtype.type(still)
+        moving += work[moves, lane] > work.dtype.type(_STILL)
     return moving > 0
 
 
@@ -130,11 +126,11 @@ def _copy(work, fine, first, count):
 
 
 @inline
-def _copy_moving(ints, work, fine, moves, still, first):
+def _copy_moving(ints, work, fine, moves, first):
     """Bring the beliefs from row `first` on back, in the lanes that move."""
     for s in range(first, first + ints[plan.TOTAL_STATES]):
         for lane in range(LANES):
-            if work[moves, lane] > work.dtype.type(still):
+            if work[moves, lane] > work.dtype.type(_STILL):
                 work[s, lane] = fine[s, lane]
 
 

@@ -122,8 +122,8 @@ def infer_window(ints, reals, work, first, moved, earliest, latest):
     Returns
     -------
     bool
-        Whether the last sweep changed any bit. How much the last two changed each lane stands then in a row, if the
-        plan has it: many windows end in beliefs that take turns, which makes no rounding larger.
+        Whether the last sweep changed any bit. How much the last two together changed each lane stands then in a row,
+        if the plan has it: many windows end in beliefs that take turns, where what is rounded off does not grow.
     """
     steps, factors, changed = ints[plan.WINDOW], ints[plan.NUM_FACTORS], False
     measured = ints[plan.MOVES_ROW] >= 0

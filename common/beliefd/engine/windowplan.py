@@ -60,7 +60,7 @@ class WindowPlan:
         self._log = log_floor if model.profile == "pymdp" else raised_log
         self._floor = model.inference_algo == "exact"
         self._own = own
-        self._refined = refined and self._messages in _BETWEEN_STEPS
+        self._refined = refined and self._messages == plan.VMP
         self._shapes = [matrices.shape for matrices in transitions]
         self._frame_rows = 3 * sum(model.num_states) + joints.likelihood_rows
         # Per factor: which of the matrices are forward, ln B and backward.
