@@ -44,6 +44,13 @@ def refusal(**changes: Any) -> InvalidModel:
     return error
 
 
+def test_who_passes_an_axis_of_agents_is_told_where_it_goes() -> None:
+    error = refusal(D=[np.full((5, 3), 1 / 3), np.full(2, 0.5)])
+    assert error.field == "D[0]"
+    assert "per_agent" in str(error)
+    assert "per_agent" not in str(refusal(D=[np.full((), 1.0), np.full(2, 0.5)]))
+
+
 def test_defaults() -> None:
     model = Model(**parts())
     assert model.num_obs == (2, 3)

@@ -41,7 +41,8 @@ def numbers(value: Any, field: str, rank: int, longest: int = MAX_AXIS) -> NDArr
     """An owned, read-only, C-contiguous float64 array of `rank` axes whose entries are all finite."""
     raw = _to_array(value, field, kinds="biuf", allowed="real numbers")
     if raw.ndim != rank:
-        raise InvalidModel("wrong number of axes", field=field, value=raw.shape, allowed=f"{rank} axes")
+        why = "; what is each agent's own, with an axis of agents, goes into per_agent" if raw.ndim == rank + 1 else ""
+        raise InvalidModel(f"wrong number of axes{why}", field=field, value=raw.shape, allowed=f"{rank} axes")
     if raw.size > MAX_TENSOR_ENTRIES:
         raise InvalidModel("too large", field=field, value=raw.shape, allowed=f"at most {MAX_TENSOR_ENTRIES} entries")
     for axis, length in enumerate(raw.shape):
