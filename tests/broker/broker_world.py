@@ -97,7 +97,7 @@ class FakeWorker:
         rows = rows_of(work, arrays)
         self.world.in_hands -= {(work.population, int(row)) for row in rows}
         ids = [part.id for part in work.parts for _ in range(part.count)]
-        ticks = arrays["ticks"] if work.tick is None else np.full(len(rows), work.tick)
+        ticks = arrays.get("ticks", np.zeros(len(rows))) if work.tick is None else np.full(len(rows), work.tick)
         status = np.zeros(len(rows), np.uint8)
         for i, (row, tick, request) in enumerate(zip(rows, ticks, ids, strict=True)):
             committed, by = self.world.store.get((work.population, row), (0, b""))
