@@ -1,5 +1,7 @@
 """The outbox over real sockets: an unknown peer is told, a full one is held up to a bound, nobody is waited for."""
 
+import time
+
 import pytest
 import zmq
 
@@ -68,9 +70,11 @@ def test_a_full_peer_is_held_and_gets_everything_in_order(context, router):
     for number in range(sent + 1, sent + 6):
         assert outbox.send(b"slow", [number.to_bytes(4, "big"), PAYLOAD])
     assert list(outbox.flush()) == []
-    got = []
-    while len(got) < sent + 5:
-        got.append(received(socket, 30_000))
+    got, give_up_s = [], time.monotonic() + 30.0
+    while len(got) < sent + 5 and time.monotonic() < give_up_s:
+        # There is room some time after the peer has taken one: who holds the others tries again and again.
+        number = received(socket, 5)
+        got += [] if number is None else [number]
         assert list(outbox.flush()) == []
     assert got == list(range(1, sent + 6))
     assert not outbox
