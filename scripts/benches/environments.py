@@ -21,10 +21,13 @@ _TOLD = {"inferactively-pymdp", "jax", "jaxlib", "numpy", "ray", "scipy"}
 
 
 def python_of(name: str) -> Path:
-    """The interpreter of an environment. Making it needs the network, and for pymdp 1.0.4 about a gigabyte."""
+    """The interpreter of an environment, of the same build as this one.
+
+    Making it needs the network, and for pymdp 1.0.4 about a gigabyte.
+    """
     folder = folder_of(name)
     python = folder / "bin" / "python"
-    if not (folder / ".complete").exists():
+    if not ((folder / ".complete").exists() and python.resolve() == Path(sys.executable).resolve()):
         print(f"scripts/bench: making an environment in {folder}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *_PACKAGES[name]]

@@ -33,7 +33,8 @@ from beliefd_service.process import ProcessIdentity, kill_process, open_process
 from beliefd_service.ring import RingWriter
 from beliefd_service.settings import Settings
 
-_DRAIN_MESSAGES = 512
+_DRAIN_MESSAGES = 32
+_WAVES = 5
 _TICK_MS = 20
 _HELD_POLL_MS = 5
 _GC_OBJECTS = 50_000
@@ -162,7 +163,8 @@ class Broker:
         return [source for source, _ in self._poller.poll(_HELD_POLL_MS if self._client_outbox else _TICK_MS)]
 
     def _drain_clients(self) -> None:
-        for _ in range(_DRAIN_MESSAGES):
+        """Take what clients sent, of many a part at a time: it is worked on while the next part is read."""
+        for _ in range(max(_DRAIN_MESSAGES, self._core.clients // _WAVES)):
             frames = receive(self._clients)
             if frames is None:
                 return

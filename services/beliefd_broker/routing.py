@@ -120,6 +120,11 @@ class Core:
         """What the core holds of its populations, beside requests."""
         return self._populations.state_bytes
 
+    @property
+    def clients(self) -> int:
+        """How many are connected, as far as that is known."""
+        return self._desk.sessions
+
     def take_actions(self) -> list[Action]:
         """What the shell has to do now."""
         taken = self._actions.copy()

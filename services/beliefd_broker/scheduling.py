@@ -1,8 +1,9 @@
-"""Which work goes to a worker next: fair between clients, batches of about two milliseconds, no agent twice at once.
+"""Which work goes to a worker next: fair between clients, batches of a few milliseconds, no agent twice at once.
 
 Clients take turns. A turn takes at most one batch's worth of a client's work, so a million-agent call and a
 single-agent client both go on. A batch then fills up with what other clients ask of the same population in the same
 way. A client's requests over one population stay in their order; over different populations they may overtake.
+Batches are of about two milliseconds; of eight where for a while nobody has asked for so little that it would wait.
 
 Nothing is begun that cannot be done by its deadline beside what is begun already: if all were begun at once, each would
 get so small a part of the workers that none would be done in time.
@@ -21,6 +22,10 @@ from beliefd_broker.session import Session
 from beliefd_proto import Command
 
 BATCH_NS = 2_000_000.0
+LONG_BATCH_NS = 8_000_000.0
+"""What a batch may take while nobody asks for little: what a batch costs beside its agents, it costs less often."""
+ASKS_AGAIN_S = 10.0
+"""For how long whoever asked for little is expected to ask again."""
 LEAST_BATCH_NS = 200_000.0
 MOST_ANSWER_BYTES = 16 * 2**20
 PRUDENCE = 2.0
@@ -38,6 +43,7 @@ class Scheduler:
         self._admitting = True
         self._waiting = 0
         self._late: list[Chunk] = []
+        self._little_s = float("-inf")  # when less than a batch was asked for last
         self._now_s = 0.0
         self._workers = 1
 
@@ -46,6 +52,8 @@ class Scheduler:
         session = request.session
         session.waiting.append(request)
         self._waiting += 1
+        if takes_at_most(request, BATCH_NS):
+            self._little_s = request.received_s
         if not session.has_turn:
             session.has_turn = True
             self._turns.append(session)
@@ -83,7 +91,8 @@ class Scheduler:
             if isinstance(request, Chunk):
                 population = request.population
                 assert population is not None
-                most = population.batch_agents(request.cost_key, BATCH_NS)
+                batch_ns = LONG_BATCH_NS if now_s - self._little_s > ASKS_AGAIN_S else BATCH_NS
+                most = population.batch_agents(request.cost_key, batch_ns)
                 piece = self._take(request, most, free_workers)
                 self._end_turn(session)
                 return self._fill(piece, most)
@@ -286,8 +295,11 @@ class Scheduler:
 
 def is_small(request: Chunk | Job) -> bool:
     """Whether a request takes so little that it goes to a worker along with others."""
+    return takes_at_most(request, LEAST_BATCH_NS)
+
+
+def takes_at_most(request: Chunk | Job, span_ns: float) -> bool:
+    """Whether a worker is done with a chunk, by what is known of its like, within `span_ns`."""
     if not isinstance(request, Chunk):
         return False
-    population = request.population
-    assert population is not None
-    return population.predicted_ns(request.cost_key, request.count) <= LEAST_BATCH_NS
+    return request.population.predicted_ns(request.cost_key, request.count) <= span_ns

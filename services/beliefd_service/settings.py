@@ -27,7 +27,7 @@ BELIEFD_POLICIES         1000000                      policies of a model
 BELIEFD_LOG_LEVEL        info                         debug, info, warning or error
 BELIEFD_CACHE            beliefd in the user's cache  compiled kernels; read by `beliefd.engine.jit`
 BELIEFD_CLIENT_KEY       none                         a client's file of keys; read by `beliefd.connect`
-BELIEFD_PYTHON           python3                      the Python of the environment; read by ``scripts/setup``
+BELIEFD_PYTHON           the system's, or python3     the Python of the environment; read by ``scripts/setup``
 =======================  ===========================  =====================================================
 """
 

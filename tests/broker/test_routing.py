@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from beliefd_broker.desk import CREDITS, CUT_OFF_S, MOST_REFUSALS, SESSION_IDLE_S
 from beliefd_broker.population import Damaged
+from beliefd_broker.scheduling import ASKS_AGAIN_S
 from beliefd_broker.workforce import RETIRE_EVERY_S
 from beliefd_proto import Applied, Command, encode
 from beliefd_proto import messages as m
@@ -752,6 +753,29 @@ def test_a_measured_chunk_is_cut_evenly_over_the_workers_from_the_first_piece_on
     loads = [sum(part.count for work, _ in w.inbox for part in work.parts) for w in world.workers.values()]
     assert sum(loads) == 10_000 or ns_per_agent == 5000
     assert max(loads) - min(loads) <= 4 * 64
+
+
+def test_batches_are_longer_where_for_a_while_nobody_has_asked_for_little():
+    world = World([population(rows=60_000), population(uid="1" * 16, name="few")], workers=2)
+    for uid in ("0" * 16, "1" * 16):
+        world.core._populations.get(uid).record(Command.STEP << 8, 10_000, 10_000_000, world.now_s)  # 1 us an agent
+    many, one = world.client(), world.client()
+
+    def longest_ms():
+        world.step(many, count=60_000)
+        world.pump()
+        works = [work for worker in world.workers.values() for work, _ in worker.inbox]
+        world.settle()
+        return max(sum(part.count for part in work.parts) for work in works) / 1000
+
+    assert 7 < longest_ms() <= 8.1
+    world.step(one, uid="1" * 16, count=1)
+    world.settle()
+    assert 1.5 < longest_ms() <= 2.1
+    world.now_s += ASKS_AGAIN_S / 2
+    assert longest_ms() <= 2.1
+    world.now_s += ASKS_AGAIN_S
+    assert longest_ms() > 7
 
 
 def test_pieces_grow_once_agents_turn_out_to_be_quick():
