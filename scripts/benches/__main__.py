@@ -35,11 +35,12 @@ from benches.saturation import saturation
 from benches.scaling import size_scaling, workers_scaling
 from benches.timing import rounded, without_raw
 from benches.workers import measure_workers
-from benches.works import GRID, WORKS
+from benches.works import GRID, GRID_CROWD, WORKS
 from provenance import provenance
 
 WORKERS = 2
 FLIGHTS = ((WORKS["tmaze-10000"], 2), (WORKS["tmaze-100000"], 2), (GRID, 4))
+SCALINGS = ((GRID, 4), (GRID_CROWD, 2))
 """Works, and how many populations of each are in flight."""
 CLIENTS = ((50, 1), (150, 1), (150, 150), (1_000, 1))
 """How many clients with an agent each, in how many populations."""
@@ -161,7 +162,7 @@ def own_sections(client: Client, stack: Stack, works: list[str], quick: bool) ->
             for clients, populations in (CLIENTS[:2] if quick else CLIENTS)
         ],
         "fairness": lambda: fairness(client, stack, 1_000_000, 2.0 if quick else 20.0),
-        "scaling": lambda: workers_scaling(client, long_s),
+        "scaling": lambda: workers_scaling(client, SCALINGS[:1] if quick else SCALINGS, long_s),
         "sizes": lambda: size_scaling(client, stack, sizes, short_s),
         "roof": lambda: {f"grid{size}-dense": roof(size, short_s) for size in ROOFS},
         "profile": lambda: profile(short_s),

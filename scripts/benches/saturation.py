@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from concurrent.futures import Future
+from collections import deque
 from typing import Any
 
 from beliefd.client import Client
 from beliefd.engine import Engine
-from beliefd.step import Step
 from benches.processes import cpu_s, cpu_used_s
 from benches.served import Walk, fresh_name, material
 from benches.works import Work
@@ -29,22 +28,24 @@ class Flight:
     def measure(self, limit_s: float) -> tuple[float, float]:
         """Agent-steps per second, and the fraction of the time that workers ran, over all workers."""
         pids = [worker.pid for worker in self._client.status().workers]
-        calls: list[tuple[int, Future[Step]]] = [
-            (n, population.submit(self._observations[0])) for n, population in enumerate(self._populations)
-        ]
-        started_s, before_s, done = time.perf_counter(), cpu_s(pids), 0
-        while time.perf_counter() - started_s < limit_s:
-            number, call = calls.pop(0)
-            call.result()
-            done += 1
-            turn = done // len(self._populations)
-            observations = self._observations[turn % len(self._observations)]
-            calls.append((number, self._populations[number].submit(observations)))
-        took_s = time.perf_counter() - started_s
+        calls = deque(population.submit(self._observations[0]) for population in self._populations)
+        turns = 0
+
+        def take_turn() -> None:
+            for population in self._populations:
+                calls.popleft().result()
+                calls.append(population.submit(self._observations[turns % len(self._observations)]))
+
+        take_turn()
+        # From the end of one turn to that of another: what is half done then is as much at both.
+        started_s, before_s = time.perf_counter(), cpu_s(pids)
+        while (took_s := time.perf_counter() - started_s) < limit_s:
+            turns += 1
+            take_turn()
         busy = cpu_used_s(before_s) / (took_s * len(pids))
-        for _, call in calls:
+        for call in calls:
             call.result()
-        return done * self._agents / took_s, busy
+        return turns * len(self._populations) * self._agents / took_s, busy
 
     def drop(self) -> None:
         for population in self._populations:

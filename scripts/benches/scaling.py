@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,65 +16,104 @@ from beliefd_service.stack import Stack
 from benches.processes import private_kb, stack_tree, total_kb
 from benches.saturation import Flight
 from benches.served import Walk, fresh_name, material
-from benches.timing import in_turns
-from benches.works import GRID, MAZE_MOVES, Work
+from benches.works import MAZE_MOVES, Work
+
+_ROUNDS = 9
 
 
-def workers_scaling(client: Client, limit_s: float) -> dict[str, Any]:
-    """Two workers against one, each in a stack of its own, in turns, with four populations of a grid in flight.
+def workers_scaling(client: Client, works: Sequence[tuple[Work, int]], limit_s: float) -> list[dict[str, Any]]:
+    """Two workers against one, each in a stack of its own, in turns: so many populations of each work in flight.
 
     `client` is that of the stack with two.
     """
-    work = GRID
     with (
         tempfile.TemporaryDirectory(prefix="bd-") as folder,
         Stack(Path(folder), workers=1) as single,
         connect(single.endpoint) as single_client,
     ):
-        flights = [Flight(single_client, work, 4), Flight(client, work, 4)]
-        for flight in flights:
-            flight.measure(limit_s / 10)
-        rates = [[flight.measure(limit_s / 10)[0] for flight in flights] for _ in range(5)]
-        for flight in flights:
-            flight.drop()
+        return [_two_over_one([single_client, client], *each, limit_s) for each in works]
+
+
+def _two_over_one(clients: list[Client], work: Work, populations: int, limit_s: float) -> dict[str, Any]:
+    """Beside it what `Engine` gains by a second thread: what the machine has to give."""
+    flights = [Flight(client, work, populations) for client in clients]
+    for flight in flights:
+        flight.measure(limit_s / 10)
+    model, history = material(work)
+    rates, engine_rates = [], []
+    with Engine(model, work.agents) as one, Engine(model, work.agents, threads=2) as two:
+        walks = [Walk(engine, history, forced=False) for engine in (one, two)]
+        for _ in range(_ROUNDS):
+            rates.append([flight.measure(limit_s / 10)[0] for flight in flights])
+            engine_rates.append([work.agents / statistics.median(walk.steps(limit_s / 20)) for walk in walks])
+    for flight in flights:
+        flight.drop()
     return {
         "work": work.name,
+        "populations": populations,
         "two_over_one": statistics.median(two / one for one, two in rates),
-        "raw": {"one_and_two_agent_steps_per_s": rates},
+        "engine_two_over_one": statistics.median(two / one for one, two in engine_rates),
+        "raw": {"one_and_two_agent_steps_per_s": rates, "engine_one_and_two_agent_steps_per_s": engine_rates},
     }
 
 
 def size_scaling(client: Client, stack: Stack, sizes: list[int], limit_s: float) -> dict[str, Any]:
     """Nanoseconds per agent-step of the T-maze by number of agents, and bytes per agent of the largest number.
 
-    `engine_ns` is the time of the kernels on one thread, `served_ns` that of a call through the broker.
+    `engine_ns` is the time of the kernels on one thread, `served_ns` that of a call through the broker. The sizes take
+    turns, so that a machine that is slower for a while is so for all of them.
     """
-    rows: list[dict[str, Any]] = []
-    for agents in sizes:
-        model, history = material(Work("size", tmaze, agents, MAZE_MOVES))
-        before = memory(stack)
-        population = client.create_population(fresh_name("size"), model, agents=agents, timeout_s=120.0)
-        with Engine(model, agents=agents) as engine:
-            served, local = Walk(population, history, forced=False), Walk(engine, history, forced=False)
-            served.step()
-            local.step()
-            served_s, local_s = in_turns([served.step, local.step], limit_s, least=5, block=2)
-        after = memory(stack)
-        info = next(found for found in client.populations() if found.uid == population.uid)
-        population.drop()
-        rows.append(
-            {
-                "agents": agents,
-                "served_ns": statistics.median(served_s) / agents * 1e9,
-                "engine_ns": statistics.median(local_s) / agents * 1e9,
-                "record_bytes": info.record_bytes,
-                "file_bytes_per_agent": (after["files"] - before["files"]) / agents,
-                "process_bytes_per_agent": (after["processes"] - before["processes"]) / agents,
-                "raw": {"served_s": served_s, "engine_s": local_s},
-            }
-        )
+    with contextlib.ExitStack() as engines:
+        measured = [_Size(client, stack, agents, engines) for agents in sizes]
+        for _ in range(_ROUNDS):
+            for size in measured:
+                size.measure(limit_s / _ROUNDS)
+        rows = [size.row() for size in measured]
+    for size in measured:
+        size.population.drop()
     engine_ns = [row["engine_ns"] for row in rows]
     return {"spread": max(engine_ns) / min(engine_ns) - 1.0, "sizes": rows}
+
+
+class _Size:
+    """So many T-mazes, served and in an `Engine`."""
+
+    def __init__(self, client: Client, stack: Stack, agents: int, engines: contextlib.ExitStack) -> None:
+        model, history = material(Work("size", tmaze, agents, MAZE_MOVES))
+        before = memory(stack)
+        self.population = client.create_population(fresh_name("size"), model, agents=agents, timeout_s=120.0)
+        self._walks = {
+            "served": Walk(self.population, history, forced=False),
+            "engine": Walk(engines.enter_context(Engine(model, agents=agents)), history, forced=False),
+        }
+        for _ in range(3):
+            self._walks["served"].step()
+        after = memory(stack)
+        self._grown = {kind: after[kind] - before[kind] for kind in after}
+        self._record_bytes = next(i for i in client.populations() if i.uid == self.population.uid).record_bytes
+        self._agents = agents
+        self._times_s: dict[str, list[list[float]]] = {name: [] for name in self._walks}
+
+    def measure(self, limit_s: float) -> None:
+        """A round of both, each after one call to warm up."""
+        for name, walk in self._walks.items():
+            walk.step()
+            self._times_s[name].append(walk.steps(limit_s / 2))
+
+    def row(self) -> dict[str, Any]:
+        """What the report says of this size: of each round the median, and of those the median."""
+        nanoseconds = {
+            f"{name}_ns": statistics.median(map(statistics.median, rounds)) / self._agents * 1e9
+            for name, rounds in self._times_s.items()
+        }
+        return {
+            "agents": self._agents,
+            **nanoseconds,
+            "record_bytes": self._record_bytes,
+            "file_bytes_per_agent": self._grown["files"] / self._agents,
+            "process_bytes_per_agent": self._grown["processes"] / self._agents,
+            "raw": {f"{name}_s": rounds for name, rounds in self._times_s.items()},
+        }
 
 
 def memory(stack: Stack) -> dict[str, int]:

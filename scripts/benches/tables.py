@@ -95,8 +95,9 @@ def served_table(report: dict[str, Any]) -> str:
 
 def _growth(report: dict[str, Any]) -> list[list[str]]:
     rows = []
-    if scaling := report.get("scaling"):
-        rows.append([f"`{scaling['work']}`: two workers against one", times(scaling["two_over_one"]), ""])
+    for scaling in report.get("scaling", []):
+        beside = f"`Engine`: two threads against one: {times(scaling['engine_two_over_one'])}"
+        rows.append([f"`{scaling['work']}`: two workers against one", times(scaling["two_over_one"]), beside])
     if sizes := report.get("sizes"):
         first, last = sizes["sizes"][0], sizes["sizes"][-1]
         spread = f"within {sizes['spread']:.0%} from {first['agents']:,} agents on"

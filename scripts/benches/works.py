@@ -112,3 +112,5 @@ WORKS: dict[str, Work] = {
 """By name. The explorer is there with 25 cells, and with 100."""
 GRID = Work("grid5-10000", decided(grid, 5), 10_000)
 """Calls that keep two workers busy for milliseconds."""
+GRID_CROWD = Work("grid5-100000", decided(grid, 5), 100_000)
+"""Calls beside which what a call costs is little."""
