@@ -179,7 +179,7 @@ def step_call(
     want: int,
 ) -> Call:
     """Cut a step into chunks. `inputs` are the arrays with a row per agent; every chunk gets an id of its own."""
-    size = _chunk_agents(info, limits, want, sum(a[:1].nbytes for a in inputs.values()))
+    size = _chunk_agents(len(ticks), info, limits, want, sum(a[:1].nbytes for a in inputs.values()))
     chunks = []
     for start in range(0, len(ticks), size):
         stop = min(start + size, len(ticks))
@@ -204,8 +204,8 @@ def step_call(
 
 def read_call(population: str, info: ModelInfo, limits: m.Limits, rows: Rows, want: int) -> Call:
     """Cut a read into chunks."""
-    size = _chunk_agents(info, limits, want, 0)
     count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+    size = _chunk_agents(count, info, limits, want, 0)
     chunks = []
     for start in range(0, count, size):
         stop = min(start + size, count)
@@ -223,9 +223,11 @@ def read_call(population: str, info: ModelInfo, limits: m.Limits, rows: Rows, wa
     return Call(Command.READ, info, rows, count, None, chunks)
 
 
-def _chunk_agents(info: ModelInfo, limits: m.Limits, want: int, input_row_bytes: int) -> int:
+def _chunk_agents(count: int, info: ModelInfo, limits: m.Limits, want: int, input_row_bytes: int) -> int:
+    """How many agents go into a chunk: as few chunks as there may be, and all of one size."""
     row_bytes = max(info.answer_row_bytes(want), input_row_bytes, 1)
-    return max(min(limits.chunk_agents, limits.frame_bytes // row_bytes), 1)
+    most = max(min(limits.chunk_agents, limits.frame_bytes // row_bytes), 1)
+    return -(-count // max(-(-count // most), 1))
 
 
 def _first(rows: Rows, start: int, stop: int, arrays: Arrays) -> int | None:

@@ -27,12 +27,13 @@ def python_of(name: str) -> Path:
     """
     folder = folder_of(name)
     python = folder / "bin" / "python"
-    if not ((folder / ".complete").exists() and python.resolve() == Path(sys.executable).resolve()):
+    complete = folder / ".complete"
+    if not (complete.exists() and complete.read_text() == sys.version):
         print(f"scripts/bench: making an environment in {folder}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *_PACKAGES[name]]
         subprocess.run(install, check=True)
-        (folder / ".complete").touch()
+        complete.write_text(sys.version)
     return python
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from beliefd.client import Client
 from beliefd.engine import Engine
+from beliefd_broker.scheduling import ASKS_AGAIN_S
 from benches.processes import cpu_s, cpu_used_s
 from benches.served import Walk, fresh_name, material
 from benches.works import Work
@@ -47,6 +48,10 @@ class Flight:
             call.result()
         return turns * len(self._populations) * self._agents / took_s, busy
 
+    def warm_up(self, limit_s: float) -> None:
+        """Step until batches are as long as they get in a run that lasts; in a quick one they stay short."""
+        self.measure(limit_s / 10 if limit_s < ASKS_AGAIN_S else ASKS_AGAIN_S + 1)
+
     def drop(self) -> None:
         for population in self._populations:
             population.drop()
@@ -59,7 +64,7 @@ def saturation(client: Client, work: Work, workers: int, populations: int, limit
     flight = Flight(client, work, populations)
     with Engine(model, agents=work.agents, threads=workers) as engine:
         walk = Walk(engine, history, forced=False)
-        flight.measure(limit_s / 10)
+        flight.warm_up(limit_s)
         walk.steps(limit_s / 10)
         for _ in range(5):
             rate, fraction = flight.measure(limit_s / 5)

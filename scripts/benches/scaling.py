@@ -35,17 +35,19 @@ def workers_scaling(client: Client, works: Sequence[tuple[Work, int]], limit_s: 
 
 
 def _two_over_one(clients: list[Client], work: Work, populations: int, limit_s: float) -> dict[str, Any]:
-    """Beside it what `Engine` gains by a second thread: what the machine has to give."""
+    """How much two workers do of what one does, and beside it two threads of `Engine`: what the machine has to give."""
     flights = [Flight(client, work, populations) for client in clients]
     for flight in flights:
-        flight.measure(limit_s / 10)
+        flight.warm_up(limit_s)
     model, history = material(work)
     rates, engine_rates = [], []
     with Engine(model, work.agents) as one, Engine(model, work.agents, threads=2) as two:
         walks = [Walk(engine, history, forced=False) for engine in (one, two)]
+        for walk in walks:
+            walk.steps(limit_s / 20)
         for _ in range(_ROUNDS):
             rates.append([flight.measure(limit_s / 10)[0] for flight in flights])
-            engine_rates.append([work.agents / statistics.median(walk.steps(limit_s / 20)) for walk in walks])
+            engine_rates.append([work.agents / statistics.mean(walk.steps(limit_s / 20)) for walk in walks])
     for flight in flights:
         flight.drop()
     return {
@@ -61,7 +63,8 @@ def size_scaling(client: Client, stack: Stack, sizes: list[int], limit_s: float)
     """Nanoseconds per agent-step of the T-maze by number of agents, and bytes per agent of the largest number.
 
     `engine_ns` is the time of the kernels on one thread, `served_ns` that of a call through the broker. The sizes take
-    turns, so that a machine that is slower for a while is so for all of them.
+    turns, so that a machine that is slower for a while is so for all of them. As small ones are among them, batches are
+    short.
     """
     with contextlib.ExitStack() as engines:
         measured = [_Size(client, stack, agents, engines) for agents in sizes]
@@ -70,7 +73,7 @@ def size_scaling(client: Client, stack: Stack, sizes: list[int], limit_s: float)
                 size.measure(limit_s / _ROUNDS)
         rows = [size.row() for size in measured]
     for size in measured:
-        size.population.drop()
+        size.drop()
     engine_ns = [row["engine_ns"] for row in rows]
     return {"spread": max(engine_ns) / min(engine_ns) - 1.0, "sizes": rows}
 
@@ -81,16 +84,16 @@ class _Size:
     def __init__(self, client: Client, stack: Stack, agents: int, engines: contextlib.ExitStack) -> None:
         model, history = material(Work("size", tmaze, agents, MAZE_MOVES))
         before = memory(stack)
-        self.population = client.create_population(fresh_name("size"), model, agents=agents, timeout_s=120.0)
+        self._population = client.create_population(fresh_name("size"), model, agents=agents, timeout_s=120.0)
         self._walks = {
-            "served": Walk(self.population, history, forced=False),
+            "served": Walk(self._population, history, forced=False),
             "engine": Walk(engines.enter_context(Engine(model, agents=agents)), history, forced=False),
         }
-        for _ in range(3):
+        for _ in range(5):
             self._walks["served"].step()
         after = memory(stack)
         self._grown = {kind: after[kind] - before[kind] for kind in after}
-        self._record_bytes = next(i for i in client.populations() if i.uid == self.population.uid).record_bytes
+        self._record_bytes = next(i for i in client.populations() if i.uid == self._population.uid).record_bytes
         self._agents = agents
         self._times_s: dict[str, list[list[float]]] = {name: [] for name in self._walks}
 
@@ -99,6 +102,9 @@ class _Size:
         for name, walk in self._walks.items():
             walk.step()
             self._times_s[name].append(walk.steps(limit_s / 2))
+
+    def drop(self) -> None:
+        self._population.drop()
 
     def row(self) -> dict[str, Any]:
         """What the report says of this size: of each round the median, and of those the median."""

@@ -33,7 +33,7 @@ from beliefd_service.process import ProcessIdentity, kill_process, open_process
 from beliefd_service.ring import RingWriter
 from beliefd_service.settings import Settings
 
-_DRAIN_MESSAGES = 32
+_LEAST_DRAINED, _MOST_DRAINED = 32, 512
 _WAVES = 5
 _TICK_MS = 20
 _HELD_POLL_MS = 5
@@ -164,7 +164,8 @@ class Broker:
 
     def _drain_clients(self) -> None:
         """Take what clients sent, of many a part at a time: it is worked on while the next part is read."""
-        for _ in range(max(_DRAIN_MESSAGES, self._core.clients // _WAVES)):
+        part = max(_LEAST_DRAINED, self._core.clients // _WAVES)
+        for _ in range(min(part, _MOST_DRAINED)):
             frames = receive(self._clients)
             if frames is None:
                 return

@@ -123,10 +123,9 @@ class Population:
         Kernels run whole tiles, so one agent takes as long as a tile does.
         """
         pace = self._paces.get(cost_key)
-        if pace is not None and pace.ns is not None:
-            return pace.ns * _whole_tiles(agents)
-        most_ns = self._guess_ns * _whole_tiles(agents)
-        # Of agents that are always few nothing else is ever known; a call that was slow once makes no agent slow.
+        known_ns = pace.ns if pace is not None else None
+        most_ns = (self._guess_ns if known_ns is None else known_ns) * _whole_tiles(agents)
+        # Where agents are always few nothing else tells; a call that was slow once makes no agent slow.
         if pace is not None and pace.few_ns is not None and agents < LEAST_MEASURED_AGENTS:
             return min(pace.few_ns, most_ns)
         return most_ns

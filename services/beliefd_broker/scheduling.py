@@ -24,6 +24,8 @@ from beliefd_proto import Command
 BATCH_NS = 2_000_000.0
 LONG_BATCH_NS = 8_000_000.0
 """What a batch may take while nobody asks for little: what a batch costs beside its agents, it costs less often."""
+LITTLE_NS = 2 * BATCH_NS
+"""Whoever asks for no more than that would notice that others' batches are long."""
 ASKS_AGAIN_S = 10.0
 """For how long whoever asked for little is expected to ask again."""
 LEAST_BATCH_NS = 200_000.0
@@ -43,7 +45,7 @@ class Scheduler:
         self._admitting = True
         self._waiting = 0
         self._late: list[Chunk] = []
-        self._little_s = float("-inf")  # when less than a batch was asked for last
+        self._little_s = float("-inf")  # when little was asked for last
         self._now_s = 0.0
         self._workers = 1
 
@@ -52,7 +54,7 @@ class Scheduler:
         session = request.session
         session.waiting.append(request)
         self._waiting += 1
-        if takes_at_most(request, BATCH_NS):
+        if takes_at_most(request, LITTLE_NS) or (isinstance(request, Chunk) and request.count <= TILE_AGENTS):
             self._little_s = request.received_s
         if not session.has_turn:
             session.has_turn = True
@@ -89,10 +91,7 @@ class Scheduler:
                 self._end_turn(session)
                 continue
             if isinstance(request, Chunk):
-                population = request.population
-                assert population is not None
-                batch_ns = LONG_BATCH_NS if now_s - self._little_s > ASKS_AGAIN_S else BATCH_NS
-                most = population.batch_agents(request.cost_key, batch_ns)
+                most = self._most_agents(request)
                 piece = self._take(request, most, free_workers)
                 self._end_turn(session)
                 return self._fill(piece, most)
@@ -238,6 +237,16 @@ class Scheduler:
         if isinstance(header, MAKING):
             self._creating.add(header.name)
         return True
+
+    def _most_agents(self, chunk: Chunk) -> int:
+        """How many agents the next batch may hold, of those that ask as `chunk` does."""
+        population = chunk.population
+        most = population.batch_agents(chunk.cost_key, BATCH_NS)
+        if self._now_s - self._little_s > ASKS_AGAIN_S:
+            # Not so long that it alone ends late, where other workers have nothing left.
+            fair = math.ceil((chunk.count - chunk.next) / self._workers)
+            most = max(most, min(fair, population.batch_agents(chunk.cost_key, LONG_BATCH_NS)))
+        return min(most, max(MOST_ANSWER_BYTES // population.row_bytes(chunk.header.want), 1))
 
     def _take(self, chunk: Chunk, most: int, free_workers: int) -> Piece:
         """Cut the next piece off a chunk: `most` agents, or fewer so that the workers that share it end together."""

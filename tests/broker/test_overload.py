@@ -9,6 +9,7 @@ from broker_world import World, population, rows_of
 from demand import SIZE, Demand
 
 from beliefd_broker.pace import TRUSTED_BATCHES
+from beliefd_broker.scheduling import ASKS_AGAIN_S
 from beliefd_proto import Applied, Command, encode
 from beliefd_proto import messages as m
 
@@ -71,11 +72,15 @@ def overload(clients, request_s, times, timeout_s, seconds, seed=0):
     return [demand.served / can_do for demand in demands.values()], errors
 
 
+@pytest.mark.parametrize("asks_again_s", [ASKS_AGAIN_S, -1.0], ids=["short", "long"])
 @pytest.mark.parametrize(
     ("clients", "request_s", "times", "timeout_s"),
     [(2, 0.07, 10, 2.0), (2, 0.01, 10, 0.3), (1, 0.07, 10, 2.0), (20, 0.04, 10, 2.0), (2, 0.07, 1.5, 2.0)],
 )
-def test_of_ten_times_the_demand_as_much_is_answered_in_time_as_can_be_done(clients, request_s, times, timeout_s):
+def test_of_ten_times_the_demand_as_much_is_answered_in_time_as_can_be_done(
+    clients, request_s, times, timeout_s, asks_again_s, monkeypatch
+):
+    monkeypatch.setattr("beliefd_broker.scheduling.ASKS_AGAIN_S", asks_again_s)
     served, errors = overload(clients, request_s, times, timeout_s, _SECONDS)
     assert sum(served) >= 0.9
     assert {code for code, _ in errors} <= {"deadline_exceeded"}

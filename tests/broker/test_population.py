@@ -37,6 +37,14 @@ def test_small_batches_do_not_tell_what_an_agent_takes():
     assert mice.predicted_ns(2, 1) == first_guess_ns
 
 
+def test_few_agents_are_known_by_their_like_after_a_larger_batch_was_held_up():
+    mice = population()
+    mice.record(1, TILE_AGENTS, 10_000_000, now_s=0.0)
+    for _ in range(50):
+        mice.record(1, 1, 60_000, now_s=0.0)
+    assert mice.predicted_ns(1, 1) < 100_000
+
+
 def test_a_large_batch_outweighs_small_and_slow_first_ones_and_later_ones_are_averaged():
     mice = population()
     mice.record(1, 100, 1_000_000, now_s=0.0)

@@ -778,6 +778,25 @@ def test_batches_are_longer_where_for_a_while_nobody_has_asked_for_little():
     assert longest_ms() > 7
 
 
+def test_long_batches_leave_no_worker_without_one():
+    world = World([population(rows=60_000)], workers=16)
+    world.core._populations.get("0" * 16).record(Command.STEP << 8, 10_000, 10_000_000, world.now_s)  # 1 us an agent
+    world.step(world.client(), count=32_000)
+    world.pump()
+    assert [len(worker.inbox) for worker in world.workers.values()] == [1] * 16
+
+
+def test_one_agent_of_a_slow_model_counts_as_asking_for_little():
+    world = World([population(rows=60_000), population(uid="1" * 16, name="slow")], workers=2)
+    world.core._populations.get("0" * 16).record(Command.STEP << 8, 10_000, 10_000_000, world.now_s)
+    world.core._populations.get("1" * 16).record(Command.STEP << 8, 10_000, 1_600_000_000, world.now_s)
+    world.step(world.client(), uid="1" * 16, count=1)
+    world.settle()
+    world.step(world.client(), count=60_000)
+    world.pump()
+    assert all(part.count <= 2048 for w in world.workers.values() for work, _ in w.inbox for part in work.parts)
+
+
 def test_pieces_grow_once_agents_turn_out_to_be_quick():
     world = World([population(rows=50_000)], workers=2)
     world.step(world.client(), count=50_000)
