@@ -60,39 +60,41 @@ def _two_over_one(clients: list[Client], work: Work, populations: int, limit_s: 
 
 
 def size_scaling(client: Client, stack: Stack, sizes: list[int], limit_s: float) -> dict[str, Any]:
-    """Nanoseconds per agent-step of the T-maze by number of agents, and bytes per agent of the largest number.
+    """Nanoseconds per agent-step of the T-maze by number of agents, and bytes per agent of all of them together.
 
     `engine_ns` is the time of the kernels on one thread, `served_ns` that of a call through the broker. The sizes take
     turns, so that a machine that is slower for a while is so for all of them. As small ones are among them, batches are
     short.
     """
+    before = memory(stack)
     with contextlib.ExitStack() as engines:
-        measured = [_Size(client, stack, agents, engines) for agents in sizes]
+        measured = [_Size(client, agents, engines) for agents in sizes]
         for _ in range(_ROUNDS):
             for size in measured:
                 size.measure(limit_s / _ROUNDS)
         rows = [size.row() for size in measured]
+    after = memory(stack)
     for size in measured:
         size.drop()
     engine_ns = [row["engine_ns"] for row in rows]
-    return {"spread": max(engine_ns) / min(engine_ns) - 1.0, "sizes": rows}
+    return {
+        "spread": max(engine_ns) / min(engine_ns) - 1.0,
+        "agents": sum(sizes),
+        "bytes_per_agent": {kind: (after[kind] - before[kind]) / sum(sizes) for kind in after},
+        "sizes": rows,
+    }
 
 
 class _Size:
     """So many T-mazes, served and in an `Engine`."""
 
-    def __init__(self, client: Client, stack: Stack, agents: int, engines: contextlib.ExitStack) -> None:
+    def __init__(self, client: Client, agents: int, engines: contextlib.ExitStack) -> None:
         model, history = material(Work("size", tmaze, agents, MAZE_MOVES))
-        before = memory(stack)
         self._population = client.create_population(fresh_name("size"), model, agents=agents, timeout_s=120.0)
         self._walks = {
             "served": Walk(self._population, history, forced=False),
             "engine": Walk(engines.enter_context(Engine(model, agents=agents)), history, forced=False),
         }
-        for _ in range(5):
-            self._walks["served"].step()
-        after = memory(stack)
-        self._grown = {kind: after[kind] - before[kind] for kind in after}
         self._record_bytes = next(i for i in client.populations() if i.uid == self._population.uid).record_bytes
         self._agents = agents
         self._times_s: dict[str, list[list[float]]] = {name: [] for name in self._walks}
@@ -116,8 +118,6 @@ class _Size:
             "agents": self._agents,
             **nanoseconds,
             "record_bytes": self._record_bytes,
-            "file_bytes_per_agent": self._grown["files"] / self._agents,
-            "process_bytes_per_agent": self._grown["processes"] / self._agents,
             "raw": {f"{name}_s": rounds for name, rounds in self._times_s.items()},
         }
 

@@ -59,7 +59,8 @@ def served_table(report: dict[str, Any]) -> str:
         )
     for name, flight in report.get("flight", {}).items():
         beside = (
-            f"{flight['served_over_engine']:.0%} of the kernels in-process; workers {flight['workers_busy']:.0%} busy"
+            f"{flight['served_over_engine']:.0%} of the kernels in-process, which have one call after the other; "
+            f"workers {flight['workers_busy']:.0%} busy"
         )
         what = f"`{name.rpartition('-')[0]}`, {flight['populations']} populations in flight"
         rows.append([what, f"{number(flight['agent_steps_per_s'])} agent-steps/s", beside])
@@ -103,8 +104,9 @@ def _growth(report: dict[str, Any]) -> list[list[str]]:
         spread = f"within {sizes['spread']:.0%} from {first['agents']:,} agents on"
         cost = f"{last['engine_ns']:.0f} ns on one core, {last['served_ns']:.0f} ns served"
         rows.append([f"an agent-step of {last['agents']:,} T-mazes", cost, spread])
-        memory = last["file_bytes_per_agent"] + last["process_bytes_per_agent"]
-        rows.append([f"an agent of {last['agents']:,}", f"{memory:.0f} bytes", f"{last['record_bytes']} in its record"])
+        memory = sizes["bytes_per_agent"]
+        whole = f"{memory['files']:.0f} bytes in files, {memory['processes']:.0f} in processes"
+        rows.append([f"an agent of {sizes['agents']:,}", whole, f"{last['record_bytes']} in its record"])
     for name, roof in report.get("roof", {}).items():
         achieved = f"{roof['fma_per_s'] / 1e9:.1f} G multiply-adds/s"
         rows.append([f"`{name}`: a whole step on one core", achieved, f"{roof['share']:.0%} of sgemm of these sizes"])

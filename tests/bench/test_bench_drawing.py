@@ -87,6 +87,37 @@ def test_the_one_agent_beside_a_flood_has_a_row() -> None:
     assert "8.8 M agent-steps/s" in text
 
 
+def test_what_grows_has_a_row_each() -> None:
+    one, many = (
+        {"agents": n, "engine_ns": ns, "served_ns": 90.0, "record_bytes": 168} for n, ns in ((10, 120.0), (1000, 100.0))
+    )
+    grown = {
+        "scaling": [{"work": "grid5-10000", "populations": 4, "two_over_one": 1.74, "engine_two_over_one": 1.86}],
+        "sizes": {
+            "spread": 0.2,
+            "agents": 1010,
+            "bytes_per_agent": {"files": 169.6, "processes": 12.4},
+            "sizes": [one, many],
+        },
+        "flight": {
+            "grid5-10000-4": {
+                "populations": 4,
+                "agent_steps_per_s": 3e6,
+                "served_over_engine": 0.8,
+                "workers_busy": 0.9,
+            }
+        },
+    }
+    lines = served_table({"peers": {}, **grown}).splitlines()[2:]
+    assert lines == [
+        "| `grid5-10000`, 4 populations in flight | 3 M agent-steps/s "
+        "| 80% of the kernels in-process, which have one call after the other; workers 90% busy |",
+        "| `grid5-10000`: two workers against one | 1.7x | `Engine`: two threads against one: 1.9x |",
+        "| an agent-step of 1,000 T-mazes | 100 ns on one core, 90 ns served | within 20% from 10 agents on |",
+        "| an agent of 1,010 | 170 bytes in files, 12 in processes | 168 in its record |",
+    ]
+
+
 def test_what_was_not_measured_has_no_row() -> None:
     text = served_table(report())
     assert "70% of the kernels" in text
