@@ -224,7 +224,7 @@ def read_call(population: str, info: ModelInfo, limits: m.Limits, rows: Rows, wa
 
 
 def _chunk_agents(count: int, info: ModelInfo, limits: m.Limits, want: int, input_row_bytes: int) -> int:
-    """How many agents go into a chunk: as few chunks as there may be, and all of one size."""
+    """How many agents go into a chunk: as few chunks as there may be, of one size but for the last."""
     row_bytes = max(info.answer_row_bytes(want), input_row_bytes, 1)
     most = max(min(limits.chunk_agents, limits.frame_bytes // row_bytes), 1)
     return -(-count // max(-(-count // most), 1))

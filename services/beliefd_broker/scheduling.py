@@ -3,7 +3,8 @@
 Clients take turns. A turn takes at most one batch's worth of a client's work, so a million-agent call and a
 single-agent client both go on. A batch then fills up with what other clients ask of the same population in the same
 way. A client's requests over one population stay in their order; over different populations they may overtake.
-Batches are of about two milliseconds; of eight where for a while nobody has asked for so little that it would wait.
+Batches are of about two milliseconds; of up to eight where for a while nobody has asked for so little that it would
+wait.
 
 Nothing is begun that cannot be done by its deadline beside what is begun already: if all were begun at once, each would
 get so small a part of the workers that none would be done in time.
@@ -54,7 +55,7 @@ class Scheduler:
         session = request.session
         session.waiting.append(request)
         self._waiting += 1
-        if takes_at_most(request, LITTLE_NS) or (isinstance(request, Chunk) and request.count <= TILE_AGENTS):
+        if isinstance(request, Chunk) and (request.count <= TILE_AGENTS or takes_at_most(request, LITTLE_NS)):
             self._little_s = request.received_s
         if not session.has_turn:
             session.has_turn = True

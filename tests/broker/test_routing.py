@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beliefd_broker.desk import CREDITS, CUT_OFF_S, MOST_REFUSALS, SESSION_IDLE_S
-from beliefd_broker.population import Damaged
-from beliefd_broker.scheduling import ASKS_AGAIN_S
+from beliefd_broker.population import TILE_AGENTS, Damaged
+from beliefd_broker.scheduling import ASKS_AGAIN_S, MOST_ANSWER_BYTES
 from beliefd_broker.workforce import RETIRE_EVERY_S
-from beliefd_proto import Applied, Command, encode
+from beliefd_proto import Applied, Command, Want, encode
 from beliefd_proto import messages as m
 from beliefd_proto.errors import CorruptStore
 from beliefd_service import events
@@ -778,12 +778,37 @@ def test_batches_are_longer_where_for_a_while_nobody_has_asked_for_little():
     assert longest_ms() > 7
 
 
-def test_long_batches_leave_no_worker_without_one():
-    world = World([population(rows=60_000)], workers=16)
+def test_long_batches_leave_something_for_workers_that_are_busy_as_yet():
+    world = World([population(rows=60_000), population(uid="1" * 16, name="slow")], workers=16)
     world.core._populations.get("0" * 16).record(Command.STEP << 8, 10_000, 10_000_000, world.now_s)  # 1 us an agent
+    for number in range(15):
+        world.step(world.client(), uid="1" * 16, first=number, count=1)
+        world.pump()
+    assert sum(bool(worker.inbox) for worker in world.workers.values()) == 15
+    world.now_s += ASKS_AGAIN_S + 1
     world.step(world.client(), count=32_000)
     world.pump()
-    assert [len(worker.inbox) for worker in world.workers.values()] == [1] * 16
+    others = [worker for worker in world.workers.values() if worker.inbox and worker.inbox[0][0].population == "1" * 16]
+    assert len(others) == 15
+    for worker in others:
+        worker.run_one()
+    world.pump()
+    loads = [sum(part.count for work, _ in w.inbox for part in work.parts) for w in world.workers.values()]
+    assert sum(loads) == 32_000
+    assert sum(load > 0 for load in loads) >= 15  # the one that was free has two batches
+
+
+def test_a_batch_is_no_longer_than_its_answer_may_be():
+    large = msgspec.structs.replace(INFO, num_states=(1000,))
+    world = World([population(rows=60_000, model=large)], workers=1)
+    beliefs = int(Want.BELIEFS)
+    mice = world.core._populations.get("0" * 16)
+    mice.record(Command.STEP << 8 | beliefs, 10_000, 1_000_000, world.now_s)  # 0.1 us an agent
+    world.step(world.client(), count=15_000, want=beliefs)
+    world.pump()
+    counts = [part.count for w in world.workers.values() for work, _ in w.inbox for part in work.parts]
+    assert counts
+    assert max(counts) * mice.row_bytes(beliefs) <= MOST_ANSWER_BYTES + TILE_AGENTS * mice.row_bytes(beliefs)
 
 
 def test_one_agent_of_a_slow_model_counts_as_asking_for_little():

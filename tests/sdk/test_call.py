@@ -99,7 +99,7 @@ def test_chunks_are_as_few_as_answers_and_inputs_allow_and_of_one_size():
     wide = {"distribution0": np.zeros((40, 4)), "observations": np.zeros((40, 2), np.int8)}
     rows = np.arange(40)
     call = step_call(UID, INFO, m.Limits(frame_bytes=100), rows, rows + 1, wide, Want.NOTHING)
-    assert max(c.header.count for c in call.chunks) <= 100 // 34
+    assert {c.header.count for c in call.chunks} == {100 // 34, 40 % (100 // 34)} - {0}
     tiny = m.Limits(frame_bytes=1)
     assert {c.header.count for c in steps(range(3), tiny).chunks} == {1}
 
