@@ -51,6 +51,7 @@ def test_reference_covers_what_it_should() -> None:
     assert REFERENCE.stat().st_size < 1_500_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", range(31))
 def test_agrees_with_pymdp(case: int) -> None:
     model, reference = reference_cases()[case]
@@ -110,6 +111,7 @@ def test_expected_free_energy_by_enumeration_of_states_and_observations(seed: in
         assert found == pytest.approx(total, abs=1e-10)
 
 
+@pytest.mark.slow
 @unhurried
 @given(seeds, st.booleans())
 def test_terms_of_the_expected_free_energy_add_up(seed: int, sharp: bool) -> None:
@@ -149,6 +151,7 @@ def test_without_observations_beliefs_are_the_prior(seed: int) -> None:
         assert step.vfe == pytest.approx(0.0, abs=1e-12)
 
 
+@pytest.mark.slow
 @unhurried
 @given(seeds)
 def test_prior_comes_from_what_was_done(seed: int) -> None:
@@ -206,6 +209,7 @@ class TestSelection:
         assert self.choose([0.2, 0.8], sampling_mode="marginal", control_fac_idx=[1])[0] == (0, 1)
         assert self.choose([0.2, 0.8], control_fac_idx=[1])[0] == (0, 1)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("sampling_mode", ["full", "marginal"])
     def test_frequencies_of_draws(self, sampling_mode: str) -> None:
         # Two factors chosen independently with p = (0.8, 0.2) and (0.3, 0.7), sharpened by alpha = 2.

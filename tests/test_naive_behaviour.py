@@ -32,6 +32,7 @@ def history(rng: np.random.Generator, model: Model, ticks: int) -> list[Any]:
     return [random_observation(rng, model, missing=0.2, categorical=0.2) for _ in range(ticks)]
 
 
+@pytest.mark.slow
 @unhurried
 @given(seeds, st.booleans(), st.sampled_from(["pymdp", "legacy", "spm"]))
 def test_the_terms_add_up_and_are_switched_one_by_one(seed: int, sharp: bool, profile: str) -> None:
@@ -61,6 +62,7 @@ def test_a_window_of_one_step_filters(seed: int, sharp: bool, algo: str) -> None
         same_steps(window.step(observation, force=filtering.kept), step, atol=1e-9)
 
 
+@pytest.mark.slow
 @unhurried
 @given(seeds, st.sampled_from(["mmp", "vmp", "exact", "ovf"]))
 def test_a_window_that_is_not_full_is_the_whole_history(seed: int, algo: str) -> None:
@@ -74,6 +76,7 @@ def test_a_window_that_is_not_full_is_the_whole_history(seed: int, algo: str) ->
         same_steps(*steps, atol=0.0)
 
 
+@pytest.mark.slow
 @unhurried
 @given(seeds, st.sampled_from(["fpi", "ovf", "mmp", "vmp"]), st.booleans())
 def test_a_reset_starts_over_with_what_was_learned(seed: int, algo: str, sharp: bool) -> None:
@@ -92,6 +95,7 @@ def test_a_reset_starts_over_with_what_was_learned(seed: int, algo: str, sharp: 
         same_steps(other.step(observation, force=agent.kept), step, atol=1e-9)
 
 
+@pytest.mark.slow
 @unhurried
 @given(seeds, st.booleans())
 def test_an_agents_own_parameters_are_those_of_a_model_with_them(seed: int, sharp: bool) -> None:
@@ -119,6 +123,7 @@ def test_preferences_that_stay_are_preferences(seed: int) -> None:
     same_steps(NaiveAgent(over_time).step(observation), NaiveAgent(model).step(observation))
 
 
+@pytest.mark.slow
 @unhurried
 @given(seeds)
 def test_two_controls_of_one_factor_are_one_of_all_pairs(seed: int) -> None:

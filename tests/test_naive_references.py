@@ -74,12 +74,14 @@ def compare(reference: dict[str, NDArray[Any]], agent: NaiveAgent, step: NaiveSt
         np.testing.assert_allclose(found[name], reference[name][t], rtol=atol, atol=atol, err_msg=f"{name}, tick {t}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(CASES))
 @pytest.mark.parametrize("feature", PYMDP)
 def test_agrees_with_pymdp(feature: str, number: int) -> None:
     replay("pymdp-1.0.4-features.npz", feature, number)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(CASES))
 @pytest.mark.parametrize("feature", LEGACY)
 def test_agrees_with_the_older_pymdp(feature: str, number: int) -> None:

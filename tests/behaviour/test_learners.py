@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from beliefd import worlds
@@ -58,6 +59,7 @@ def _wander(model: Model, ticks: int, truth: NDArray[np.float64]) -> Engine:
     return engine
 
 
+@pytest.mark.slow
 def test_an_unknown_grid_is_learned_and_the_goal_found() -> None:
     truth = worlds.grid(GRID).B[0]
     nothing = np.full_like(truth, 1.0 / CELLS)

@@ -84,6 +84,7 @@ def test_a_history_is_one_that_the_model_allows() -> None:
     assert 0.3 < right.mean() < 0.7
 
 
+@pytest.mark.slow
 def test_a_forced_walk_begins_anew_with_its_first_tick() -> None:
     model = WORKS["grid5-1000"].make()
     history = drawn_history(model, AGENTS, ticks=3)

@@ -72,6 +72,7 @@ def overload(clients, request_s, times, timeout_s, seconds, seed=0):
     return [demand.served / can_do for demand in demands.values()], errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asks_again_s", [ASKS_AGAIN_S, -1.0], ids=["short", "long"])
 @pytest.mark.parametrize(
     ("clients", "request_s", "times", "timeout_s"),

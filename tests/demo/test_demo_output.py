@@ -96,6 +96,7 @@ def test_the_shown_episode_ends_at_the_goal_and_has_the_most_doubt() -> None:
     assert chosen_episode(noisy_result()) == (2, 10)
 
 
+@pytest.mark.slow
 def test_all_plots_are_written_into_every_folder(tmp_path: Path) -> None:
     folders = [tmp_path / "a" / "b", tmp_path / "c"]
     paths = save_plots(results(), folders)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import beliefd
 from beliefd.engine import Engine, jit
 from beliefd.engine.kernels import publish
 from models import random_model
@@ -51,29 +53,54 @@ def test_a_wrong_type_is_an_error_and_no_compilation() -> None:
 SERVE_ONE = """
 from beliefd.engine import Engine, jit
 from models import tmaze
+print(jit.__file__)
 print(Engine(tmaze(), 1).step([[0, 0, 0]]).actions.tolist())
 """
 
 
-def test_a_cut_off_cache_file_is_compiled_again(tmp_path: Path) -> None:
-    environment = os.environ | {"BELIEFD_CACHE": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])}
-    # The real cache with its biggest file cut off: what a crash while writing leaves.
-    import shutil
-
-    jit.prepare("float32")
-    copied = tmp_path / jit.fingerprint()
-    shutil.copytree(jit.cache_folder(), copied)
-    index = next(copied.rglob("kernels.publish-*.nbi"))
-    index.write_bytes(index.read_bytes()[:20])
-    data = next(copied.rglob("kernels.admit-*.nbc"))
-    data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
-    lock_of_another = copied / "float64.lock"
-    lock_of_another.touch()
+def _serve_one(cache: Path, *first: Path) -> str:
+    """Run an engine in a new process, with the cache there and the sources in `first`; returns what it says."""
+    paths = os.pathsep.join(map(str, [*first, Path(__file__).parents[1]]))
+    environment = os.environ | {"BELIEFD_CACHE": str(cache), "PYTHONPATH": paths}
     done = subprocess.run(
         [sys.executable, "-c", SERVE_ONE], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _stamps(cache: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in cache.rglob("*.nb?")}
+
+
+def test_only_what_is_cut_off_is_compiled_again(tmp_path: Path) -> None:
+    jit.prepare("float32")
+    copied = tmp_path / jit.fingerprint()
+    shutil.copytree(jit.cache_folder(), copied)
+    # What a crash while writing leaves.
+    index = next(copied.glob("kernels.publish-*.nbi"))
+    index.write_bytes(index.read_bytes()[:20])
+    data = next(copied.glob("kernels.admit-*.nbc"))
+    data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
+    lock_of_another = copied / "float64.lock"
+    lock_of_another.touch()
+    before = _stamps(tmp_path)
+    _serve_one(tmp_path)
     assert lock_of_another.exists()
+    after = _stamps(tmp_path)
+    changed = {name.partition("-")[0] for name in before if before[name] != after.get(name)}
+    assert changed == {"kernels.publish", "kernels.admit"}
+
+
+def test_a_copy_of_the_sources_is_served_by_what_was_compiled_for_another(tmp_path: Path) -> None:
+    jit.prepare("float32")
+    shutil.copytree(jit.cache_folder(), tmp_path / jit.fingerprint())
+    before = _stamps(tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(Path(beliefd.__file__).parent, copy / "beliefd")
+    said = _serve_one(tmp_path, copy)
+    assert str(copy) in said
+    assert _stamps(tmp_path) == before
 
 
 def _leave_to_another_user(folder: Path) -> None:

@@ -68,6 +68,7 @@ def _state(agents: LoadedPopulation) -> dict[str, bytes]:
     return told | {name: array.tobytes() for name, array in agents.learned(rows).items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_a_step_that_never_ended_leaves_no_trace(seed: int) -> None:
     """A worker that died in the middle has written any part of what a step writes, for any of its agents."""

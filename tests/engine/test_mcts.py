@@ -27,6 +27,7 @@ def tree_model(rng: np.random.Generator, seed: int, **options: Any) -> Model:
             return changed(model, policy_len=int(rng.integers(1, 5)), num_simulations=simulations, num_iter=4, E=E)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, 40, 8))
 def test_random_models(first: int) -> None:
     excluded = 0
@@ -35,6 +36,7 @@ def test_random_models(first: int) -> None:
     assert excluded <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_learning_and_goals(seed: int) -> None:
     rng = np.random.default_rng(9100 + seed)
@@ -43,6 +45,7 @@ def test_learning_and_goals(seed: int) -> None:
     compare(changed(model, use_param_info_gain=seed % 3 == 0), seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["legacy", "spm"])
 @pytest.mark.parametrize("seed", range(8))
 def test_the_conventions_of_others(seed: int, profile: str) -> None:

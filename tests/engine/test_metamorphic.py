@@ -134,6 +134,7 @@ def test_agents_in_another_order_give_the_same_bits_in_that_order(seed: int, alg
             np.testing.assert_array_equal(getattr(b, name), getattr(a, name)[order])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_agents_that_were_stopped_go_on_as_if_they_had_not_been(name: str, own: bool, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from beliefd_proto.errors import InvalidModel
 from models import changed, grid, random_model, tmaze, with_counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["pymdp", "legacy", "spm"])
 @pytest.mark.parametrize("sharp", [False, True])
 def test_random_models(profile: str, sharp: bool) -> None:

@@ -108,6 +108,7 @@ def test_random_models(seed: int) -> None:
     _compare(model, seed, TOLERANCE[dtype])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_preferences_that_depend_on_states(seed: int) -> None:
     rng = np.random.default_rng(9000 + seed)
@@ -123,6 +124,7 @@ def test_preferences_that_depend_on_states(seed: int) -> None:
     _compare(model, seed, TOLERANCE[dtype], per_agent=per_agent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["legacy", "spm"])
 @pytest.mark.parametrize("seed", range(12))
 def test_beliefs_under_each_policy(seed: int, profile: str) -> None:
@@ -138,6 +140,7 @@ def test_beliefs_under_each_policy(seed: int, profile: str) -> None:
     _compare(model, seed, TOLERANCE[dtype], ticks=6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["legacy", "spm"])
 @pytest.mark.parametrize("seed", range(12))
 def test_goals_time_and_several_parents_under_each_policy(seed: int, profile: str) -> None:
@@ -213,6 +216,7 @@ def test_learning(seed: int) -> None:
     _compare(model, seed, TOLERANCE[dtype])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_learning_of_some_modalities_and_factors(seed: int) -> None:
     rng = np.random.default_rng(2500 + seed)
@@ -226,6 +230,7 @@ def test_learning_of_some_modalities_and_factors(seed: int) -> None:
     _compare(with_counts(rng, model, **learned, learn_E=False), seed, TOLERANCE[dtype], ticks=6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["pymdp", "legacy", "spm"])
 @pytest.mark.parametrize("seed", range(16))
 def test_novelty(seed: int, profile: str) -> None:
@@ -241,6 +246,7 @@ def test_novelty(seed: int, profile: str) -> None:
     _compare(model, seed, TOLERANCE[dtype])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_goals_and_preferences_over_time(seed: int) -> None:
     rng = np.random.default_rng(3000 + seed)
@@ -251,6 +257,7 @@ def test_goals_and_preferences_over_time(seed: int) -> None:
     _compare(model, seed, TOLERANCE[dtype])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["legacy", "spm"])
 @pytest.mark.parametrize("seed", range(24))
 def test_profiles(seed: int, profile: str) -> None:
@@ -265,6 +272,7 @@ def test_profiles(seed: int, profile: str) -> None:
     _compare(model, seed, TOLERANCE[dtype])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40))
 def test_parameters_per_agent(seed: int) -> None:
     rng = np.random.default_rng(6000 + seed)
@@ -294,6 +302,7 @@ def test_legacy_draws_among_ties(mode: str) -> None:
     assert (Engine(model, agents, seed=4).step(np.zeros((agents, 3), dtype=int)).actions == step.actions).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_controls_that_move_several_factors_or_none(seed: int) -> None:
     rng = np.random.default_rng(4000 + seed)

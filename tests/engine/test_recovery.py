@@ -56,6 +56,7 @@ def test_agents_go_on_after_a_recovery_as_if_nothing_had_happened(herd):
     assert [slot_of(store, row) for row in rows] == [slot_of(herd.store, row) for row in rows]
 
 
+@pytest.mark.slow
 def test_power_is_lost_at_every_byte_of_the_last_segment(herd):
     """Cut anywhere, the rest is what had been synced by then, and it says whether a step was cut off."""
     herd.step(worker=0)
@@ -84,6 +85,7 @@ def flipped_at_every_byte(content):
         yield content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damages", [cut_at_every_byte, flipped_at_every_byte])
 def test_a_checkpoint_cut_or_flipped_at_every_byte_costs_nothing_that_was_synced(tmp_path, damages):
     """What is left of it is not believed: the steps before it are taken from the journal, and it says which it took."""
@@ -111,6 +113,7 @@ def test_a_checkpoint_cut_or_flipped_at_every_byte_costs_nothing_that_was_synced
     assert herd.rebuilt()[0].checkpoint == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damages", [cut_at_every_byte, flipped_at_every_byte])
 def test_the_only_checkpoint_and_a_journal_that_began_after_it_are_refused_and_not_guessed_at(tmp_path, damages):
     herd = Herd(tmp_path / "herd", agents=2, model=small_model(learns=False))
@@ -131,6 +134,7 @@ def test_the_only_checkpoint_and_a_journal_that_began_after_it_are_refused_and_n
     assert herd.ticks_if_past(herd.rebuilt()[1]) == herd.store.int64[:, 0].tolist()
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_altered_journals_and_checkpoints_give_a_past_of_every_agent(tmp_path_factory, seed):
@@ -278,6 +282,7 @@ def test_records_of_another_layout_are_not_guessed_at(herd, tmp_path):
 class TestCommitProtocol:
     """The writes of a step, cut off after each byte: what is there is the state before it, or after it."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("herd", MODELS, indirect=True)
     def test_bytes_of_the_idle_slot_do_not_count_before_the_commit_word(self, herd):
         for _ in range(3):

@@ -52,6 +52,7 @@ BOUNDS = {
 """What no gap reaches, by model's and by own A; without refinement some does."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("name", BOUNDS)
 def test_what_does_not_settle_is_as_near_to_the_oracle_as_what_does(name: str, own: bool) -> None:

@@ -37,6 +37,7 @@ def _bits(step: Step) -> list[bytes]:
     return [a.tobytes() for a in (step.actions, *step.beliefs, step.q_pi, step.neg_efe, step.vfe) if a is not None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40))
 def test_message_passing(seed: int) -> None:
     rng = np.random.default_rng(5000 + seed)
@@ -77,6 +78,7 @@ def test_transitions_kept_in_rows_give_the_bits_of_those_that_are_not(
         assert _bits(steps[0]) == _bits(steps[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40))
 def test_learning_from_the_window(seed: int) -> None:
     rng = np.random.default_rng(6000 + seed)

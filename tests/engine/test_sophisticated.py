@@ -28,6 +28,7 @@ def tree_model(rng: np.random.Generator, seed: int, **options: Any) -> Model:
             return changed(model, policy_len=3 if deep else 2, gamma=float(rng.uniform(0.4, 1.5)), num_iter=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, 40, 8))
 def test_random_models(first: int) -> None:
     excluded = 0
@@ -37,6 +38,7 @@ def test_random_models(first: int) -> None:
     assert excluded <= 0.03 * 8 * AGENTS * TICKS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_learning_and_goals(seed: int) -> None:
     rng = np.random.default_rng(8000 + seed)
@@ -45,6 +47,7 @@ def test_learning_and_goals(seed: int) -> None:
     compare(changed(model, use_param_info_gain=seed % 3 == 0), seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["legacy", "spm"])
 @pytest.mark.parametrize("seed", range(8))
 def test_the_conventions_of_others(seed: int, profile: str) -> None:
@@ -68,6 +71,7 @@ def test_what_is_told_adds_up_but_for_what_was_cut() -> None:
         np.testing.assert_allclose(total[~cut], step.neg_efe[~cut], atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("selection", ["deterministic", "stochastic"])
 @pytest.mark.parametrize("mode", ["full", "marginal"])
 def test_the_tmaze_in_every_mode(mode: str, selection: str) -> None:
@@ -75,6 +79,7 @@ def test_the_tmaze_in_every_mode(mode: str, selection: str) -> None:
     assert compare(tmaze(planner="sophisticated", policy_len=2, **options), 3) == 0
 
 
+@pytest.mark.slow
 def test_four_steps_deep() -> None:
     model = tmaze(planner="sophisticated", policy_len=4, dtype="float64")
     step, expected = Engine(model, 1).step([[0, 0, 0]], want=("neg_efe",)), NaiveAgent(model).step([0, 0, 0])
@@ -121,6 +126,7 @@ def test_an_absurd_tree_is_refused_by_its_numbers() -> None:
         Model([np.full((2, 2, 2), 0.5)], [move, move], planner="sophisticated", policy_len=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_parameters_per_agent_and_preferences_over_time(seed: int) -> None:
     rng = np.random.default_rng(7500 + seed)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from gateway_world import StubBroker, info, quiet_logger, settings_of, until
 
 from beliefd_gateway.bridge import Bridge
@@ -41,6 +42,7 @@ def test_reports_keep_coming(tmp_path: Path) -> None:
     assert not heard.errors
 
 
+@pytest.mark.slow
 def test_a_broker_that_goes_is_told_and_one_that_comes_back_is_found(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     with _bridge(settings) as (_, heard):

@@ -54,6 +54,7 @@ def ask(tmp_path, folder, talk):
 PATHS = ("/", "/docs", "/assets/page.js", "/metrics", "/readyz", "/version", "/openapi.json", "/api/workers", "/none")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "headers",
     [

@@ -59,6 +59,7 @@ def test_libraries_are_heard_when_they_warn_and_not_below() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_gateway_loads_no_compiler() -> None:
     code = "import sys, beliefd_gateway.__main__; sys.exit('numba' in sys.modules or 'llvmlite' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -37,6 +37,7 @@ def test_the_command_makes_shows_and_takes_back(tmp_path):
     assert renewed.renewed() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -10,7 +10,7 @@ neighbours are vectorised. ``reassoc`` and ``arcp`` would break that. ``nnan`` a
 work without NaN and infinity, also as the start value of a maximum.
 
 The machine code is cached in a folder named by `fingerprint`, because numba's own cache does not see changes in the
-other source files that an entry point includes.
+other source files that an entry point includes. Whatever has the same sources shares it, wherever they stand.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ import numpy as np
 from llvmlite import binding
 from numba import extending, types
 from numba.core import config as numba_config
+from numba.core.caching import UserProvidedCacheLocator
 
 _OPTIONS: Any = {"fastmath": {"contract", "nnan", "ninf", "nsz"}, "error_model": "numpy", "nogil": True}
 _KERNEL_MODULES = ("kernels",)
@@ -107,16 +108,30 @@ def _is_ours_alone(folder: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not others_write
 
 
+class Locator(UserProvidedCacheLocator):
+    """Where numba finds the machine code of a kernel: in our folder, whose name says all there is to be said of it.
+
+    numba's own has the path of the source in it, and in some versions the time of its last change: every copy of the
+    sources would be compiled anew.
+    """
+
+    def get_cache_path(self) -> str:
+        return str(cache_folder())
+
+    def get_source_stamp(self) -> str:
+        return fingerprint()
+
+
 @contextmanager
 def _keyed_cache() -> Iterator[None]:
-    """Point numba to our folder while a dispatcher chooses its own; the setting is global, and the host program's."""
+    """Point numba to our folder while a dispatcher chooses its own; the settings are global, and the host program's."""
     settings: Any = numba_config
-    before = settings.CACHE_DIR
-    settings.CACHE_DIR = str(cache_folder())
+    before = settings.CACHE_DIR, settings.CACHE_LOCATOR_CLASSES
+    settings.CACHE_DIR, settings.CACHE_LOCATOR_CLASSES = str(cache_folder()), f"{__name__}.{Locator.__name__}"
     try:
         yield
     finally:
-        settings.CACHE_DIR = before
+        settings.CACHE_DIR, settings.CACHE_LOCATOR_CLASSES = before
 
 
 def kernel(*arguments: str) -> Callable[[Any], Any]:
@@ -182,7 +197,7 @@ def _load(dtype: str) -> None:
         except Exception:
             # A cache file cut off by a crash ends in EOFError, UnpicklingError and others, depending on where.
             # What is not the cache's fault happens again below.
-            _clear(cache_folder())
+            _forget(dispatcher)
             dispatcher.compile(signature)
         dispatcher.disable_compile()
     _prepared.add(dtype)
@@ -202,8 +217,8 @@ def _type_of(argument: str, dtype: str) -> Any:
     return types.Array(scalar, dimensions.count(":"), "C", readonly=text != argument)
 
 
-def _clear(folder: Path) -> None:
-    # Not the lock files: whoever opens a removed one anew holds another lock than those who have it open.
-    for pattern in ("*.nbi", "*.nbc"):
-        for path in folder.rglob(pattern):
-            path.unlink(missing_ok=True)
+def _forget(dispatcher: Any) -> None:
+    """Remove what the cache has of one kernel."""
+    function = dispatcher.py_func
+    for path in cache_folder().glob(f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}-*.nb[ic]"):
+        path.unlink(missing_ok=True)
