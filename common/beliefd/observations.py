@@ -101,20 +101,20 @@ def check(observations: Observations, info: ModelInfo) -> None:
     InvalidObservation
         As `canonical`; also where an index column and a distribution contradict each other.
     """
-    indices = observations.indices
+    indices, distributions, num_modalities = observations.indices, observations.distributions, info.num_modalities
     agents = len(indices)
-    _check_shape(indices, None, (agents, info.num_modalities))
-    if len(observations.distributions) != info.num_modalities:
+    _check_shape(indices, None, (agents, num_modalities))
+    if len(distributions) != num_modalities:
         raise InvalidObservation(
-            "wrong number of modalities",
-            field=_FIELD,
-            value=len(observations.distributions),
-            allowed=str(info.num_modalities),
+            "wrong number of modalities", field=_FIELD, value=len(distributions), allowed=str(num_modalities)
         )
-    if not any(probabilities is not None for probabilities in observations.distributions):
+    for probabilities in distributions:
+        if probabilities is not None:
+            break
+    else:
         _check_indices(indices, info.num_obs)
         return
-    for m, (num_obs, probabilities) in enumerate(zip(info.num_obs, observations.distributions, strict=True)):
+    for m, (num_obs, probabilities) in enumerate(zip(info.num_obs, distributions, strict=True)):
         column = indices[:, m]
         if probabilities is None:
             _check_column(column, m, num_obs)

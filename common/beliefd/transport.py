@@ -13,23 +13,22 @@ import zmq
 
 DONTWAIT = int(zmq.DONTWAIT)
 _MORE_DONTWAIT = int(zmq.SNDMORE) | DONTWAIT
-_EVENTS, _POLLIN = int(zmq.EVENTS), int(zmq.POLLIN)
 LARGE_BYTES = 65_536
 """A frame from this size on is read where zmq put it; below, a copy costs less than to let go of it later."""
 
 
 def receive(socket: zmq.Socket[bytes]) -> list[Any] | None:
     """The frames of the next message, bytes-like; None where there is none."""
-    # Asking first: the exception of an empty socket costs more than a small message.
-    if not int(socket.get(_EVENTS)) & _POLLIN:
+    try:
+        frame = socket.recv(DONTWAIT, copy=False)
+    except zmq.Again:  # as dear as to ask twice whether there is one, and once for all that are there
         return None
     frames: list[Any] = []
-    more = True
-    while more:
-        frame = socket.recv(DONTWAIT, copy=False)
+    while True:
         frames.append(frame.bytes if len(frame) < LARGE_BYTES else frame.buffer.toreadonly())
-        more = frame.more
-    return frames
+        if not frame.more:
+            return frames
+        frame = socket.recv(DONTWAIT, copy=False)
 
 
 def send(socket: zmq.Socket[bytes], frames: Sequence[Any]) -> None:

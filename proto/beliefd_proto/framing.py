@@ -3,7 +3,8 @@
 ::
 
     frame 0    b"bd", version (1 byte), command (1 byte), then the header: MessagePack map
-    frame 1..  one raw array each, C order, little-endian, as the header's `arrays` describe them
+    frame 1..  one raw array each, C order, little-endian, as the header's `arrays` describe them; what is small is
+               in the header itself
 
 `decode` is the only way in for bytes from outside: what it returns is well formed, and whatever is not raises
 `MalformedMessage` (or `VersionMismatch`), never anything else.
@@ -23,6 +24,7 @@ from beliefd_proto.commands import Command
 from beliefd_proto.errors import BeliefdError, MalformedMessage, VersionMismatch
 from beliefd_proto.messages import (
     HEADERS,
+    MAX_CONTENT_BYTES,
     MAX_REQUEST_HEADER_BYTES,
     PROTOCOL_VERSION,
     Array,
@@ -75,8 +77,12 @@ def encode(command: Command, header: Header, arrays: Mapping[str, NDArray[Any]] 
     described = []
     frames = [b""]
     for name, array in arrays.items():
-        described.append(Array(name, array.dtype.str, array.shape))
-        frames.append(array.tobytes())
+        content = array.tobytes()
+        if len(content) <= MAX_CONTENT_BYTES:
+            described.append(Array(name, array.dtype.str, array.shape, content))
+        else:
+            described.append(Array(name, array.dtype.str, array.shape))
+            frames.append(content)
     header = msgspec.structs.replace(header, arrays=tuple(described))
     frames[0] = _preambles[command] + _encoder.encode(header)
     return frames
@@ -137,17 +143,17 @@ def request_id(frames: Sequence[Any]) -> bytes:
 
 
 def _views(described: tuple[Array, ...], frames: Sequence[Any]) -> Arrays:
-    if not described and not frames:
-        return {}
-    if len(described) != len(frames):
+    framed = sum([array.content is None for array in described])
+    if framed != len(frames):
         raise MalformedMessage(
-            f"the header describes {len(described)} arrays, another number than there are frames after it",
+            f"the header describes {framed} arrays in frames, another number than there are frames after it",
             field="arrays",
             value=len(frames),
-            allowed=f"{len(described)}",
+            allowed=f"{framed}",
         )
+    rest = iter(frames)
     views: Arrays = {}
-    for i, (array, frame) in enumerate(zip(described, frames, strict=True)):
+    for i, array in enumerate(described):
         dtype = DTYPES.get(array.dtype)
         if dtype is None:
             raise MalformedMessage(
@@ -156,18 +162,19 @@ def _views(described: tuple[Array, ...], frames: Sequence[Any]) -> Arrays:
                 value=array.dtype[:20],
                 allowed=", ".join(sorted(DTYPES)),
             )
+        content = next(rest) if array.content is None else array.content
         expected = math.prod(array.shape) * dtype.itemsize
-        if len(frame) != expected:
+        if len(content) != expected:
             raise MalformedMessage(
-                f"the frame of array {array.name[:40]!r} has another length than its shape says",
+                f"the content of array {array.name[:40]!r} has another length than its shape says",
                 field=f"arrays[{i}]",
-                value=len(frame),
+                value=len(content),
                 allowed=f"{expected} bytes",
             )
         if array.name in views:
             raise MalformedMessage("this array is named twice", field=f"arrays[{i}].name", value=array.name[:40])
         try:
-            views[array.name] = np.frombuffer(frame, dtype).reshape(array.shape)
+            views[array.name] = np.frombuffer(content, dtype).reshape(array.shape)
         except ValueError:  # no entries, in more dimensions or of greater lengths than an array can have
             raise MalformedMessage("no array has this shape", field=f"arrays[{i}].shape") from None
     return views

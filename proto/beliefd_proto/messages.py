@@ -35,12 +35,17 @@ MAX_REQUEST_HEADER_BYTES = 2 * 2**20
 """Whatever can be long travels as an array: the longest header that makes sense is a CREATE with a large spec."""
 
 
+MAX_CONTENT_BYTES = 256
+"""An array of so few bytes travels in the header: a frame costs more than they do."""
+
+
 class Array(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Names the raw frame that carries an array: the i-th `Array` of a header describes the i-th frame after it."""
+    """Describes an array. One without `content` is the next of the frames after the header."""
 
     name: Text
     dtype: Text
     shape: Shape
+    content: Annotated[bytes, msgspec.Meta(max_length=MAX_CONTENT_BYTES)] | None = None
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

@@ -51,6 +51,16 @@ def cpu_used_s(before_s: dict[int, float]) -> float:
     return sum(now_s - before_s[pid] for pid, now_s in cpu_s(before_s).items())
 
 
+def thread_s(pid: int) -> dict[tuple[int, str], float]:
+    """Processor time that each thread of a process took so far, in seconds, by its number and its name."""
+    times_s = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            ran_ns = int((task / "schedstat").read_text().split()[0])
+            times_s[int(task.name), (task / "comm").read_text().strip()] = ran_ns / 1e9
+    return times_s
+
+
 def total_kb(measure: Callable[[int], int], pids: Iterable[int]) -> int:
     """`private_kb` or `pss_kb` of these processes together; nothing for those that have ended."""
     total = 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from beliefd_proto import Command, encode
 from beliefd_service.stack import Stack, free_port
 from benches.hop import double_hop
 from benches.load import requests
+from benches.processes import thread_s
 from benches.served import fresh_name
 from benches.timing import percentiles, timed
 
@@ -20,7 +24,10 @@ _BLOCK = 100
 
 
 def round_trips(client: Client, stack: Stack, calls: int) -> dict[str, Any]:
-    """Percentiles of both, and their ratios. The double hop carries the frames of the very step that is measured."""
+    """Percentiles of both, their ratios, and the processor time of a step.
+
+    The double hop carries the frames of the very step that is measured.
+    """
     name = fresh_name("one-agent")
     population = client.create_population(name, tmaze(), agents=1)
     observation = np.zeros((1, 3), np.int64)
@@ -29,9 +36,11 @@ def round_trips(client: Client, stack: Stack, calls: int) -> dict[str, Any]:
     back = f"ipc://{stack.data / 'run' / 'hop.ipc'}"
     served_s: list[float] = []
     bare_s: list[float] = []
+    used_s = dict.fromkeys(("client", "broker", "workers", "zeromq"), 0.0)
     with double_hop(f"tcp://127.0.0.1:{free_port()}", back) as there_and_back:
         for block in range(1 + calls // _BLOCK):
-            served = [timed(lambda: population.step(observation)) for _ in range(_BLOCK)]
+            with _processors(stack, used_s if block else {}):
+                served = [timed(lambda: population.step(observation)) for _ in range(_BLOCK)]
             bare = [timed(lambda: there_and_back(frames)) for _ in range(_BLOCK)]
             if block:  # the first is the warm-up
                 served_s += served
@@ -42,5 +51,19 @@ def round_trips(client: Client, stack: Stack, calls: int) -> dict[str, Any]:
         **ours,
         "bare_double_hop": least,
         "over_bare": {name.removesuffix("_ms"): ours[name] / least[name] for name in ours},
+        "processor_us": {name: 1e6 * used / len(served_s) for name, used in used_s.items()},
         "raw": {"served_s": served_s, "bare_s": bare_s},
     }
+
+
+@contextmanager
+def _processors(stack: Stack, used_s: dict[str, float]) -> Iterator[None]:
+    """Add the processor time that what is done meanwhile takes, by who takes it; ZeroMQ's threads have their own."""
+    owners = {os.getpid(): "client", stack.pid("broker"): "broker"}
+    owners |= {stack.worker_pid(f"worker_{number:02d}"): "workers" for number in range(stack.workers)}
+    before_s = {pid: thread_s(pid) for pid in owners if pid is not None}
+    yield
+    for pid, threads in before_s.items():
+        for (number, thread), now_s in thread_s(pid).items():
+            name = "zeromq" if thread.startswith("ZMQ") else owners[pid]
+            used_s[name] = used_s.get(name, 0.0) + now_s - threads.get((number, thread), 0.0)

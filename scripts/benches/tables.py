@@ -73,6 +73,15 @@ def served_table(report: dict[str, Any]) -> str:
                 f"a bare double hop: {bare['p50_ms']:.2f}, {bare['p99_ms']:.2f}, {bare['p99.9_ms']:.2f} ms",
             ]
         )
+        parts = one["processor_us"]
+        rows.append(
+            [
+                "processor time of such a call",
+                f"{sum(parts.values()):.0f} us",
+                f"client {parts['client']:.0f}, broker {parts['broker']:.0f}, worker {parts['workers']:.0f}, "
+                f"ZeroMQ's threads in client and broker {parts['zeromq']:.0f}",
+            ]
+        )
     for found in report.get("clients", []):
         where = "one population" if found["populations"] == 1 else f"{found['populations']} populations"
         rows.append(

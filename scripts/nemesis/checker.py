@@ -54,10 +54,14 @@ class Answer:
 
 @dataclass
 class Flight:
-    """A step that has no certain end yet for `agents`: those of it that are open, and the inputs they were sent."""
+    """A step that has no certain end yet for some of `agents`, and the inputs they were sent.
+
+    Those it is known to be `made` for are asked again with the others, and told of once more.
+    """
 
     agents: NDArray[np.int64]
     inputs: NDArray[np.int64]
+    made: NDArray[np.bool_]
     sent_s: float
 
 
@@ -96,7 +100,9 @@ class Checker:
                 case Found():
                     self._found(record)
                 case Sent():
-                    self._flights[record.number] = Flight(_ints(record.agents), _ints(record.ticks), record.at_s)
+                    agents = _ints(record.agents)
+                    made = np.zeros(len(agents), np.bool_)
+                    self._flights[record.number] = Flight(agents, _ints(record.ticks), made, record.at_s)
                 case Ended():
                     self._ended(record)
 
@@ -126,7 +132,7 @@ class Checker:
     def _leave_open(self) -> None:
         """The herd is gone; what it had open may still be done."""
         for flight in self._flights.values():
-            self._maybe[flight.agents] = flight.inputs
+            self._maybe[flight.agents[~flight.made]] = flight.inputs[~flight.made]
         self._flights.clear()
 
     def _arrive(self, agents: NDArray[np.int64], ticks: NDArray[np.int64], how: str) -> None:
@@ -157,15 +163,16 @@ class Checker:
         if record.code not in _EXPECTED and not contested:
             self.violation(f"step {record.number}: {record.code}: {record.text}")
         applied = np.frombuffer(record.applied, np.uint8)
-        done = applied == Applied.YES
+        done = (applied == Applied.YES) & ~flight.made
         if done.any():
             self._commit(flight.agents[done], _ints(record.ticks)[done], flight.inputs[done])
+            flight.made |= done
         if not (applied == Applied.UNKNOWN).any():
             del self._flights[record.number]
 
     def _answered(self, flight: Flight, record: Ended) -> None:
-        ticks = _ints(record.ticks)
-        self._commit(flight.agents, ticks, flight.inputs)
+        ticks, news = _ints(record.ticks), ~flight.made
+        self._commit(flight.agents[news], ticks[news], flight.inputs[news])
         actions = np.frombuffer(record.actions, np.int32).reshape(len(ticks), -1)
         vfe = np.frombuffer(record.vfe, self._model.dtype)
         self._answers.append(Answer(flight.agents, ticks, actions, vfe))

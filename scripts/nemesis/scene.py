@@ -234,14 +234,14 @@ class Scene:
                 expected = engine.read(want=want)
                 for name in ("tick", "actions", "vfe", "q_pi", "neg_efe"):
                     if not np.array_equal(getattr(read, name), getattr(expected, name)):
-                        checker.violation(f"{name} in the end is not the engine's")
+                        self.violations.append(f"{herd.name}: {name} in the end is not the engine's")
                 assert read.beliefs is not None
                 assert expected.beliefs is not None
                 for f, (beliefs, own) in enumerate(zip(read.beliefs, expected.beliefs, strict=True)):
                     if not np.array_equal(beliefs, own):
-                        checker.violation(f"beliefs about factor {f} in the end are not the engine's")
+                        self.violations.append(f"{herd.name}: beliefs about factor {f} in the end are not the engine's")
                 counts, own_counts = population.parameters(), engine.parameters()
                 for name, arrays in own_counts.items():
                     for one, other in zip(counts[name], arrays, strict=True):
                         if not np.array_equal(one, other):
-                            checker.violation(f"{name} in the end is not the engine's")
+                            self.violations.append(f"{herd.name}: {name} in the end is not the engine's")

@@ -116,17 +116,21 @@ def _check_agents(header: AgentRequest, arrays: Arrays, population: Population) 
         first = header.first or 0
         if first + header.count > size:
             raise _unknown_agent(max(size, first) - first, max(size, first), population)
-        living = population.live[first : first + header.count]
-        if np.count_nonzero(living) < len(living):
-            at = int(np.argmin(living))
-            raise _unknown_agent(at, first + at, population)
+        if not population.all_live:
+            _check_living(population.live[first : first + header.count], population, first)
         return
     _check_array("agents", rows, ("<u4",), (header.count,))
     _check_numbers(rows, population)
-    living = population.live[rows]
+    if not population.all_live:
+        _check_living(population.live[rows], population, rows)
+
+
+def _check_living(living: NDArray[np.bool_], population: Population, numbers: int | NDArray[Any]) -> None:
+    """Refuse agents that were removed: those with these numbers, or from this one on."""
     if np.count_nonzero(living) < len(living):
         at = int(np.argmin(living))
-        raise _unknown_agent(at, int(rows[at]), population)
+        number = numbers + at if isinstance(numbers, int) else int(numbers[at])
+        raise _unknown_agent(at, number, population)
 
 
 def _check_numbers(rows: NDArray[Any], population: Population) -> None:

@@ -34,6 +34,8 @@ class Population:
         The ids of the live agents as they travel; empty where they have none.
     live, busy : ndarray of bool, shape (rows,)
         Which agents exist; which are in the hands of an admitted request.
+    all_live : bool
+        None has been removed.
     opening_ns : float
         What a worker may take to open the population, beside what it does with it.
     exclusive : bool
@@ -93,6 +95,7 @@ class Population:
         self.live = np.zeros(info.rows, np.bool_)
         for start, stop in live_ranges:
             self.live[start:stop] = True
+        self.all_live = bool(self.live.all())
         grown = np.zeros(info.rows, np.bool_)
         grown[: len(self.busy)] = self.busy
         self.busy = grown

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -81,6 +81,8 @@ class Chunk(Request):
 
     Attributes
     ----------
+    row_bytes : int
+        What an agent takes in the answer.
     rows : ndarray of int64, or None
         The agents; None where they are `first` and those that follow.
     next : int
@@ -109,7 +111,8 @@ class Chunk(Request):
     ) -> None:
         super().__init__(session, command, header, arrays, now_s)
         self.population = population
-        self.held_bytes += header.count * population.row_bytes(header.want)
+        self.row_bytes = population.row_bytes(header.want)
+        self.held_bytes += header.count * self.row_bytes
         self.count = header.count
         self.first = header.first
         self.rows: NDArray[np.int64] | None = None
@@ -148,9 +151,11 @@ class Chunk(Request):
         left_ns = (self.deadline_s - now_s) * 1e9
         return left_ns >= self.population.needed_ns(self.cost_key, self.count, share, now_s)
 
-    def selector(self) -> slice | NDArray[np.int64]:
-        """Picks the agents out of an array over the population's rows."""
-        return slice(self.first, self.first + self.count) if self.first is not None else self._rows()
+    def selector(self) -> int | slice | NDArray[np.int64]:
+        """Picks the agents out of an array over the population's rows; a single one by its number."""
+        if self.first is None:
+            return self._rows()
+        return self.first if self.count == 1 else slice(self.first, self.first + self.count)
 
     def numbers(self, start: int, count: int) -> int | NDArray[np.int64]:
         """The agents of a piece; of a single one in a range, the bare number."""
@@ -200,8 +205,7 @@ class Chunk(Request):
         return self.rows
 
 
-@dataclass(slots=True)
-class Piece:
+class Piece(msgspec.Struct, gc=False):
     """`count` agents of a chunk from `start` on, and how many workers died over them."""
 
     chunk: Chunk

@@ -167,16 +167,17 @@ class Core:
         over_agents = isinstance(header, m.AgentRequest)  # as nearly all are: none of what comes first is for them
         if not over_agents:
             check_arrays(command, arrays)
-        if isinstance(header, m.Hello):
-            self._desk.hello(route, header, self.workforce.ready, now_s)
-            return
+            if isinstance(header, m.Hello):
+                self._desk.hello(route, header, self.workforce.ready, now_s)
+                return
         session = self._desk.session(route, now_s)
-        if isinstance(header, m.Ping):
-            self._desk.ping(route, header)
-            return
-        if isinstance(header, m.Cancel):
-            self._cancel(route, session, header)
-            return
+        if not over_agents:
+            if isinstance(header, m.Ping):
+                self._desk.ping(route, header)
+                return
+            if isinstance(header, m.Cancel):
+                self._cancel(route, session, header)
+                return
         account = session.account
         if account.guarded:
             account.permit(command)
@@ -245,13 +246,15 @@ class Core:
 
     def dispatch(self, now_s: float) -> None:
         """Hand out work as long as there is work and a worker with room."""
+        ready = 0
         while (self._scheduler or self._retries) and (free := self.workforce.free(now_s)):
+            ready = ready or self.workforce.ready
             worker = free[0]
             if self._retries:
                 self._start(worker, [self._retries.pop(0)], now_s)
                 continue
             idle = sum(not other.batches for other in free)
-            found = self._scheduler.next(idle or 1, now_s, self.workforce.ready)
+            found = self._scheduler.next(idle or 1, now_s, ready)
             load = []
             if isinstance(found, Job):
                 if not self._settle_making(found):

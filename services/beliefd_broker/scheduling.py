@@ -112,7 +112,7 @@ class Scheduler:
             request = self._pick(session, small=True)
             if isinstance(request, Chunk):
                 assert request.population is not None
-                most = request.population.batch_agents(request.cost_key, BATCH_NS)
+                most = _answerable(request, request.population.batch_agents(request.cost_key, BATCH_NS))
                 piece = self._take(request, request.count, 1)
                 self._end_turn(session)
                 return self._fill(piece, most)
@@ -221,8 +221,12 @@ class Scheduler:
             return False
         if isinstance(request, Chunk):
             assert population is not None
+            if population.exclusive or population.job_waiting:
+                return False
             selector = request.selector()
-            if population.exclusive or population.job_waiting or np.count_nonzero(population.busy[selector]):
+            busy = population.busy[selector]
+            taken = busy if request.count == 1 else np.count_nonzero(busy)
+            if taken:
                 return False
             population.busy[selector] = True
             population.busy_agents += request.count
@@ -247,7 +251,7 @@ class Scheduler:
             # Not so long that it alone ends late, where other workers have nothing left.
             fair = math.ceil((chunk.count - chunk.next) / self._workers)
             most = max(most, min(fair, population.batch_agents(chunk.cost_key, LONG_BATCH_NS)))
-        return min(most, max(MOST_ANSWER_BYTES // population.row_bytes(chunk.header.want), 1))
+        return _answerable(chunk, most)
 
     def _take(self, chunk: Chunk, most: int, free_workers: int) -> Piece:
         """Cut the next piece off a chunk: `most` agents, or fewer so that the workers that share it end together."""
@@ -270,9 +274,7 @@ class Scheduler:
         """Add what other sessions ask alike, as long as the batch and its answer have room."""
         pieces = [first]
         chunk = first.chunk
-        population = chunk.population
-        assert population is not None
-        room = min(most, MOST_ANSWER_BYTES // population.row_bytes(chunk.header.want)) - first.count
+        room = most - first.count
         for _ in range(min(len(self._turns), _FILL_SESSIONS)):
             if room <= 0:
                 break
@@ -301,6 +303,11 @@ class Scheduler:
             chunks.remove(chunk)
             if not chunks:
                 del self._open[chunk.session.id]
+
+
+def _answerable(chunk: Chunk, most: int) -> int:
+    """`most` agents, or as many as an answer has room for."""
+    return min(most, max(MOST_ANSWER_BYTES // chunk.row_bytes, 1))
 
 
 def is_small(request: Chunk | Job) -> bool:

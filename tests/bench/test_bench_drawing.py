@@ -53,6 +53,7 @@ def report() -> dict[str, Any]:
             "p99_ms": 0.4,
             "p99.9_ms": 0.9,
             "bare_double_hop": {"p50_ms": 0.15, "p99_ms": 0.2, "p99.9_ms": 0.5},
+            "processor_us": {"client": 50.2, "broker": 70.0, "workers": 40.0, "zeromq": 30.0},
         },
         "analysis": [
             row("threads", 1, 20_000.0),
@@ -122,6 +123,7 @@ def test_what_was_not_measured_has_no_row() -> None:
     text = served_table(report())
     assert "70% of the kernels" in text
     assert "p50 0.20 ms" in text
+    assert "| 190 us | client 50, broker 70, worker 40, ZeroMQ's threads in client and broker 30 |" in text
     assert "clients" not in text
     assert served_table({"peers": {}}) == peers_table({"peers": {}}) == ""
     assert "10,000 | 3.2 M" in analysis_table(report())

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import typer
 from benches.__main__ import chosen, failed_checks
 from benches.comparison import agreement, batches_of
 from benches.peers import PEERS
-from benches.processes import children, cpu_s, cpu_used_s, pss_kb, total_kb, tree
+from benches.processes import children, cpu_s, cpu_used_s, pss_kb, thread_s, total_kb, tree
 from benches.timing import in_turns, percentiles, ratio, repeated, rounded, without_raw
 from benches.works import WORKS
 
@@ -102,3 +104,14 @@ def test_processes_are_counted_with_their_children_and_without_those_that_ended(
     assert cpu_used_s(before_s) >= 0.0
     assert children(process.pid) == []
     assert total_kb(pss_kb, [process.pid]) == 0
+
+
+def test_a_thread_takes_the_processor_time_of_what_it_did() -> None:
+    pid, mine = os.getpid(), threading.get_native_id()
+    before_s = thread_s(pid)
+    while time.thread_time() < 0.05:
+        pass
+    after_s = thread_s(pid)
+    [own] = [key for key in after_s if key[0] == mine]
+    assert after_s[own] - before_s[own] >= 0.0
+    assert abs(after_s[own] - time.thread_time()) < 0.02

@@ -1,6 +1,7 @@
 """The checker of scripts/chaos believes an honest diary, and notices each lie that it is there for."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -52,7 +53,7 @@ class Story:
         )
 
     def failed(self, code, applied, ticks):
-        told = np.full(len(ticks), applied, np.uint8)
+        told = np.broadcast_to(applied, len(ticks)).astype(np.uint8)
         self.records.append(
             Ended(self.number, 1.0, -1.0, code, "why", told.tobytes(), ticks.astype(np.int64).tobytes())
         )
@@ -88,6 +89,20 @@ def test_the_truth_is_believed(story):
 def test_a_step_acknowledged_twice(story):
     story.records += story.records[-2:]
     assert "acknowledged again" in story.verdict()[0]
+
+
+def test_a_step_that_was_made_for_some_is_told_of_once_more_when_it_is_for_all(story):
+    ticks = np.full(HERD.agents, 5)
+    made, other = EVERYONE < 4, EVERYONE >= 4
+    story.sent(ticks)
+    first = story.applied(ticks[made], EVERYONE[made])
+    for otherwise in (Applied.UNKNOWN, Applied.NO, Applied.UNKNOWN):
+        rest = np.where(EVERYONE == 5, Applied.UNKNOWN, otherwise)
+        story.failed("deadline_exceeded", np.where(made, Applied.YES, rest), ticks)
+    then = story.applied(ticks[other], EVERYONE[other])
+    whole = {name: np.concatenate([getattr(s, name) for s in (first, then)]) for name in ("tick", "actions", "vfe")}
+    story.answered(SimpleNamespace(**whole))
+    assert story.verdict() == []
 
 
 def test_a_step_that_was_left_out(story):

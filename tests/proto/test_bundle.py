@@ -11,6 +11,7 @@ from beliefd_proto import messages as m
 from beliefd_proto.bundle import bundle, unbundled
 from beliefd_proto.errors import BeliefdError, MalformedMessage
 
+SIZES = (m.MAX_CONTENT_BYTES + 1, m.MAX_CONTENT_BYTES + 2, m.MAX_CONTENT_BYTES + 3)
 frames_of_a_message = st.lists(st.binary(max_size=40), min_size=1, max_size=4)
 
 
@@ -30,9 +31,10 @@ def test_arrays_at_any_byte_are_read():
         encode(
             Command.RESULT, m.Result(epoch=1, batch=n), {"a": np.arange(n, dtype=np.int64), "b": np.ones(n, np.uint8)}
         )
-        for n in (1, 2, 3)
+        for n in SIZES
     ]
-    for n, frames in zip((1, 2, 3), unbundled(bundle(works)), strict=True):
+    for n, frames in zip(SIZES, unbundled(bundle(works)), strict=True):
+        assert len(frames) == 3
         arrays = decode(frames).arrays
         np.testing.assert_array_equal(arrays["a"], np.arange(n))
         np.testing.assert_array_equal(arrays["b"], np.ones(n))
@@ -45,10 +47,11 @@ def test_lengths_that_do_not_fit_are_refused(lengths):
         list(unbundled(encode(Command.BUNDLE, m.Bundle(lengths=lengths), content)))
 
 
+@pytest.mark.parametrize("length", [3, m.MAX_CONTENT_BYTES])
 @given(st.data())
-def test_whatever_arrives_is_a_message_or_an_error_of_the_tree(data):
-    frames = [bytearray(frame) for frame in bundle([[b"one", b"two"], [b"three"]])]
-    frame = data.draw(st.integers(0, 1))
+def test_whatever_arrives_is_a_message_or_an_error_of_the_tree(length, data):
+    frames = [bytearray(frame) for frame in bundle([[b"one", b"two" * length], [b"three"]])]
+    frame = data.draw(st.integers(0, len(frames) - 1))
     at = data.draw(st.integers(0, len(frames[frame]) - 1))
     frames[frame][at] = data.draw(st.integers(0, 255))
     try:

@@ -20,6 +20,7 @@ STEP = m.Step(id=ID, deadline_ms=100, population="0123456789abcdef", count=3, fi
 arrays = st.dictionaries(
     st.text(min_size=1, max_size=8),
     st.sampled_from(sorted(DTYPES)).flatmap(
+        # Some smaller, some larger than what travels in the header.
         lambda dtype: hnp.arrays(np.dtype(dtype), hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5))
     ),
     max_size=4,
@@ -36,6 +37,22 @@ def test_arrays_come_back_as_they_were(given_arrays):
         assert message.arrays[name].dtype == array.dtype
         assert message.arrays[name].tobytes() == array.tobytes()
         assert message.arrays[name].shape == array.shape
+
+
+@pytest.mark.parametrize(("length", "frames"), [(m.MAX_CONTENT_BYTES, 1), (m.MAX_CONTENT_BYTES + 1, 2)])
+def test_what_is_small_has_no_frame(length, frames):
+    array = np.arange(length, dtype=np.uint8)
+    sent = encode(Command.STEP, STEP, {"small": np.zeros((2, 3), np.int32), "a": array, "none": np.zeros(0)})
+    assert len(sent) == frames
+    np.testing.assert_array_equal(decode(sent).arrays["a"], array)
+
+
+def test_an_array_longer_than_may_be_in_the_header_is_refused():
+    content = bytes(m.MAX_CONTENT_BYTES + 1)
+    header = msgspec.structs.replace(STEP, arrays=(m.Array("a", "|u1", (len(content),), content),))
+    with pytest.raises(MalformedMessage) as caught:
+        decode([encode(Command.STEP, STEP)[0][:4] + msgspec.msgpack.encode(header)])
+    assert caught.value.field == "header"
 
 
 def test_arrays_that_are_not_contiguous_travel_in_c_order():
@@ -56,7 +73,8 @@ def test_noise_is_malformed(frames):
 @given(st.data())
 def test_a_mutated_message_is_a_message_or_malformed(data):
     observations = np.array([[0, 1], [2, -1], [1, 1]], np.int8)
-    frames = [bytearray(frame) for frame in encode(Command.STEP, STEP, {"observations": observations})]
+    arrays = {"observations": observations, "distribution0": np.ones(100)}
+    frames = [bytearray(frame) for frame in encode(Command.STEP, STEP, arrays)]
     for _ in range(data.draw(st.integers(1, 4))):
         frame = frames[data.draw(st.integers(0, len(frames) - 1))]
         if frame:
@@ -89,18 +107,22 @@ def test_a_header_that_breaks_the_schema_is_named(change, field):
 
 
 @pytest.mark.parametrize(
-    ("described", "frame", "field"),
+    ("described", "frames", "field"),
     [
-        (("a", "<f4", (3,)), bytes(11), "arrays[0]"),
-        (("a", "|O", (1,)), bytes(8), "arrays[0].dtype"),
-        (("a", ">f4", (1,)), bytes(4), "arrays[0].dtype"),
-        (("a", "<f4", (2**32, 2**32, 2**32)), bytes(0), "arrays[0]"),
+        (("a", "<f4", (3,)), [bytes(11)], "arrays[0]"),
+        (("a", "<f4", (3,), bytes(11)), [], "arrays[0]"),
+        (("a", "<f4", (3,), bytes(12)), [bytes(12)], "arrays"),
+        (("a", "<f4", (3,)), [], "arrays"),
+        (("a", "|i1", (2**63,), b""), [], "header"),
+        (("a", "|O", (1,)), [bytes(8)], "arrays[0].dtype"),
+        (("a", ">f4", (1,)), [bytes(4)], "arrays[0].dtype"),
+        (("a", "<f4", (2**32, 2**32, 2**32)), [bytes(0)], "arrays[0]"),
     ],
 )
-def test_a_frame_that_is_not_what_the_header_says_is_named(described, frame, field):
+def test_an_array_that_is_not_what_the_header_says_is_named(described, frames, field):
     header = msgspec.structs.replace(STEP, arrays=(m.Array(*described),))
     with pytest.raises(MalformedMessage) as caught:
-        decode([encode(Command.STEP, STEP)[0][:4] + msgspec.msgpack.encode(header), frame])
+        decode([encode(Command.STEP, STEP)[0][:4] + msgspec.msgpack.encode(header), *frames])
     assert caught.value.field == field
 
 
