@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
@@ -18,8 +18,7 @@ ROW_SUM_TOLERANCE = 1e-5
 _FIELD = "observations"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Observations:
+class Observations(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The observations of n agents in M modalities.
 
     Attributes

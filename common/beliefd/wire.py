@@ -13,7 +13,7 @@ from beliefd_proto.errors import MalformedMessage
 ID_ARRAYS = ("id_bytes", "id_ends")
 PARAMETER_PREFIX = "per_agent."
 """Of the names of arrays that hold parameters of new agents' own."""
-_OBSERVATION_DTYPES = frozenset({"|i1", "<i2", "<i4"})
+_OBSERVATION_DTYPES = {np.dtype(name) for name in ("|i1", "<i2", "<i4")}
 
 
 def observation_arrays(observations: Observations, info: ModelInfo) -> Arrays:
@@ -35,12 +35,12 @@ def observations_from(arrays: Arrays, info: ModelInfo) -> Observations:
         Where the array of indices is missing or of a type that does not travel as one.
     """
     indices = arrays.get("observations")
-    if indices is None or indices.dtype.str not in _OBSERVATION_DTYPES:
+    if indices is None or indices.dtype not in _OBSERVATION_DTYPES:
         raise MalformedMessage(
             "a step carries its observations as small integers",
             field="observations",
             value=None if indices is None else indices.dtype.str,
-            allowed=", ".join(sorted(_OBSERVATION_DTYPES)),
+            allowed="|i1, <i2, <i4",
         )
     if len(arrays) == 1:
         return Observations(indices, (None,) * info.num_modalities)

@@ -35,6 +35,7 @@ from beliefd_proto.messages import (
 
 MAGIC = b"bd"
 DTYPES = {name: np.dtype(name) for name in ("|i1", "<i2", "<i4", "<i8", "|u1", "<u4", "<u8", "<f4", "<f8")}
+_names = {dtype: name for name, dtype in DTYPES.items()}  # NumPy makes the name anew for whoever asks
 PREAMBLE_BYTES = 4
 
 Arrays = dict[str, NDArray[Any]]
@@ -77,11 +78,11 @@ def encode(command: Command, header: Header, arrays: Mapping[str, NDArray[Any]] 
     described = []
     frames = [b""]
     for name, array in arrays.items():
-        content = array.tobytes()
+        content, dtype = array.tobytes(), _names.get(array.dtype) or array.dtype.str
         if len(content) <= MAX_CONTENT_BYTES:
-            described.append(Array(name, array.dtype.str, array.shape, content))
+            described.append(Array(name, dtype, array.shape, content))
         else:
-            described.append(Array(name, array.dtype.str, array.shape))
+            described.append(Array(name, dtype, array.shape))
             frames.append(content)
     header = msgspec.structs.replace(header, arrays=tuple(described))
     frames[0] = _preambles[command] + _encoder.encode(header)
@@ -143,16 +144,8 @@ def request_id(frames: Sequence[Any]) -> bytes:
 
 
 def _views(described: tuple[Array, ...], frames: Sequence[Any]) -> Arrays:
-    framed = sum([array.content is None for array in described])
-    if framed != len(frames):
-        raise MalformedMessage(
-            f"the header describes {framed} arrays in frames, another number than there are frames after it",
-            field="arrays",
-            value=len(frames),
-            allowed=f"{framed}",
-        )
-    rest = iter(frames)
     views: Arrays = {}
+    framed = 0
     for i, array in enumerate(described):
         dtype = DTYPES.get(array.dtype)
         if dtype is None:
@@ -162,7 +155,12 @@ def _views(described: tuple[Array, ...], frames: Sequence[Any]) -> Arrays:
                 value=array.dtype[:20],
                 allowed=", ".join(sorted(DTYPES)),
             )
-        content = next(rest) if array.content is None else array.content
+        content = array.content
+        if content is None:
+            if framed == len(frames):
+                raise _miscounted(described, frames)
+            content = frames[framed]
+            framed += 1
         expected = math.prod(array.shape) * dtype.itemsize
         if len(content) != expected:
             raise MalformedMessage(
@@ -174,7 +172,19 @@ def _views(described: tuple[Array, ...], frames: Sequence[Any]) -> Arrays:
         if array.name in views:
             raise MalformedMessage("this array is named twice", field=f"arrays[{i}].name", value=array.name[:40])
         try:
-            views[array.name] = np.frombuffer(content, dtype).reshape(array.shape)
+            views[array.name] = np.ndarray(array.shape, dtype, content)
         except ValueError:  # no entries, in more dimensions or of greater lengths than an array can have
             raise MalformedMessage("no array has this shape", field=f"arrays[{i}].shape") from None
+    if framed != len(frames):
+        raise _miscounted(described, frames)
     return views
+
+
+def _miscounted(described: tuple[Array, ...], frames: Sequence[Any]) -> MalformedMessage:
+    framed = sum(array.content is None for array in described)
+    return MalformedMessage(
+        f"the header describes {framed} arrays in frames, another number than there are frames after it",
+        field="arrays",
+        value=len(frames),
+        allowed=f"{framed}",
+    )

@@ -20,6 +20,8 @@ PROTOCOL_VERSION = 1
 RequestId = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")]
 Uid = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z")]
+KnownUid = Annotated[str, msgspec.Meta(min_length=16, max_length=16)]
+"""Of a population that has to exist already: to look it up says more than a pattern does, and takes less."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**32)]
 Tick = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=86_400_000)]
@@ -167,7 +169,7 @@ class RemoveAgents(Request, frozen=True, kw_only=True):
 class AgentRequest(Request, frozen=True, kw_only=True):
     """A request over a chunk of agents: `count` agents from `first` on, or those that the array `agents` names."""
 
-    population: Uid
+    population: KnownUid
     count: Count
     first: Count | None = None
     want: int = 0

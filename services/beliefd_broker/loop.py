@@ -209,12 +209,12 @@ class Broker:
 
     def _act(self, action: Action) -> None:
         match action:
-            case SendClient(route, frames):
-                if not self._client_outbox.send(route, frames):
-                    self._core.client_gone(route)
-            case SendWorker(route, frames):
+            case SendClient():  # by name: patterns in brackets take as long as all else that is done to a message here
+                if not self._client_outbox.send(action.route, action.frames):
+                    self._core.client_gone(action.route)
+            case SendWorker():
                 # A worker that cannot be reached is dying: its pidfd tells, and its work is run again.
-                self._workers.send(route, frames)
+                self._workers.send(action.route, action.frames)
             case WatchWorker(incarnation, identity):
                 self._watch(incarnation, identity, self._worker_died(incarnation))
             case KillWorker(incarnation, reason):

@@ -119,13 +119,13 @@ class Chunk(Request):
         if header.first is None:
             self.rows = arrays["agents"].astype(np.int64)
         self.tick = header.tick if isinstance(header, Step) else None
-        self.per_agent = {name: a for name, a in arrays.items() if name not in _OF_THE_BROKER}
-        self.signature = (
-            id(population),
-            int(command),
-            header.want,
-            tuple([(name, a.dtype, a.shape[1:]) for name, a in self.per_agent.items()]),
-        )
+        self.per_agent: Arrays = {}
+        signature: list[Any] = [population, command, header.want]
+        for name, array in arrays.items():
+            if name not in _OF_THE_BROKER:
+                self.per_agent[name] = array
+                signature += (name, array.dtype, array.shape[1:])
+        self.signature = signature
         self.cost_key = command << 8 | header.want
         self.next = 0
         self.share = 0
