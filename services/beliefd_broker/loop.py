@@ -109,12 +109,12 @@ class Broker:
         ready = self._wait()
         for route, frames in self._workers.messages(ready):
             self._core.worker_message(route, frames, time.monotonic(), time.time())
+        for source in ready:  # before clients: who asks for the status after a death is to be told of it
+            if source in self._deaths:
+                self._deaths[source]()
         if self._clients in ready:
             self._drain_clients()
             self._look_at_gate()  # who greets may be one of many who come within a tick
-        for source in ready:
-            if source in self._deaths:
-                self._deaths[source]()
         self._tick()
         self._core.dispatch(time.monotonic())
         self._flush()

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ def while_stepping(run, action, least_steps=20):
 def test_a_worker_killed_in_the_middle_of_steps(stack, run):
     def kill():
         for worker in (0, 1, 0):
-            stack.kill_worker(f"worker_0{worker}")
+            until(partial(ended, stack.kill_worker(f"worker_0{worker}")))  # else there are two until it has
             stack.wait_ready(2)
 
     while_stepping(run, kill)
@@ -137,7 +138,9 @@ def test_agents_that_learn_when_workers_die(stack, client, name):
 def test_a_stub_killed_in_the_middle_of_steps(stack, run):
     def kill():
         for worker in (0, 1, 0):
+            victim = stack.worker_pid(f"worker_0{worker}")
             stack.kill(f"worker:worker_0{worker}")
+            until(partial(ended, victim))
             stack.wait_ready(2)
 
     while_stepping(run, kill)
