@@ -109,6 +109,7 @@ class Broker:
         ready = self._wait()
         for route, frames in self._workers.messages(ready):
             self._core.worker_message(route, frames, time.monotonic(), time.time())
+        self._proceed()  # before more is read: who waits for an answer or for work does so for all that is done here
         for source in ready:  # before clients: who asks for the status after a death is to be told of it
             if source in self._deaths:
                 self._deaths[source]()
@@ -116,6 +117,10 @@ class Broker:
             self._drain_clients()
             self._look_at_gate()  # who greets may be one of many who come within a tick
         self._tick()
+        self._proceed()
+
+    def _proceed(self) -> None:
+        """Hand out what can be begun, and send what is to be sent."""
         self._core.dispatch(time.monotonic())
         self._flush()
 
