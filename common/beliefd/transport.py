@@ -21,7 +21,7 @@ def receive(socket: zmq.Socket[bytes]) -> list[Any] | None:
     """The frames of the next message, bytes-like; None where there is none."""
     try:
         frame = socket.recv(DONTWAIT, copy=False)
-    except zmq.Again:  # as dear as to ask twice whether there is one, and once for all that are there
+    except zmq.Again:  # as dear as to ask twice beforehand; but it comes after the last message alone
         return None
     frames: list[Any] = []
     while True:

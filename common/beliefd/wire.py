@@ -13,7 +13,7 @@ from beliefd_proto.errors import MalformedMessage
 ID_ARRAYS = ("id_bytes", "id_ends")
 PARAMETER_PREFIX = "per_agent."
 """Of the names of arrays that hold parameters of new agents' own."""
-_OBSERVATION_DTYPES = {np.dtype(name) for name in ("|i1", "<i2", "<i4")}
+_OBSERVATION_DTYPES = {np.dtype(name): name for name in ("|i1", "<i2", "<i4")}
 
 
 def observation_arrays(observations: Observations, info: ModelInfo) -> Arrays:
@@ -40,7 +40,7 @@ def observations_from(arrays: Arrays, info: ModelInfo) -> Observations:
             "a step carries its observations as small integers",
             field="observations",
             value=None if indices is None else indices.dtype.str,
-            allowed="|i1, <i2, <i4",
+            allowed=", ".join(_OBSERVATION_DTYPES.values()),
         )
     if len(arrays) == 1:
         return Observations(indices, (None,) * info.num_modalities)

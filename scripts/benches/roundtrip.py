@@ -37,9 +37,11 @@ def round_trips(client: Client, stack: Stack, calls: int) -> dict[str, Any]:
     served_s: list[float] = []
     bare_s: list[float] = []
     used_s = dict.fromkeys(("client", "broker", "workers", "zeromq"), 0.0)
+    workers = [stack.worker_pid(f"worker_{number:02d}") for number in range(stack.workers)]
+    owners = {os.getpid(): "client", stack.pid("broker"): "broker", **dict.fromkeys(workers, "workers")}
     with double_hop(f"tcp://127.0.0.1:{free_port()}", back) as there_and_back:
         for block in range(1 + calls // _BLOCK):
-            with _processors(stack, used_s if block else {}):
+            with _processors(owners, used_s if block else {}):
                 served = [timed(lambda: population.step(observation)) for _ in range(_BLOCK)]
             bare = [timed(lambda: there_and_back(frames)) for _ in range(_BLOCK)]
             if block:  # the first is the warm-up
@@ -57,10 +59,8 @@ def round_trips(client: Client, stack: Stack, calls: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _processors(stack: Stack, used_s: dict[str, float]) -> Iterator[None]:
+def _processors(owners: dict[int | None, str], used_s: dict[str, float]) -> Iterator[None]:
     """Add the processor time that what is done meanwhile takes, by who takes it; ZeroMQ's threads have their own."""
-    owners = {os.getpid(): "client", stack.pid("broker"): "broker"}
-    owners |= {stack.worker_pid(f"worker_{number:02d}"): "workers" for number in range(stack.workers)}
     before_s = {pid: thread_s(pid) for pid in owners if pid is not None}
     yield
     for pid, threads in before_s.items():

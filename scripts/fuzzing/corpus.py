@@ -16,6 +16,8 @@ from fuzzing.mutations import Frames
 
 _NOBODY = "f" * 16
 _AGENTS = 8
+_MANY = 300
+"""So many that their arrays have frames of their own; more than the victim has."""
 
 
 def messages(victim: str, model: Model, rng: random.Random) -> list[Frames]:
@@ -27,6 +29,7 @@ def messages(victim: str, model: Model, rng: random.Random) -> list[Frames]:
         "ticks": np.full(_AGENTS, rng.choice((1, 2, 10**6)), np.int64),
         "reset": np.zeros(_AGENTS, np.uint8),
     }
+    many = {name: np.resize(array, (_MANY, *array.shape[1:])) for name, array in full.items()}
     own: dict[str, Any] = {"name": "other", "hash": model.hash, "agents": _AGENTS, "seed": 0}
     ids: Arrays = {"id_bytes": np.frombuffer(b"ab", np.uint8), "id_ends": np.array([1, 2], np.int64)}
     asked: list[tuple[Command, m.Request, Arrays]] = [
@@ -40,6 +43,7 @@ def messages(victim: str, model: Model, rng: random.Random) -> list[Frames]:
         (Command.REMOVE_AGENTS, _of(m.RemoveAgents, rng, population=_NOBODY), {"agents": np.zeros(1, np.uint32)}),
         (Command.STEP, _of(m.Step, rng, population=victim, count=_AGENTS, first=0, tick=rng.randrange(1, 99)), inputs),
         (Command.STEP, _of(m.Step, rng, population=victim, count=_AGENTS, want=15), full),
+        (Command.STEP, _of(m.Step, rng, population=victim, count=_MANY, want=15), many),
         (Command.READ, _of(m.Read, rng, population=victim, count=_AGENTS, first=0, want=31), {}),
         (Command.PARAMETERS, _of(m.Parameters, rng, population=victim), {}),
         (Command.STATUS, _of(m.Status, rng), {}),

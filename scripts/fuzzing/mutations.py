@@ -68,14 +68,26 @@ def swap_type(frames: Frames, rng: random.Random) -> Frames:
     if not isinstance(header, dict) or not header:
         return flip_bits(frames, rng)
     name = rng.choice(list(header))
-    change = rng.randrange(4)
+    change = rng.randrange(5)
     if change == 0:
         del header[name]
     elif change == 1:
         header[rng.choice(("arrays", "id", "extra", "count", "want", "agents"))] = rng.choice(_STRANGE)
+    elif change == 2 and header.get("arrays"):
+        header["arrays"] = _other_arrays(header["arrays"], rng)
     else:
         header[name] = rng.choice(_STRANGE)
     return [frames[0][:PREAMBLE_BYTES] + msgspec.msgpack.encode(header), *frames[1:]]
+
+
+def _other_arrays(arrays: Any, rng: random.Random) -> Any:
+    """What a header says of its arrays, with something else in one of them."""
+    array = rng.choice(arrays) if isinstance(arrays, list) else None
+    if isinstance(array, list) and array:
+        content = array[-1] if isinstance(array[-1], bytes) else b""
+        strange = (*_STRANGE, None, content[:-1], content + b"x", content * 300, rng.randbytes(6))
+        array[rng.randrange(len(array))] = rng.choice(strange)
+    return arrays
 
 
 def say_a_huge_length(frames: Frames, rng: random.Random) -> Frames:

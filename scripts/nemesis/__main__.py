@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nemesis.faults import KINDS
-from nemesis.findings import conclude, draw
+from nemesis.findings import conclude, draw, end_in_order
 from nemesis.run import run
 from nemesis.table import chaos_table, herds_table
 from provenance import provenance
@@ -39,7 +37,7 @@ def main(
     for name in chosen:
         if name not in {kind.name for kind in KINDS}:
             raise typer.BadParameter(f"{name!r} is not one of them", param_hint="--kinds")
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the stack is stopped
+    end_in_order()
     found = {**provenance(), **run(seed, faults, chosen, patient)}
     if not found["mounts"]:
         typer.echo("without root there is no file system to fill and to lock: those faults were left out\n")

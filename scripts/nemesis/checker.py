@@ -51,17 +51,23 @@ class Answer:
     actions: NDArray[np.int32]
     vfe: NDArray[np.float64]
 
+    def since(self, tick: int) -> Answer:
+        """What it tells of this tick and later ones."""
+        told = self.ticks >= tick
+        return Answer(self.agents[told], self.ticks[told], self.actions[told], self.vfe[told])
+
 
 @dataclass
 class Flight:
     """A step that has no certain end yet for some of `agents`, and the inputs they were sent.
 
-    Those it is known to be `made` for are asked again with the others, and told of once more.
+    `made` is the tick at which it was made, 0 where that is not known. Who has one is asked again with the others, and
+    told of once more.
     """
 
     agents: NDArray[np.int64]
     inputs: NDArray[np.int64]
-    made: NDArray[np.bool_]
+    made: NDArray[np.int64]
     sent_s: float
 
 
@@ -101,8 +107,8 @@ class Checker:
                     self._found(record)
                 case Sent():
                     agents = _ints(record.agents)
-                    made = np.zeros(len(agents), np.bool_)
-                    self._flights[record.number] = Flight(agents, _ints(record.ticks), made, record.at_s)
+                    flight = Flight(agents, _ints(record.ticks), np.zeros_like(agents), record.at_s)
+                    self._flights[record.number] = flight
                 case Ended():
                     self._ended(record)
 
@@ -132,7 +138,8 @@ class Checker:
     def _leave_open(self) -> None:
         """The herd is gone; what it had open may still be done."""
         for flight in self._flights.values():
-            self._maybe[flight.agents[~flight.made]] = flight.inputs[~flight.made]
+            unknown = flight.made == 0
+            self._maybe[flight.agents[unknown]] = flight.inputs[unknown]
         self._flights.clear()
 
     def _arrive(self, agents: NDArray[np.int64], ticks: NDArray[np.int64], how: str) -> None:
@@ -163,22 +170,30 @@ class Checker:
         if record.code not in _EXPECTED and not contested:
             self.violation(f"step {record.number}: {record.code}: {record.text}")
         applied = np.frombuffer(record.applied, np.uint8)
-        done = (applied == Applied.YES) & ~flight.made
-        if done.any():
-            self._commit(flight.agents[done], _ints(record.ticks)[done], flight.inputs[done])
-            flight.made |= done
+        if (applied == Applied.YES).any():
+            self._made(flight, record, applied == Applied.YES)
         if not (applied == Applied.UNKNOWN).any():
             del self._flights[record.number]
 
     def _answered(self, flight: Flight, record: Ended) -> None:
-        ticks, news = _ints(record.ticks), ~flight.made
-        self._commit(flight.agents[news], ticks[news], flight.inputs[news])
+        ticks = _ints(record.ticks)
+        self._made(flight, record, np.ones(len(ticks), np.bool_))
         actions = np.frombuffer(record.actions, np.int32).reshape(len(ticks), -1)
         vfe = np.frombuffer(record.vfe, self._model.dtype)
         self._answers.append(Answer(flight.agents, ticks, actions, vfe))
         self.verdict.steps += 1
         self.verdict.agent_steps += len(ticks)
         self.verdict.served_s.append(record.at_s)
+
+    def _made(self, flight: Flight, record: Ended, said: NDArray[np.bool_]) -> None:
+        """A step was made for those that this is `said` of."""
+        ticks = _ints(record.ticks)
+        again = said & (flight.made != 0)
+        if (flight.made[again] != ticks[again]).any():
+            self.violation(f"step {record.number} is told of at other ticks than before")
+        news = said & ~again
+        self._commit(flight.agents[news], ticks[news], flight.inputs[news])
+        flight.made[news] = ticks[news]
 
     def _commit(self, agents: NDArray[np.int64], ticks: NDArray[np.int64], inputs: NDArray[np.int64]) -> None:
         """These steps are acknowledged."""
@@ -223,8 +238,8 @@ class Checker:
             return
         actions, vfe = (np.stack(arrays) for arrays in zip(*self._expected, strict=True))
         reached = self._first + len(self._expected)
-        # What is told of ticks that are done with is a violation already.
-        self._answers = [answer for answer in self._answers if answer.ticks.min() >= self._first]
+        # What is told of ticks that are done with was acknowledged long before, or is a violation already.
+        self._answers = [answer.since(self._first) for answer in self._answers if answer.ticks.max() >= self._first]
         for answer in [answer for answer in self._answers if answer.ticks.max() < reached]:
             at = (answer.ticks - self._first, answer.agents)
             differs = (answer.actions != actions[at]).any(axis=1) | (answer.vfe != vfe[at])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,11 @@ def draw(part: str, table: str) -> None:
     """Put a table between the comments of its name."""
     path = CHECKOUT / "services" / "README.md"
     path.write_text(rewritten(path.read_text(), {part: table}))
+
+
+def end_in_order() -> None:
+    """Have SIGTERM end this process as an exception does, so that the stack that it started is stopped."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def conclude(found: dict[str, Any], json_file: Path | None) -> None:

@@ -23,7 +23,7 @@ import typer
 import beliefd
 from beliefd.worlds import tmaze
 from beliefd_service.stack import CHECKOUT, Stack
-from nemesis.findings import conclude, draw
+from nemesis.findings import conclude, draw, end_in_order
 from nemesis.loader import Demand, Outcome
 from nemesis.samples import Samples
 from provenance import provenance
@@ -57,6 +57,7 @@ def main(
     if draw_file is not None:
         draw("overload", overload_table(json.loads(draw_file.read_text())))
         return
+    end_in_order()
     with (
         tempfile.TemporaryDirectory(prefix="bd-") as folder,
         Stack(Path(folder), workers=WORKERS) as stack,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nemesis.findings import conclude, draw
+from nemesis.findings import conclude, draw, end_in_order
 from nemesis.herds import HERDS
 from nemesis.samples import Samples
 from nemesis.scene import Scene
@@ -38,6 +38,7 @@ def main(
     if draw_file is not None:
         draw("soak", soak_table(json.loads(draw_file.read_text())))
         return
+    end_in_order()
     with tempfile.TemporaryDirectory(prefix="bd-") as folder, Scene(Path(folder), _KEEPING) as scene:
         found = {**provenance(), **soak(scene, hours * 3600)}
     typer.echo(soak_table(found))
@@ -65,7 +66,7 @@ def soak(scene: Scene, seconds: float) -> dict[str, Any]:
 
 def report(scene: Scene, samples: Samples, from_s: float) -> dict[str, Any]:
     verdicts = [scene.checkers[herd.name].verdict for herd in HERDS]
-    violations = [violation for verdict in verdicts for violation in verdict.violations]
+    violations = [*scene.violations, *(violation for verdict in verdicts for violation in verdict.violations)]
     processes = []
     for series in samples.series.values():
         low, high = series.fds_between(from_s)

@@ -22,7 +22,7 @@ def job_message(job: Job, epoch: int, number: int) -> list[Any]:
         kind=job.command,
         population=job.population.info.uid if job.population is not None else "",
         parts=(Part(job.id, 0),),
-        request=msgspec.msgpack.encode(job.header),
+        request=msgspec.msgpack.encode(msgspec.structs.replace(job.header, arrays=())),
     )
     return encode(Command.WORK, work, job.arrays)
 

@@ -109,10 +109,12 @@ class Broker:
         ready = self._wait()
         for route, frames in self._workers.messages(ready):
             self._core.worker_message(route, frames, time.monotonic(), time.time())
-        self._proceed()  # before more is read: who waits for an answer or for work does so for all that is done here
-        for source in ready:  # before clients: who asks for the status after a death is to be told of it
+        # After results, which count. Before the dead are given work, clients ask who lives, and a descriptor is opened
+        # that may get the number of one in `ready`.
+        for source in ready:
             if source in self._deaths:
                 self._deaths[source]()
+        self._proceed()  # before more is read: who waits for an answer or for work does so for all that is done here
         if self._clients in ready:
             self._drain_clients()
             self._look_at_gate()  # who greets may be one of many who come within a tick

@@ -164,7 +164,7 @@ class Core:
                 self._desk.forget(request)
 
     def _request(self, route: bytes, command: Command, header: m.Request, arrays: Arrays, now_s: float) -> None:
-        over_agents = isinstance(header, m.AgentRequest)  # as nearly all are: none of what comes first is for them
+        over_agents = isinstance(header, m.AgentRequest)  # as nearly all are: what is only for others is not asked
         if not over_agents:
             check_arrays(command, arrays)
             if isinstance(header, m.Hello):

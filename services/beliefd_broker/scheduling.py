@@ -225,8 +225,8 @@ class Scheduler:
                 return False
             selector = request.selector()
             busy = population.busy[selector]
-            taken = busy if request.count == 1 else np.count_nonzero(busy)
-            if taken:
+            # One agent's flag is true or not; to count it would cost more than all else here.
+            if bool(busy) if request.count == 1 else np.count_nonzero(busy):
                 return False
             population.busy[selector] = True
             population.busy_agents += request.count

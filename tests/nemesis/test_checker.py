@@ -91,7 +91,9 @@ def test_a_step_acknowledged_twice(story):
     assert "acknowledged again" in story.verdict()[0]
 
 
-def test_a_step_that_was_made_for_some_is_told_of_once_more_when_it_is_for_all(story):
+@pytest.fixture
+def settled_late(story):
+    """A story whose last step was made for four agents when its deadline came, and for the others when asked again."""
     ticks = np.full(HERD.agents, 5)
     made, other = EVERYONE < 4, EVERYONE >= 4
     story.sent(ticks)
@@ -102,7 +104,22 @@ def test_a_step_that_was_made_for_some_is_told_of_once_more_when_it_is_for_all(s
     then = story.applied(ticks[other], EVERYONE[other])
     whole = {name: np.concatenate([getattr(s, name) for s in (first, then)]) for name in ("tick", "actions", "vfe")}
     story.answered(SimpleNamespace(**whole))
-    assert story.verdict() == []
+    return story
+
+
+def test_a_step_that_was_made_for_some_is_told_of_once_more_when_it_is_for_all(settled_late):
+    assert settled_late.verdict() == []
+
+
+def test_what_is_told_once_more_is_the_same(settled_late):
+    told = settled_late.records[-1]
+    body = bytearray(told.vfe)
+    body[0] ^= 1
+    settled_late.records[-1] = msgspec.structs.replace(told, vfe=bytes(body))
+    assert settled_late.verdict() == ["mice: agent 0, tick 5: not what the engine answers"]
+    ticks = np.array([4, 5, 5, 5, 5, 5])
+    settled_late.records[-1] = msgspec.structs.replace(told, ticks=ticks.tobytes())
+    assert "at other ticks than before" in settled_late.verdict()[0]
 
 
 def test_a_step_that_was_left_out(story):

@@ -1,7 +1,11 @@
 """What a run is drawn from, and what its report says."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
+from nemesis import soak
+from nemesis.checker import Verdict
 from nemesis.faults import KINDS
 from nemesis.herds import HERDS
 from nemesis.inputs import observations, resets
@@ -29,3 +33,14 @@ def test_inputs_are_of_seed_agent_and_tick_alone():
         assert 0 < resets(herd.seed, agents, ticks).sum() < 24
         later = observations(herd.seed, num_obs, agents, ticks + 1)
         assert (together != later).any(axis=1).mean() > 0.5
+
+
+def test_what_differs_in_the_end_is_among_what_a_soak_violated():
+    checkers = {herd.name: SimpleNamespace(verdict=Verdict()) for herd in HERDS}
+    checkers["mice"].verdict.violations.append("mice: a tick was left out")
+    scene = SimpleNamespace(violations=["mice: beliefs in the end are not the engine's"], checkers=checkers)
+    samples = SimpleNamespace(series={}, disk_at_s=[0.0, 1.0], disk_bytes=[1, 1])
+    assert soak.report(scene, samples, 0.0)["violations"] == [
+        "mice: beliefs in the end are not the engine's",
+        "mice: a tick was left out",
+    ]

@@ -305,6 +305,11 @@ FRAMES = {
     "field that does not exist": (lambda t: raw_step(t, mystery=1), "malformed_message"),
     "short id": (lambda t: raw_step(t, id=b"short"), "malformed_message"),
     "population that is no uid": (lambda t: raw_step(t, population="../../etc"), "malformed_message"),
+    "population that is as long as a uid": (lambda t: raw_step(t, population="../../etc/passwd"), "unknown_population"),
+    "the same, of a read": (
+        lambda t: raw(Command.READ, m.Read, population="../../etc/passwd", count=1, first=0),
+        "unknown_population",
+    ),
     "work, as a client": (
         lambda t: encode(
             Command.WORK,
@@ -315,13 +320,29 @@ FRAMES = {
     "a result, as a client": (lambda t: encode(Command.RESULT, m.Result(epoch=1, batch=1)), "malformed_message"),
     "a welcome, as a client": (lambda t: encode(Command.LEFT, m.Left()), "malformed_message"),
     "frame shorter than its shape": (
-        lambda t: raw_step(t, described=[["observations", "|i1", [3, 3]]]),
+        lambda t: [*raw_step(t, described=[["observations", "|i1", [3, 3]]]), bytes(6)],
+        "malformed_message",
+    ),
+    "content shorter than its shape": (
+        lambda t: raw_step(t, described=[["observations", "|i1", [3, 3], bytes(6)]]),
+        "malformed_message",
+    ),
+    "content that is to have a frame": (
+        lambda t: raw_step(t, described=[["observations", "|i1", [2, 200], bytes(400)]]),
+        "malformed_message",
+    ),
+    "content and a frame": (
+        lambda t: [*raw_step(t, described=[["observations", "|i1", [2, 3], bytes(6)]]), bytes(6)],
+        "malformed_message",
+    ),
+    "content that is text": (
+        lambda t: raw_step(t, described=[["observations", "|i1", [2, 3], "sixsix"]]),
         "malformed_message",
     ),
     "objects": (lambda t: raw_step(t, described=[["observations", "|O", [2, 3]]]), "malformed_message"),
     "big-endian": (lambda t: raw_step(t, described=[["observations", ">i2", [1, 3]]]), "malformed_message"),
     "array without a frame": (
-        lambda t: raw_step(t, described=[["observations", "|i1", [2, 3]], ["reset", "|u1", [2]]]),
+        lambda t: [*raw_step(t, described=[["observations", "|i1", [2, 3]], ["reset", "|u1", [2]]]), bytes(6)],
         "malformed_message",
     ),
     "frame without an array": (lambda t: [*raw_step(t), b"more"], "malformed_message"),
@@ -421,7 +442,7 @@ def test_a_hello_of_another_version_only(stack, twin):
 
 def test_a_frame_beyond_the_limit_ends_that_connection_alone(stack, twin):
     with Raw(stack.endpoint) as socket:
-        socket.send([*raw_step(twin)[:2], bytes(65 * 2**20)])
+        socket.send([*raw_step(twin), bytes(65 * 2**20)])
         twin.step()
     twin.step()
 
