@@ -7,8 +7,8 @@ import pytest
 from broker_world import INFO, World, population
 
 from beliefd_broker.actions import SendWorker
-from beliefd_broker.scheduling import BATCH_NS
-from beliefd_proto import Command
+from beliefd_broker.scheduling import BATCH_NS, MOST_ANSWER_BYTES
+from beliefd_proto import Command, Want
 from beliefd_proto import messages as m
 from beliefd_proto.bundle import unbundled
 
@@ -154,3 +154,19 @@ def test_what_a_few_agents_took_tells_that_they_are_quick():
     for n in range(3):
         world.step(client, uid=uid(n), tick=2)
     assert loads(world) == [3]
+
+
+def test_a_batch_that_goes_along_with_another_is_no_longer_than_its_answer_may_be():
+    wanted = int(Want.BELIEFS)
+    wide = population(uid(1), "wide", rows=6000, model=msgspec.structs.replace(INFO, num_states=(1000,)))
+    wide.record(Command.STEP << 8 | wanted, 10_000, 100_000, 0.0)  # 0.01 us an agent
+    world = World([population(uid(0), "p0", rows=10), wide], workers=1)
+    clients = [world.client() for _ in range(3)]
+    world.step(clients[0], uid=uid(0))
+    for client, first in zip(clients[1:], (0, 3000), strict=True):
+        world.step(client, uid=uid(1), first=first, count=3000, want=wanted)
+    world.pump()
+    [worker] = world.workers.values()
+    batches = [sum(part.count for part in work.parts) for work, _ in worker.inbox if work.population == uid(1)]
+    assert batches == [3000, 3000]
+    assert 6000 * wide.row_bytes(wanted) > MOST_ANSWER_BYTES

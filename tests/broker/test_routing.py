@@ -684,6 +684,27 @@ def test_bad_input_is_refused_whole_and_the_next_good_step_works(change, code, f
     assert world.answer(good).command is Command.STEPPED
 
 
+def test_agents_that_were_removed_are_refused_and_those_beside_them_served():
+    mice = population(rows=10)
+    world = World([mice])
+    mice.update(mice.info, np.array([[0, 3], [5, 10]]), {})
+    client = world.client()
+    for change, index, number in (
+        ({"first": 2, "count": 2}, 1, 3),
+        ({"first": 4, "count": 1}, 0, 4),
+        ({"agents": [9, 0, 4], "count": 3}, 2, 4),
+    ):
+        request = world.step(client, **change)
+        world.settle()
+        told = world.answer(request)
+        assert error(told).code == "unknown_agent"
+        assert (tuple(told.header.index), told.header.value) == ((index,), str(number))
+    for change in ({"first": 0, "count": 3}, {"agents": [9, 5], "count": 2}):
+        request = world.step(client, **change)
+        world.settle()
+        assert world.answer(request).command is Command.STEPPED
+
+
 def test_a_quarantine_stops_what_waits_and_is_told():
     world = World([population(rows=1000)], workers=1)
     client, other = world.client(), world.client()
