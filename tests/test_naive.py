@@ -127,6 +127,7 @@ def test_terms_of_the_expected_free_energy_add_up(seed: int, sharp: bool) -> Non
     assert not neg_efe(use_utility=False, use_states_info_gain=False).any()
 
 
+@pytest.mark.slow
 @unhurried
 @given(seeds, st.booleans())
 def test_a_distribution_on_one_index_is_that_index(seed: int, sharp: bool) -> None:
@@ -139,6 +140,7 @@ def test_a_distribution_on_one_index_is_that_index(seed: int, sharp: bool) -> No
     assert by_distribution.vfe == pytest.approx(by_index.vfe, abs=1e-10)
 
 
+@pytest.mark.slow
 @unhurried
 @given(seeds)
 def test_without_observations_beliefs_are_the_prior(seed: int) -> None:

@@ -49,6 +49,7 @@ def test_the_terms_add_up_and_are_switched_one_by_one(seed: int, sharp: bool, pr
         np.testing.assert_allclose(without.neg_efe, whole.neg_efe - getattr(whole, term), atol=1e-10)
 
 
+@pytest.mark.slow
 @unhurried
 @given(seeds, st.booleans(), st.sampled_from(["mmp", "vmp"]))
 def test_a_window_of_one_step_filters(seed: int, sharp: bool, algo: str) -> None:

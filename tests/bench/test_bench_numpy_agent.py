@@ -16,6 +16,7 @@ from models import random_model
 from naive import NaiveAgent
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 1), st.booleans()), min_size=1, max_size=4)
@@ -32,6 +33,7 @@ def test_on_any_observations_of_the_tmaze(ticks: list[tuple[int, int, int, bool]
             return
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [

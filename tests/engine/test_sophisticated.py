@@ -106,6 +106,7 @@ def test_no_agent_depends_on_those_beside_it() -> None:
         np.testing.assert_array_equal(step.actions[0], together.actions[i])
 
 
+@pytest.mark.slow
 def test_more_actions_and_observations_than_fit_into_a_product() -> None:
     rng = np.random.default_rng(0)
     A = [np.eye(12)] * 10

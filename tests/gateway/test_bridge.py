@@ -34,6 +34,7 @@ def _bridge(settings: Settings, given_up: int = 0) -> Iterator[tuple[Bridge, _He
         bridge.join()
 
 
+@pytest.mark.slow
 def test_reports_keep_coming(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     with StubBroker(settings, populations=(info(),)), _bridge(settings) as (_, heard):
@@ -72,6 +73,7 @@ def test_who_gives_up_waiting_does_not_end_the_bridge(tmp_path: Path) -> None:
             bridge.ask().result(timeout=5)
 
 
+@pytest.mark.slow
 def test_stopping_does_not_wait_for_a_broker_that_does_not_answer(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     with _bridge(settings) as (bridge, heard):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from gateway_world import DEADLINE_S, MODEL, UID, created, info, quiet_logger, settings_of, telemetry
 
 from beliefd.engine.manifest import Manifest, write_manifest
@@ -198,6 +199,7 @@ def test_old_events_do_not_bring_back_a_population_that_a_dying_broker_dropped_u
     writer.close()
 
 
+@pytest.mark.slow
 def test_a_locked_database_is_trouble_that_passes(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     writer = RingWriter(settings.events)

@@ -19,6 +19,7 @@ def keys_command(folder, *arguments):
     return subprocess.run(command, env={"BELIEFD_KEYS": str(folder)}, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_command_makes_shows_and_takes_back(tmp_path):
     folder = tmp_path / "keys"
     for name, role in (("robot", "step"), ("page", "read")):

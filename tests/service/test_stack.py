@@ -91,6 +91,7 @@ def test_a_free_port_can_be_listened_on():
         pass
 
 
+@pytest.mark.slow
 def test_a_stack_that_does_not_come_up_shows_its_logs(tmp_path):
     stack = Stack(tmp_path)
     (stack.data / "log" / "broker.log").write_text("one\nthe last words of the broker\n")
