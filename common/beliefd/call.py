@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -31,6 +30,7 @@ _WANT = {
     "novelty": int(Want.NOVELTY),
     "gamma": int(Want.GAMMA),
 }
+_SECONDS = (int, float, np.integer, np.floating)
 _NAMES = "1..128 letters, digits, dots, underscores and hyphens, the first a letter or digit"
 _WANT_READ = {**_WANT, "observations": int(Want.OBSERVATION)}
 
@@ -59,8 +59,7 @@ def want_bits(want: Iterable[str], read: bool = False) -> int:
     return bits
 
 
-@dataclass(slots=True)
-class Chunk:
+class Chunk(msgspec.Struct, eq=False):
     """Agents `start` to `stop` of a call, and the answer once it is there."""
 
     start: int
@@ -70,8 +69,7 @@ class Chunk:
     future: Pending | None = None
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct, eq=False):
     """One call of the user. `rows` are the `count` agents, `ticks` what the call commits for each (steps only)."""
 
     command: Command
@@ -85,21 +83,18 @@ class Call:
         """The requests of its chunks."""
         return [chunk.future for chunk in self.chunks if chunk.future is not None]
 
-    def errors(self) -> Iterator[tuple[Chunk, BeliefdError]]:
+    def errors(self) -> list[tuple[Chunk, BeliefdError]]:
         """What went wrong, of chunks whose answer is there."""
-        for chunk in self.chunks:
-            error = chunk.future.exception() if chunk.future is not None else None
-            if isinstance(error, BeliefdError):
-                yield chunk, error
-            elif error is not None:
-                raise error
+        ended = [(chunk, chunk.future.outcome) for chunk in self.chunks if chunk.future is not None]
+        return [(chunk, outcome) for chunk, outcome in ended if isinstance(outcome, BeliefdError)]
 
     def error(self) -> BeliefdError | None:
         """The first error, telling of the whole call: `applied` over all its agents, and `partial` results."""
-        failed = {chunk.start: error for chunk, error in self.errors()}
-        if not failed:
+        errors = self.errors()
+        if not errors:
             return None
-        first = next(iter(failed.values()))
+        first = errors[0][1]
+        failed = {chunk.start: error for chunk, error in errors}
         if self.command is Command.STEP:
             applied = np.full(self.count, Applied.YES, np.uint8)
             for chunk in self.chunks:
@@ -155,9 +150,10 @@ class Call:
 
     def _gathered(self, failed: Mapping[int, Arrays]) -> Arrays:
         """The arrays of all answers as one; zeros where a chunk has none."""
+        first = self.chunks[0]
+        if len(self.chunks) == 1:
+            return failed[first.start] if failed else _arrays(first)
         parts = [(chunk, failed[chunk.start] if chunk.start in failed else _arrays(chunk)) for chunk in self.chunks]
-        if len(parts) == 1:
-            return parts[0][1]
         names = {name: a for _, arrays in parts for name, a in arrays.items() if name != "applied"}
         gathered: Arrays = {}
         for name, like in names.items():
@@ -179,16 +175,18 @@ def step_call(
     want: int,
 ) -> Call:
     """Cut a step into chunks. `inputs` are the arrays with a row per agent; every chunk gets an id of its own."""
-    size = _chunk_agents(len(ticks), info, limits, want, sum(a[:1].nbytes for a in inputs.values()))
+    count = len(ticks)
+    size = _chunk_agents(count, info, limits, want, inputs)
     chunks = []
-    for start in range(0, len(ticks), size):
-        stop = min(start + size, len(ticks))
+    for start in range(0, count, size):
+        stop = min(start + size, count)
         arrays: Arrays = {}
         first = _first(rows, start, stop, arrays)
         tick: int | None = int(ticks[start])
         if stop - start > 1 and (ticks[start:stop] != tick).any():
             arrays["ticks"], tick = ticks[start:stop], None
-        arrays.update({name: a[start:stop] for name, a in inputs.items()})
+        for name, rows_of_input in inputs.items():
+            arrays[name] = rows_of_input[start:stop]
         header = m.Step(
             id=os.urandom(16),
             deadline_ms=0,
@@ -199,13 +197,13 @@ def step_call(
             tick=tick,
         )
         chunks.append(Chunk(start, stop, header, arrays))
-    return Call(Command.STEP, info, rows, len(ticks), ticks, chunks)
+    return Call(Command.STEP, info, rows, count, ticks, chunks)
 
 
 def read_call(population: str, info: ModelInfo, limits: m.Limits, rows: Rows, want: int) -> Call:
     """Cut a read into chunks."""
     count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
-    size = _chunk_agents(count, info, limits, want, 0)
+    size = _chunk_agents(count, info, limits, want, {})
     chunks = []
     for start in range(0, count, size):
         stop = min(start + size, count)
@@ -223,9 +221,11 @@ def read_call(population: str, info: ModelInfo, limits: m.Limits, rows: Rows, wa
     return Call(Command.READ, info, rows, count, None, chunks)
 
 
-def _chunk_agents(count: int, info: ModelInfo, limits: m.Limits, want: int, input_row_bytes: int) -> int:
+def _chunk_agents(count: int, info: ModelInfo, limits: m.Limits, want: int, inputs: Mapping[str, NDArray[Any]]) -> int:
     """How many agents go into a chunk: as few chunks as there may be, of one size but for the last."""
-    row_bytes = max(info.answer_row_bytes(want), input_row_bytes, 1)
+    if count == 1:
+        return 1
+    row_bytes = max(info.answer_row_bytes(want), sum(a[:1].nbytes for a in inputs.values()), 1)
     most = max(min(limits.chunk_agents, limits.frame_bytes // row_bytes), 1)
     return -(-count // max(-(-count // most), 1))
 
@@ -253,7 +253,7 @@ def deadline_after(timeout_s: Any) -> float:
     ------
     InvalidArgument
     """
-    if not isinstance(timeout_s, int | float | np.integer | np.floating) or not 0 < timeout_s <= 86_400:
+    if not isinstance(timeout_s, _SECONDS) or not 0 < timeout_s <= 86_400:
         raise InvalidArgument("not a time to wait", field="timeout_s", value=timeout_s, allowed="0 < s <= 86400")
     return time.monotonic() + float(timeout_s)
 

@@ -10,7 +10,6 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -304,15 +303,15 @@ class Client:
 
     def send(self, pending: Pending) -> None:
         """Hand a request to the session. Somebody has to drive."""
-        most_bytes = self.limits.frame_bytes
-        frame_bytes = max([a.nbytes for a in pending.arrays.values()], default=0)
-        if frame_bytes > most_bytes:
-            raise InvalidArgument(
-                "one array, or the list of ids, is larger than the broker takes in a frame",
-                field="arrays",
-                value=f"{frame_bytes} bytes",
-                allowed=f"{most_bytes} bytes",
-            )
+        most_bytes = self._session.limits.frame_bytes
+        for array in pending.arrays.values():
+            if array.nbytes > most_bytes:
+                raise InvalidArgument(
+                    "one array, or the list of ids, is larger than the broker takes in a frame",
+                    field="arrays",
+                    value=f"{array.nbytes} bytes",
+                    allowed=f"{most_bytes} bytes",
+                )
         if self._process != os.getpid():
             # Before the lock: a thread that does not exist in this process may hold it.
             raise InvalidArgument(
@@ -350,7 +349,7 @@ class Client:
                 return  # who drives was woken, and sends
             self._driver = threading.get_ident()
         try:
-            self._send_outgoing()
+            self._send_outgoing(time.monotonic())
         finally:
             self._stop_driving(None)
 
@@ -407,7 +406,8 @@ class Client:
         """Send what has to be sent, wait for something, take what arrived. For the driving thread only."""
         if not self._ended:
             self._exchange()
-        self._resolve_ended()
+        if self._ended:
+            self._resolve_ended()
 
     def _resolve_ended(self) -> None:
         # One by one off the queue: a callback that drives resolves the others, which it may be waiting for.
@@ -415,24 +415,26 @@ class Client:
             self._ended.popleft().resolve()
 
     def _exchange(self) -> None:
-        wait_s = self._send_outgoing()
-        for source, _ in self._poller.poll(math.ceil(wait_s * 1000)):
+        session, now_s = self._session, time.monotonic()
+        due_s = self._send_outgoing(now_s)
+        for source, _ in self._poller.poll(math.ceil(max(due_s - now_s, 0.0) * 1000)):
             if source == self._wake_fd:
                 os.read(self._wake_fd, 4096)
-        arrived = list(iter(partial(receive, self._socket), None))
         now_s = time.monotonic()
         with self._lock:
-            for frames in arrived:
-                self._session.receive(frames, now_s)
-            self._session.tick(now_s)
-            self._ended.extend(self._session.take_ended())
+            while (frames := receive(self._socket)) is not None:
+                session.receive(frames, now_s)
+                if session.idle:  # nothing more is awaited, and to be told that there is nothing more is dear
+                    break
+            if now_s >= due_s:
+                session.tick(now_s)
+            self._ended.extend(session.take_ended())
 
-    def _send_outgoing(self) -> float:
-        """Send what has to be sent; returns how many seconds from now there is more to do if nothing arrives."""
-        now_s = time.monotonic()
+    def _send_outgoing(self, now_s: float) -> float:
+        """Send what has to be sent; returns when there is more to do if nothing arrives."""
         with self._lock:
             outgoing = self._session.take_outgoing(now_s)
-            wait_s = max(self._session.next_wakeup_s(now_s) - now_s, 0.0)
+            due_s = self._session.next_wakeup_s(now_s)
         try:
             for frames in outgoing:
                 send(self._socket, frames)
@@ -441,8 +443,8 @@ class Client:
             # was refused.
             with self._lock:
                 self._session.give_up(_refused(self.endpoint))
-            return 0.0
-        return wait_s
+            return now_s
+        return due_s
 
     def _pump_loop(self) -> None:
         while True:

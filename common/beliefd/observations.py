@@ -73,7 +73,8 @@ def canonical(observations: Any, info: ModelInfo, agents: int, dtype: DTypeLike 
         Wrong shape or type; an index outside 0..num_obs[m]-1 that is not -1; a distribution with an entry that is
         negative or NaN, or a row that is not within 1e-5 of 1. ``index`` is (row of the call, modality).
     """
-    if _is_per_modality(observations, info.num_modalities, agents):
+    modalities = len(info.num_obs)
+    if _is_per_modality(observations, modalities, agents):
         return _from_modalities(observations, info, agents, dtype)
     rows = _to_array(observations, None)
     if rows.dtype.kind not in "iu":
@@ -85,11 +86,11 @@ def canonical(observations: Any, info: ModelInfo, agents: int, dtype: DTypeLike 
             value=float(rows[at]) if rows.size else None,
             allowed="an integer type",
         )
-    if rows.ndim == 1 and info.num_modalities == 1:
+    if rows.ndim == 1 and modalities == 1:
         rows = rows[:, np.newaxis]
-    _check_shape(rows, None, (agents, info.num_modalities))
+    _check_shape(rows, None, (agents, modalities))
     _check_indices(rows, info.num_obs)
-    return Observations(np.ascontiguousarray(rows, dtype), (None,) * info.num_modalities)
+    return Observations(np.ascontiguousarray(rows, dtype), (None,) * modalities)
 
 
 def check(observations: Observations, info: ModelInfo) -> None:
@@ -163,10 +164,10 @@ def _from_modalities(observations: Any, info: ModelInfo, agents: int, dtype: DTy
 
 
 def _to_array(value: Any, modality: int | None) -> NDArray[Any]:
-    field = _field(modality)
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
+        field = _field(modality)
         if (ragged := _ragged(value)) is not None:
             raise InvalidObservation(
                 "all rows are to be of one length",
@@ -178,7 +179,10 @@ def _to_array(value: Any, modality: int | None) -> NDArray[Any]:
         raise InvalidObservation(f"cannot be made into an array ({error})", field=field) from None
     if array.dtype.kind not in "iuf":
         raise InvalidObservation(
-            "wrong type", field=field, value=str(array.dtype), allowed="integers, or floats for a distribution"
+            "wrong type",
+            field=_field(modality),
+            value=str(array.dtype),
+            allowed="integers, or floats for a distribution",
         )
     return array
 

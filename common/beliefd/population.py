@@ -372,6 +372,7 @@ class Population:
             self.name = header.info.name
             self.uid = header.info.uid
             self.info: ModelInfo = header.info.model
+            self._wire_dtype = wire_dtype(self.info)
             self.seed = header.info.seed
             self.durability = header.info.durability
             self.rebuilt = header.info.rebuilt
@@ -414,7 +415,8 @@ class Population:
     ) -> Call:
         """Check the whole input, learn uncertain ticks, and cut the call. Nothing is sent before all of it is valid."""
         rows, count = self._rows(agents)
-        inputs = observation_arrays(canonical(observations, self.info, count, wire_dtype(self.info)), self.info)
+        dtype = self._wire_dtype
+        inputs = observation_arrays(canonical(observations, self.info, count, dtype), dtype)
         if reset is not None:
             inputs["reset"] = reset_array(reset, count)
         if executed_actions is not None:
@@ -439,7 +441,7 @@ class Population:
         """Take agents for a step; returns whether all their ticks are known."""
         with self._lock:
             marks = self._marks[rows]
-            if not marks.any():
+            if not np.logical_or.reduce(marks):  # `any` of an array takes three calls more
                 self._marks[rows] = _IN_FLIGHT
                 return True
             taken = marks >= _IN_FLIGHT

@@ -23,7 +23,6 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -53,12 +52,12 @@ _SURE = (InvalidInput, TickTaken, TickGap)
 """These say of a request that was sent more than once that it changed nothing. Others say so of the last time alone."""
 _PATIENCE_MS = 50
 """How long to wait where a busy broker does not say."""
+_IDLE_S = 60.0
 _FINAL = frozenset({VersionMismatch.code, Unauthenticated.code})
 _NOBODY = "the broker did not answer in time; is it running, and does it want keys, or does it not know these?"
 
 
-@dataclass(slots=True, eq=False)
-class Pending:
+class Pending(msgspec.Struct, eq=False):
     """A request that has no answer yet.
 
     `sent` counts how often its frames left and were not refused as busy; at `deadline_s` it ends at last. `order` is
@@ -100,8 +99,7 @@ class Pending:
         remaining_s = max(self.deadline_s - now_s, 0.0)
         # The broker gives up a little earlier: it can say what it has not begun, and here that would be unknown.
         broker_s = remaining_s - min(_HOMEWARD_S, remaining_s / 4)
-        header = msgspec.structs.replace(self.header, deadline_ms=round(broker_s * 1000))
-        return encode(self.command, header, self.arrays)
+        return encode(self.command, self.header, self.arrays, deadline_ms=round(broker_s * 1000))
 
 
 class Session:
@@ -216,8 +214,9 @@ class Session:
 
     def tick(self, now_s: float) -> None:
         """Do what time brings about: end what is past its deadline, ask after a silence."""
-        for pending in [p for p in (*self._open.values(), *self._waiting) if p.deadline_s <= now_s]:
-            self._expire(pending)
+        for pending in (*self._open.values(), *self._waiting):
+            if pending.deadline_s <= now_s:
+                self._expire(pending)
         if self._greeted and self._open and now_s >= self._ping_due_s:
             self._asked_s = now_s
             self._silence_s = min(self._silence_s * 2, _MAX_SILENCE_S)
@@ -228,14 +227,18 @@ class Session:
         """When `tick` or `take_outgoing` has something to do if nothing arrives before."""
         if self._ended:
             return now_s
-        times = [p.deadline_s for p in (*self._open.values(), *self._waiting)]
+        due_s = now_s + _IDLE_S
+        for requests in (self._open.values(), self._waiting):
+            for pending in requests:
+                if pending.deadline_s < due_s:
+                    due_s = pending.deadline_s
         if not self._greeted:
-            times.append(self._hello_due_s)
+            due_s = min(due_s, self._hello_due_s)
         elif self._open:
-            times.append(self._ping_due_s)
+            due_s = min(due_s, self._ping_due_s)
         if self._greeted and self._waiting and self._patient_until_s > now_s:
-            times.append(self._patient_until_s)
-        return min(times, default=now_s + 60.0)
+            due_s = min(due_s, self._patient_until_s)
+        return due_s
 
     # What `next_wakeup_s` says and what is then due are one sum each: two ways to write it may differ by a rounding.
 

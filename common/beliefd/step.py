@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from beliefd_proto.errors import InvalidArgument
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(msgspec.Struct, frozen=True, eq=False, dict=True):
     """The answer to one step of n agents, in the order of the call.
 
     Attributes
@@ -70,8 +69,7 @@ class Step:
         return np.ascontiguousarray(self.actions[:, self.control_fac_idx[0]])
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True, eq=False):
     """What `read` gives back: the committed state of n agents, in the order of the call.
 
     Attributes

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from beliefd.observations import Observations, wire_dtype
+from beliefd.observations import Observations
 from beliefd_proto import Arrays, ModelInfo
 from beliefd_proto.errors import MalformedMessage
 
@@ -16,9 +17,9 @@ PARAMETER_PREFIX = "per_agent."
 _OBSERVATION_DTYPES = {np.dtype(name): name for name in ("|i1", "<i2", "<i4")}
 
 
-def observation_arrays(observations: Observations, info: ModelInfo) -> Arrays:
-    """`observations` (n, modalities) in the smallest integer type, and ``distribution<m>`` for what is categorical."""
-    arrays: Arrays = {"observations": observations.indices.astype(wire_dtype(info))}
+def observation_arrays(observations: Observations, dtype: DTypeLike) -> Arrays:
+    """`observations` (n, modalities), copied as their wire `dtype`; ``distribution<m>`` for what is categorical."""
+    arrays: Arrays = {"observations": observations.indices.astype(dtype)}
     for m, distribution in enumerate(observations.distributions):
         if distribution is not None:
             # A copy: what is sent again, after a loss or by `retry`, is what was checked, whatever the caller does now.

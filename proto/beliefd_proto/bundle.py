@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ def bundle(messages: Sequence[Sequence[Any]]) -> Sequence[Any]:
     return encode(Command.BUNDLE, Bundle(lengths=lengths), {_CONTENT: np.frombuffer(content, np.uint8)})
 
 
-def unbundled(frames: Sequence[Any]) -> Iterator[Sequence[Any]]:
+def unbundled(frames: Sequence[Any]) -> Sequence[Sequence[Any]]:
     """The frames of each message that came in one, in their order; those of a message that is no bundle as they are.
 
     Raises
@@ -33,17 +33,18 @@ def unbundled(frames: Sequence[Any]) -> Iterator[Sequence[Any]]:
     MalformedMessage
     """
     if not frames or bytes(frames[0][3:4]) != _COMMAND:
-        yield frames
-        return
+        return (frames,)
     message = decode(frames)
     header, content = message.header, message.arrays.get(_CONTENT)
     assert isinstance(header, Bundle)
     if content is None or sum(map(sum, header.lengths)) != content.nbytes:
         raise MalformedMessage("the lengths in a bundle are not those of its content", field="lengths")
     view, at = content.data, 0
+    messages = []
     for lengths in header.lengths:
         parts = []
         for length in lengths:
             parts.append(view[at : at + length])
             at += length
-        yield parts
+        messages.append(parts)
+    return messages

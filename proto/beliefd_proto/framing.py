@@ -62,7 +62,9 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     arrays: Arrays
 
 
-def encode(command: Command, header: Header, arrays: Mapping[str, NDArray[Any]] | None = None) -> list[bytes]:
+def encode(
+    command: Command, header: Header, arrays: Mapping[str, NDArray[Any]] | None = None, **changed: Any
+) -> list[bytes]:
     """The frames of a message.
 
     Parameters
@@ -72,8 +74,12 @@ def encode(command: Command, header: Header, arrays: Mapping[str, NDArray[Any]] 
         Its `arrays` field is filled in here.
     arrays : mapping of str to ndarray, optional
         In the order in which they travel. Bytes are taken in C order.
+    **changed
+        Fields of the header that are to have another value.
     """
     if not arrays:
+        if changed:
+            header = msgspec.structs.replace(header, **changed)
         return [_preambles[command] + _encoder.encode(header)]
     described = []
     frames = [b""]
@@ -84,8 +90,8 @@ def encode(command: Command, header: Header, arrays: Mapping[str, NDArray[Any]] 
         else:
             described.append(Array(name, dtype, array.shape))
             frames.append(content)
-    header = msgspec.structs.replace(header, arrays=tuple(described))
-    frames[0] = _preambles[command] + _encoder.encode(header)
+    changed["arrays"] = tuple(described)
+    frames[0] = _preambles[command] + _encoder.encode(msgspec.structs.replace(header, **changed))
     return frames
 
 

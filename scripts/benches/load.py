@@ -18,7 +18,7 @@ import zmq
 
 import beliefd
 from beliefd.call import step_call
-from beliefd.observations import canonical
+from beliefd.observations import canonical, wire_dtype
 from beliefd.wire import observation_arrays
 from beliefd_proto import Command, Want, encode
 from beliefd_proto import messages as m
@@ -114,9 +114,8 @@ def requests(endpoint: str, agents: list[list[Any]]) -> list[tuple[m.Step, dict[
     made = []
     for name, number in agents:
         population = populations[name]
-        inputs = observation_arrays(
-            canonical(np.zeros((1, len(population.info.num_obs)), int), population.info, 1), population.info
-        )
+        nothing = canonical(np.zeros((1, len(population.info.num_obs)), int), population.info, 1)
+        inputs = observation_arrays(nothing, wire_dtype(population.info))
         rows, ticks = np.array([number]), np.array([1])
         chunk = step_call(population.uid, population.info, m.Limits(), rows, ticks, inputs, Want.NOTHING).chunks[0]
         assert isinstance(chunk.header, m.Step)

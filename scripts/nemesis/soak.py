@@ -53,9 +53,7 @@ def soak(scene: Scene, seconds: float) -> dict[str, Any]:
     began_s = time.monotonic()
     while (now_s := time.monotonic()) < began_s + seconds:
         samples.take()
-        scene.read()
-        for checker in scene.checkers.values():
-            checker.advance()
+        scene.advance()
         print(f"scripts/soak: {now_s - began_s:.0f} s, {samples.disk_bytes[-1] >> 20} MiB", file=sys.stderr, flush=True)
         time.sleep(max(_SAMPLE_S - (time.monotonic() - now_s), 0.0))
     samples.take()

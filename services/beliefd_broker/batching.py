@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -32,22 +32,23 @@ def pieces_message(pieces: list[Piece], epoch: int, number: int) -> list[Any]:
 
     One piece travels as slices of the frames it came in; several are put together.
     """
-    chunk = pieces[0].chunk
-    assert chunk.population is not None
+    piece = pieces[0]
+    chunk = piece.chunk
     info = chunk.population.info
     arrays: Arrays = {}
-    first = None
+    first, tick = None, chunk.tick
     if len(pieces) == 1 and chunk.first is not None:
-        first = chunk.first + pieces[0].start
+        first = chunk.first + piece.start
     else:
         arrays["agents"] = _put_together(pieces, np.uint32, Chunk.numbers)
-    tick = chunk.tick
-    if chunk.command is Command.STEP and (tick is None or any(piece.chunk.tick != tick for piece in pieces)):
+    if chunk.command is Command.STEP and (tick is None or (len(pieces) > 1 and not _at_one_tick(pieces))):
         tick = None
         arrays["ticks"] = _put_together(pieces, np.int64, Chunk.ticks)
-    for name in chunk.per_agent:
-        parts = [p.chunk.per_agent[name][p.start : p.start + p.count] for p in pieces]
-        arrays[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    for name, array in chunk.per_agent.items():
+        if len(pieces) == 1:
+            arrays[name] = array[piece.start : piece.start + piece.count]
+        else:
+            arrays[name] = np.concatenate([p.chunk.per_agent[name][p.start : p.start + p.count] for p in pieces])
     work = Work(
         epoch=epoch,
         batch=number,
@@ -63,12 +64,20 @@ def pieces_message(pieces: list[Piece], epoch: int, number: int) -> list[Any]:
     return encode(Command.WORK, work, arrays)
 
 
-def shares(pieces: list[Piece], arrays: Arrays) -> Iterator[tuple[Piece, Arrays]]:
+def shares(pieces: list[Piece], arrays: Arrays) -> Sequence[tuple[Piece, Arrays]]:
     """Cut the arrays of a result into what belongs to each piece."""
-    at = 0
+    if len(pieces) == 1:
+        return ((pieces[0], arrays),)
+    cut, at = [], 0
     for piece in pieces:
-        yield piece, {name: array[at : at + piece.count] for name, array in arrays.items()}
+        cut.append((piece, {name: array[at : at + piece.count] for name, array in arrays.items()}))
         at += piece.count
+    return cut
+
+
+def _at_one_tick(pieces: list[Piece]) -> bool:
+    tick = pieces[0].chunk.tick
+    return all(piece.chunk.tick == tick for piece in pieces)
 
 
 def _put_together(

@@ -35,6 +35,8 @@ from beliefd_service.settings import Settings
 
 _LEAST_DRAINED, _MOST_DRAINED = 32, 512
 _WAVES = 5
+_FEW_CLIENTS = 4
+"""Of so few it is not worth the wait to see whether another says something too."""
 _TICK_MS = 20
 _HELD_POLL_MS = 5
 _GC_OBJECTS = 50_000
@@ -114,8 +116,10 @@ class Broker:
         for source in ready:
             if source in self._deaths:
                 self._deaths[source]()
-        self._proceed()  # before more is read: who waits for an answer or for work does so for all that is done here
-        if self._clients in ready:
+        from_clients = self._clients in ready
+        if len(ready) > from_clients:  # before more is read: who waits for an answer or for work waits for all of this
+            self._proceed()
+        if from_clients:
             self._drain_clients()
             self._look_at_gate()  # who greets may be one of many who come within a tick
         self._tick()
@@ -171,12 +175,15 @@ class Broker:
 
     def _drain_clients(self) -> None:
         """Take what clients sent, of many a part at a time: it is worked on while the next part is read."""
-        part = max(_LEAST_DRAINED, self._core.clients // _WAVES)
-        for _ in range(min(part, _MOST_DRAINED)):
+        clients = self._core.clients
+        part = max(_LEAST_DRAINED, clients // _WAVES)
+        for read in range(min(part, _MOST_DRAINED)):
             frames = receive(self._clients)
             if frames is None:
                 return
             self._core.client_message(frames[0], frames[1:], time.monotonic())
+            if not read and clients <= _FEW_CLIENTS:
+                self._proceed()
 
     def _tick(self) -> None:
         now_s = time.monotonic()

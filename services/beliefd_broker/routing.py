@@ -253,7 +253,9 @@ class Core:
             if self._retries:
                 self._start(worker, [self._retries.pop(0)], now_s)
                 continue
-            idle = sum(not other.batches for other in free)
+            idle = 0
+            for other in free:
+                idle += not other.batches
             found = self._scheduler.next(idle or 1, now_s, ready)
             load = []
             if isinstance(found, Job):
@@ -261,8 +263,9 @@ class Core:
                     load = [Batch.of_job(found)]
             elif found is not None:
                 load = self._load(Batch.of_pieces(found), idle or len(free))
-            for chunk in self._scheduler.take_late():
-                self._desk.end_unbegun(chunk, self._too_late())
+            if self._scheduler.late:
+                for chunk in self._scheduler.take_late():
+                    self._desk.end_unbegun(chunk, self._too_late())
             if found is None:
                 return
             if load:
@@ -332,7 +335,7 @@ class Core:
     def worker_message(self, route: bytes, frames: Sequence[Any], now_s: float, wall_s: float) -> None:
         """Take one message of a worker. What comes from an old epoch, or from nobody known, is dropped."""
         try:
-            messages = [decode(each) for each in unbundled(frames)]
+            messages = [*map(decode, unbundled(frames))]
         except BeliefdError as error:
             self._actions.append(Log("error", "malformed_worker_message", {"reason": str(error)}))
             return
@@ -353,7 +356,7 @@ class Core:
                 self._actions.append(SendWorker(route, encode(Command.LEFT, m.Left())))
         elif isinstance(header, m.Result) and header.epoch == self.epoch:
             worker = self.workforce.get(route)
-            batch = worker.batches.pop(header.batch, None) if worker is not None else None
+            batch = worker.give_back(header.batch) if worker is not None else None
             if worker is not None and batch is not None:
                 worker.heard_s = now_s
                 self._result(worker, batch, header, message.arrays, now_s, wall_s)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from beliefd_broker.population import Population
 from beliefd_broker.request import Job, Piece
 from beliefd_broker.scheduling import LEAST_BATCH_NS
@@ -16,8 +18,7 @@ LONG_NS = 10_000_000.0
 """A batch that takes longer, or is late by that much, has nobody wait behind it."""
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(msgspec.Struct, eq=False):
     """What a worker does at once: pieces that run together, or one job.
 
     It goes to the worker in one message with the others of its `load`, and their results come back in one. From
@@ -39,7 +40,8 @@ class Batch:
     @classmethod
     def of_pieces(cls, pieces: list[Piece]) -> Batch:
         chunk = pieces[0].chunk
-        return cls(0, pieces, None, chunk.population.predicted_ns(chunk.cost_key, sum([p.count for p in pieces])))
+        agents = pieces[0].count if len(pieces) == 1 else sum([piece.count for piece in pieces])
+        return cls(0, pieces, None, chunk.population.predicted_ns(chunk.cost_key, agents))
 
     @property
     def is_small(self) -> bool:
@@ -51,7 +53,8 @@ class Batch:
     @property
     def opening_ns(self) -> float:
         """What its worker may take before it begins, where nobody has opened the population under its kernels."""
-        return self.population.opening_ns if self.population is not None else 0.0
+        population = self.population
+        return population.opening_ns if population is not None else 0.0
 
     @property
     def population(self) -> Population | None:
@@ -60,18 +63,21 @@ class Batch:
     @property
     def is_usual(self) -> bool:
         """Whether a batch of its kind has been done before, so that it is known to take no longer than predicted."""
-        return (
-            self.population is not None and self.job is None and self.population.has_run(self.pieces[0].chunk.cost_key)
-        )
+        if self.job is not None:
+            return False
+        chunk = self.pieces[0].chunk
+        return chunk.population.has_run(chunk.cost_key)
 
     @property
     def deaths(self) -> int:
         """How many workers died over it."""
-        return self.job.deaths if self.job is not None else max([piece.deaths for piece in self.pieces])
+        if self.job is not None:
+            return self.job.deaths
+        return self.pieces[0].deaths if len(self.pieces) == 1 else max([piece.deaths for piece in self.pieces])
 
     @property
     def agents(self) -> int:
-        return sum([piece.count for piece in self.pieces])
+        return self.pieces[0].count if len(self.pieces) == 1 else sum([piece.count for piece in self.pieces])
 
 
 @dataclass(slots=True)
@@ -80,7 +86,8 @@ class Worker:
 
     Its incarnation names its connection too. `state` is ``"greeted"`` until it has said that it is idle under this
     broker's epoch, then ``"ready"``; ``"silent"`` while it is idle and does not say so; ``"leaving"`` after it asked
-    to end; ``"doomed"`` from the SIGKILL on.
+    to end; ``"doomed"`` from the SIGKILL on. What is in its hands will take `ahead_ns`, and `opening_ns` before that
+    where nobody has opened those populations.
     """
 
     name: str
@@ -89,6 +96,8 @@ class Worker:
     state: str = "greeted"
     heard_s: float = 0.0
     batches: dict[int, Batch] = field(default_factory=dict)
+    ahead_ns: float = 0.0
+    opening_ns: float = 0.0
     batches_done: int = 0
     agent_steps: int = 0
     cpu_s: float = 0.0
@@ -100,14 +109,21 @@ class Worker:
         identity = ProcessIdentity(hello.pid, hello.start_time, hello.boot_id)
         return cls(hello.worker, hello.incarnation, identity)
 
-    @property
-    def ahead_ns(self) -> float:
-        """How long what it has will take."""
-        return sum([batch.predicted_ns for batch in self.batches.values()])
+    def take(self, batch: Batch) -> None:
+        """Have a batch in its hands."""
+        self.batches[batch.number] = batch
+        self.ahead_ns += batch.predicted_ns
+        self.opening_ns += batch.opening_ns
 
-    @property
-    def opening_ns(self) -> float:
-        return sum([batch.opening_ns for batch in self.batches.values()])
+    def give_back(self, number: int) -> Batch | None:
+        """Have the batch of this number in its hands no longer; None where it was not."""
+        batch = self.batches.pop(number, None)
+        if not self.batches:  # not by subtraction: what was rounded would stay for ever
+            self.ahead_ns = self.opening_ns = 0.0
+        elif batch is not None:
+            self.ahead_ns -= batch.predicted_ns
+            self.opening_ns -= batch.opening_ns
+        return batch
 
     def has_room(self, now_s: float) -> bool:
         if self.state != "ready":

@@ -8,6 +8,7 @@ broker, as the leases tell, has registered idle or died.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 
 from beliefd_broker.actions import Action, KillWorker, Log, SendWorker, WatchWorker
 from beliefd_broker.worker import LONG_NS, Batch, Worker
@@ -27,6 +28,7 @@ RETIRE_EVERY_S = 2.0
 LATE_FACTOR = 2.0
 SILENT_S = 1.0
 """An idle worker that has not said hello for so long, ten times in a row, gets no work until it does."""
+_AHEAD_NS = attrgetter("ahead_ns")
 
 
 class Workforce:
@@ -48,7 +50,12 @@ class Workforce:
     @property
     def ready(self) -> int:
         """How many workers take work."""
-        return sum(worker.state == "ready" for worker in self._workers.values()) if self.settled else 0
+        if self._unsettled:
+            return 0
+        ready = 0
+        for worker in self._workers.values():
+            ready += worker.state == "ready"
+        return ready
 
     def hello(self, hello: WorkerHello, now_s: float) -> Iterator[Action]:
         """A worker says who it is: at its start, while it is idle, and in answer to our welcome."""
@@ -100,18 +107,20 @@ class Workforce:
 
     def free(self, now_s: float) -> list[Worker]:
         """Workers that can take a batch, the least loaded first."""
-        if not self.settled:
+        if self._unsettled:
             return []
-        return sorted([w for w in self._workers.values() if w.has_room(now_s)], key=_ahead_ns)
+        free = [worker for worker in self._workers.values() if worker.has_room(now_s)]
+        if len(free) > 1:
+            free.sort(key=_AHEAD_NS)
+        return free
 
     def start(self, worker: Worker, batch: Batch, now_s: float) -> None:
         """Note that `batch` is in the worker's hands, and by when it must be done if the worker is not hung."""
-        ahead_ns = worker.ahead_ns + batch.predicted_ns
-        batch.late_s = now_s + (LATE_FACTOR * ahead_ns + LONG_NS) / 1e9
-        worker.batches[batch.number] = batch
+        worker.take(batch)
+        batch.late_s = now_s + (LATE_FACTOR * worker.ahead_ns + LONG_NS) / 1e9
         # Later with every death: it may be the machine that is slow, and the third death is a quarantine.
         floor_s = (HANG_FLOOR_S if batch.is_usual else FIRST_FLOOR_S) * 2**batch.deaths
-        batch.due_s = now_s + floor_s + HANG_FACTOR * (ahead_ns + worker.opening_ns) / 1e9
+        batch.due_s = now_s + floor_s + HANG_FACTOR * (worker.ahead_ns + worker.opening_ns) / 1e9
 
     def overdue(self, now_s: float) -> Iterator[Action]:
         """Kill what hangs: batches long past their time, and survivors that do not register; note who is silent."""
@@ -141,10 +150,6 @@ class Workforce:
     def report(self) -> tuple[WorkerStatus, ...]:
         found = (worker.status(self._registrations.get(worker.name, 0)) for worker in self._workers.values())
         return tuple(sorted(found, key=lambda status: status.name))
-
-
-def _ahead_ns(worker: Worker) -> float:
-    return worker.ahead_ns
 
 
 def survivor_key(identity: ProcessIdentity) -> bytes:

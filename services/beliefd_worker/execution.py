@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,15 +34,14 @@ _OUTPUTS = tuple(
 )
 
 
-@dataclass
-class Outcome:
+class Outcome(msgspec.Struct, eq=False):
     """What a piece of work came to; the fields are those of `Result`.
 
     `elapsed_ns` is what the agents took, without what is done once, such as opening a population, and without waiting
     for the disk.
     """
 
-    arrays: Arrays = field(default_factory=dict)
+    arrays: Arrays = {}
     error: m.Error | None = None
     info: m.PopulationInfo | None = None
     first: int = 0
@@ -67,13 +66,12 @@ def execute(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
 def _step(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
     population = shelf.population(work.population, work.rows)
     rows = _rows(work, arrays)
-    ticks = arrays["ticks"] if work.tick is None else np.full(len(rows), work.tick, np.int64)
     told = observations_from(arrays, population.info)
     executed = arrays.get("executed_actions")
     sampled = shelf.sample_due(work.population)
     inputs = StepInputs(
         rows=rows,
-        ticks=ticks,
+        ticks=_ticks(work, arrays, len(rows)),
         request_ids=_request_ids(work, len(rows)),
         observations=Observations(told.indices.astype(np.int32), told.distributions),
         reset=arrays.get("reset"),
@@ -90,7 +88,7 @@ def _step(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
     outputs = population.commit(begun)
     elapsed_ns += time.perf_counter_ns() - started_ns
     answer: Arrays = {"actions": outputs.actions.astype(smallest_int(max(population.info.num_controls)))}
-    if outputs.status.any():
+    if len(begun.picked) < len(rows):
         answer["status"] = outputs.status
     if work.want:
         answer |= {name: getattr(outputs, name) for bit, name in _OUTPUTS if work.want & bit}
@@ -116,15 +114,26 @@ def _read(work: m.Work, arrays: Arrays, population: LoadedPopulation) -> Outcome
 def _rows(work: m.Work, arrays: Arrays) -> NDArray[np.int64]:
     if work.first is None:
         return arrays["agents"].astype(np.int64)
-    return np.arange(work.first, work.first + sum([part.count for part in work.parts]))
+    parts = work.parts
+    count = parts[0].count if len(parts) == 1 else sum([part.count for part in parts])
+    return np.arange(work.first, work.first + count)
+
+
+def _ticks(work: m.Work, arrays: Arrays, agents: int) -> NDArray[np.int64]:
+    if work.tick is None:
+        return arrays["ticks"].copy()  # in a message an array may begin at any byte, and kernels take none that does
+    ticks = np.empty(agents, np.int64)
+    ticks.fill(work.tick)
+    return ticks
 
 
 def _request_ids(work: m.Work, agents: int) -> NDArray[np.uint64]:
     """The request id of each agent, (n, 2)."""
-    ids = np.frombuffer(b"".join([part.id for part in work.parts]), np.uint64).reshape(-1, 2)
-    if len(ids) == agents:
-        return ids
-    return np.repeat(ids, [part.count for part in work.parts], axis=0)
+    parts = work.parts
+    if len(parts) == 1:
+        return np.frombuffer(parts[0].id * agents, np.uint64).reshape(-1, 2)
+    ids = np.frombuffer(b"".join([part.id for part in parts]), np.uint64).reshape(-1, 2)
+    return ids if len(ids) == agents else np.repeat(ids, [part.count for part in parts], axis=0)
 
 
 def _telemetry(population: LoadedPopulation, rows: NDArray[np.int64], outputs: StepOutputs) -> m.Telemetry:

@@ -50,7 +50,8 @@ class Line:
                 self._connect()
             if self._channel is not None:
                 self._channel.send(frames)
-                self._watch(self._channel)
+                if self._channel.unsent:
+                    self._watch(self._channel)
         except Closed:
             self.close()
 

@@ -60,10 +60,11 @@ class Worker:
             if self._stop.requested:
                 self._leave()
             for frames in self._line.receive():
-                messages = [decode(each) for each in unbundled(frames)]
-                if len(messages) == 1:
-                    self._handle(messages[0])
+                works = unbundled(frames)
+                if len(works) == 1:
+                    self._handle(decode(works[0]))
                 else:
+                    messages = [decode(work) for work in works]
                     self._line.send(bundle([self._run(w.header, w) for w in messages if isinstance(w.header, m.Work)]))
             if self._leave_by_s is not None and (time.monotonic() > self._leave_by_s or not self._line.stands):
                 return  # no broker answers: there is nothing in our hands that it could wait for
@@ -99,14 +100,14 @@ class Worker:
     def _handle(self, message: Message) -> None:
         header = message.header
         match header:
+            case m.Work():
+                self._line.send(self._run(header, message))
             case m.WorkerWelcome():
                 # Work of the last broker came over another connection, and is done or was dropped with it.
                 if header.epoch != self._epoch:
                     self._epoch = header.epoch
                     self._logger.info("registered", epoch=self._epoch)
                 self._hello()
-            case m.Work():
-                self._line.send(self._run(header, message))
             case m.Forget():
                 self._shelf.forget(header.population)
             case m.Retire() if self._leave_by_s is None:

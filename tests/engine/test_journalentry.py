@@ -1,6 +1,5 @@
 """The bytes of a journal: what is read is what was written, or nothing."""
 
-import dataclasses
 import typing
 
 import numpy as np
@@ -72,8 +71,8 @@ def decoded(data):
 def assert_same(a, b):
     assert (a.epoch, a.batch) == (b.epoch, b.batch)
     arrays = {"previous_ids": (a.previous_ids, b.previous_ids), "actions": (a.actions, b.actions)}
-    for field in dataclasses.fields(StepInputs):
-        left, right = getattr(a.inputs, field.name), getattr(b.inputs, field.name)
+    for name in StepInputs.__struct_fields__:
+        left, right = getattr(a.inputs, name), getattr(b.inputs, name)
         if isinstance(left, Observations):
             arrays["indices"] = left.indices, right.indices
             assert len(left.distributions) == len(right.distributions)
@@ -82,19 +81,20 @@ def assert_same(a, b):
                 if p is not None:
                     arrays[f"distribution{m}"] = p, q
         elif isinstance(left, np.ndarray):
-            arrays[field.name] = left, right
+            arrays[name] = left, right
         else:
-            assert left == right, field.name
+            assert left == right, name
     for name, (left, right) in arrays.items():
         assert left.dtype == right.dtype, name
         assert left.tobytes() == right.tobytes(), name
+        assert left.flags.carray, f"kernels do not take {name} like this"
 
 
 def test_every_field_of_the_inputs_is_journalled_unless_it_decides_nothing():
     """Whoever adds an input to a step and forgets the journal fails here."""
     (found,), _ = decoded(b"".join(encode_entry(entry(np.random.default_rng(0)))))
-    for field in dataclasses.fields(StepInputs):
-        assert field.name in NOT_STATE or getattr(found.inputs, field.name) is not None, field.name
+    for name in StepInputs.__struct_fields__:
+        assert name in NOT_STATE or getattr(found.inputs, name) is not None, name
     assert {"want"} == NOT_STATE
 
 

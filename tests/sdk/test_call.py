@@ -1,7 +1,5 @@
 """A call of any size, cut to what the broker takes, and its answers as one result."""
 
-from concurrent.futures import Future
-
 import msgspec
 import numpy as np
 import pytest
@@ -9,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beliefd.call import checked_header, read_call, step_call, want_bits
+from beliefd.session import Pending
 from beliefd_proto import Applied, Command, Message, ModelInfo, Want
 from beliefd_proto import messages as m
 from beliefd_proto.errors import BeliefdError, DeadlineExceeded, InvalidArgument, TickTaken
@@ -33,11 +32,11 @@ def arrays_of(call, chunk):
 def answer(call, failed=()):
     errors = dict(failed)
     for place, chunk in enumerate(call.chunks):
-        chunk.future = Future()
+        chunk.future = Pending(Command.STEP, chunk.header, {}, 0.0)
         if place in errors:
-            chunk.future.set_exception(errors[place])
+            chunk.future.outcome = errors[place]
         else:
-            chunk.future.set_result(Message(Command.STEPPED, m.Done(id=chunk.header.id), arrays_of(call, chunk)))
+            chunk.future.outcome = Message(Command.STEPPED, m.Done(id=chunk.header.id), arrays_of(call, chunk))
 
 
 def steps(rows, limits=None, ticks=None, want=ALL):
@@ -128,13 +127,6 @@ def test_an_error_of_everything_has_no_partial_result():
     assert call.error().partial is None
 
 
-def test_what_is_no_error_of_ours_is_raised_as_it_is():
-    call = steps(range(4), m.Limits(chunk_agents=2))
-    answer(call, {1: ZeroDivisionError()}.items())
-    with pytest.raises(ZeroDivisionError):
-        call.error()
-
-
 def test_learned_counts_are_read_in_chunks_that_a_frame_holds():
     learners = msgspec.structs.replace(INFO, learned={"pB0": (5, 5, 2), "pE": (4,)})
     call = read_call(UID, learners, m.Limits(frame_bytes=1000), slice(0, 12), Want.LEARNED)
@@ -145,10 +137,10 @@ def test_a_read_is_cut_likewise():
     call = read_call(UID, INFO, m.Limits(chunk_agents=3), np.array([4, 5, 6, 8]), Want.OBSERVATION)
     assert [(c.header.first, c.header.count) for c in call.chunks] == [(4, 2), (None, 2)]
     for chunk in call.chunks:
-        chunk.future = Future()
+        chunk.future = Pending(Command.STEP, chunk.header, {}, 0.0)
         rows = call.rows[chunk.start : chunk.stop]
         told = {"tick": rows * 10, "actions": np.zeros((len(rows), 2), np.int8), "observations": rows[:, None] * [1, 1]}
-        chunk.future.set_result(Message(Command.VALUES, m.Values(id=bytes(16)), told))
+        chunk.future.outcome = Message(Command.VALUES, m.Values(id=bytes(16)), told)
     reading = call.reading()
     assert reading.tick.tolist() == [40, 50, 60, 80]
     assert reading.observations[:, 0].tolist() == [4, 5, 6, 8]

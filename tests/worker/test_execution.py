@@ -113,6 +113,28 @@ def test_agents_and_ticks_by_name(shelf):
     assert read.arrays["tick"].tolist() == [1, 2, 1, 0]
 
 
+def test_arrays_of_a_message_may_start_at_any_byte_and_be_read_only(shelf):
+    def framed(array):
+        return np.frombuffer(b"x" + array.tobytes(), array.dtype, offset=1).reshape(array.shape)
+
+    rng = np.random.default_rng(3)
+    arrays = {
+        "agents": rng.permutation(AGENTS).astype(np.uint32),
+        "ticks": np.ones(AGENTS, np.int64),
+        "observations": observations(AGENTS).astype("<i2"),
+        "reset": rng.integers(0, 2, AGENTS).astype(np.uint8),
+        "executed_actions": rng.integers(-1, 2, (AGENTS, 2)).astype("<i2"),
+    }
+    named = work(first=None, tick=None, want=int(Want.BELIEFS))
+    expected = execute(named, arrays, shelf).arrays
+    shelf.one = OneShelf().one
+    found = execute(named, {name: framed(array) for name, array in arrays.items()}, shelf).arrays
+    for name in ("actions", "beliefs"):
+        np.testing.assert_array_equal(found[name], expected[name])
+    read = execute(work(Command.READ, first=None), {"agents": framed(arrays["agents"])}, shelf)
+    assert set(read.arrays["tick"]) == {1}
+
+
 def test_a_read_gives_what_was_asked_for_and_changes_nothing(shelf):
     seen = observations(AGENTS)
     stepped = execute(work(want=int(Want.VFE | Want.Q_PI)), {"observations": seen}, shelf)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,12 +34,11 @@ _GAMMA = int(Want.GAMMA)
 
 Reals = NDArray[np.floating]
 
-# What every step makes is not frozen: to fill the fields of a frozen one is most of what it takes.
 
-
-@dataclass(slots=True, eq=False)
-class StepInputs:
+class StepInputs(msgspec.Struct, eq=False):
     """One call, checked by the caller: observations in range, no agent twice, every row in the store.
+
+    Arrays are aligned and C-contiguous.
 
     Attributes
     ----------
@@ -69,8 +66,7 @@ class StepInputs:
     want: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class StepOutputs:
+class StepOutputs(msgspec.Struct, eq=False):
     """What a step gives, in the order of the call. An agent in conflict has action -1 and zeros.
 
     Attributes
@@ -87,19 +83,18 @@ class StepOutputs:
 
     status: NDArray[np.uint8]
     actions: NDArray[np.int32]
-    vfe: Reals | None
-    beliefs: Reals | None
-    q_pi: Reals | None
-    neg_efe: Reals | None
-    utility: Reals | None
-    info_gain: Reals | None
-    inductive: Reals | None
-    novelty: Reals | None
-    gamma: Reals | None
+    vfe: Reals | None = None
+    beliefs: Reals | None = None
+    q_pi: Reals | None = None
+    neg_efe: Reals | None = None
+    utility: Reals | None = None
+    info_gain: Reals | None = None
+    inductive: Reals | None = None
+    novelty: Reals | None = None
+    gamma: Reals | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Begun:
+class Begun(msgspec.Struct, eq=False):
     """A call that was computed into idle slots, and of which nothing is committed yet.
 
     Attributes
@@ -120,8 +115,7 @@ class Begun:
     results: tuple[Reals, Reals, Reals, Reals, Reals]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ReadOutputs:
+class ReadOutputs(msgspec.Struct, frozen=True, eq=False):
     """The committed state of agents, in the order of the call; see `beliefd.step.Reading` for agents at tick 0.
 
     Attributes
@@ -181,6 +175,7 @@ class LoadedPopulation:
         self._no_vector = np.zeros(0, dtype=self._dtype)
         self._no_matrix = np.zeros((0, 1), dtype=self._dtype)
         self._no_parts = np.zeros((len(_PARTS), 0, 1), dtype=self._dtype)
+        self._nothing = (self._no_vector, self._no_matrix, self._no_matrix, self._no_matrix, self._no_parts)
 
     def step(self, inputs: StepInputs) -> StepOutputs:
         """Step agents. All of the call is computed before any of it is committed."""
@@ -189,13 +184,13 @@ class LoadedPopulation:
     def begin(self, inputs: StepInputs) -> Begun:
         """Compute a call into the idle slots. Nothing of it counts until `commit`; it may be begun again, or never."""
         compiled, store = self.compiled, self.store
-        rows, ticks = _aligned(inputs.rows), _aligned(inputs.ticks)
+        rows, ticks = inputs.rows, inputs.ticks
         n = len(rows)
-        request_ids = _aligned(inputs.request_ids).view(np.int64)
+        request_ids = inputs.request_ids.view(np.int64)
         status = np.empty(n, dtype=np.uint8)
         actions = np.empty((n, len(self.info.num_controls)), dtype=np.int32)
         picked = np.empty(n, dtype=np.int64)
-        results = self._results(n, inputs.want)
+        results = self._results(n, inputs.want) if inputs.want else self._nothing
         count = kernels.admit(
             compiled.ints, store.int32, store.int64, rows, ticks, request_ids, status, actions, picked
         )
@@ -217,10 +212,10 @@ class LoadedPopulation:
                 rows,
                 ticks,
                 request_ids,
-                _aligned(inputs.observations.indices),
+                inputs.observations.indices,
                 self._packed(inputs.observations),
-                self._no_reset if reset is None else _aligned(reset),
-                self._no_actions if executed is None else _aligned(executed),
+                self._no_reset if reset is None else reset,
+                self._no_actions if executed is None else executed,
                 actions,
                 *results,
             )
@@ -235,6 +230,8 @@ class LoadedPopulation:
         if count < len(rows):
             recorded = np.flatnonzero(status == StepStatus.RECORDED)
             self._report(rows, recorded, np.empty_like(begun.ticks), actions, None, results)
+        if not begun.inputs.want:
+            return StepOutputs(status, actions)
         wanted = self._wanted(results, begun.inputs.want, rows)
         if wanted[-1] is not None:
             wanted[-1][status > StepStatus.RECORDED] = 0
@@ -242,7 +239,6 @@ class LoadedPopulation:
 
     def read(self, rows: NDArray[np.int64], want: int = 0) -> ReadOutputs:
         """Read agents; nothing is changed. `rows` are agent numbers, int64 (n,)."""
-        rows = _aligned(rows)
         n = len(rows)
         ticks = np.empty(n, dtype=np.int64)
         actions = np.empty((n, len(self.info.num_controls)), dtype=np.int32)
@@ -306,8 +302,6 @@ class LoadedPopulation:
 
     def _results(self, n: int, want: int) -> tuple[Reals, Reals, Reals, Reals, Reals]:
         """Make the arrays of vfe, beliefs, q_pi, neg_efe and its parts; without rows where not wanted."""
-        if not want:
-            return self._no_vector, self._no_matrix, self._no_matrix, self._no_matrix, self._no_parts
         policies = self.info.num_policies
         return (
             np.zeros(n, dtype=self._dtype) if want & _VFE else self._no_vector,
@@ -321,8 +315,6 @@ class LoadedPopulation:
         self, results: tuple[Reals, Reals, Reals, Reals, Reals], want: int, rows: NDArray[np.int64]
     ) -> tuple[Reals | None, ...]:
         """What was wanted, in the order of the outputs; the precision comes from the committed records."""
-        if not want:
-            return (None,) * (5 + len(_PARTS))
         flags = (_VFE, _BELIEFS, _Q_PI, _NEG_EFE, *_PARTS)
         found = (*results[:4], *results[4])
         gamma = gamma_of(self.compiled, self.store, self.given, rows) if want & _GAMMA else None
@@ -330,7 +322,10 @@ class LoadedPopulation:
 
     def _packed(self, observations: Observations) -> Reals:
         """Put the distributions side by side, modality after modality; no rows where there is none."""
-        if all(entry is None for entry in observations.distributions):
+        for entry in observations.distributions:
+            if entry is not None:
+                break
+        else:
             return self._no_matrix
         packed = np.zeros((len(observations.indices), self._total_obs), dtype=self._dtype)
         start = 0
@@ -339,9 +334,3 @@ class LoadedPopulation:
                 packed[:, start : start + num_obs] = entry
             start += num_obs
         return packed
-
-
-def _aligned(array: NDArray[Any]) -> NDArray[Any]:
-    """Give kernels the one form that they are compiled for: a view into a message may start at any byte."""
-    flags = array.flags
-    return array if flags.aligned and flags.c_contiguous else np.array(array, order="C")

@@ -125,7 +125,7 @@ def selected(inputs: StepInputs, picked: NDArray[np.integer] | NDArray[np.bool_]
             return value.select(picked)
         return value[picked] if isinstance(value, np.ndarray) else value
 
-    return StepInputs(**{name: of(getattr(inputs, name)) for name in StepInputs.__slots__})  # type: ignore[arg-type]
+    return StepInputs(**{name: of(getattr(inputs, name)) for name in StepInputs.__struct_fields__})  # type: ignore[arg-type]
 
 
 def segments(folder: Path, generation: int) -> list[Path]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -133,7 +133,7 @@ def decode_entry(payload: memoryview, head: EntryHead, start: int) -> Entry:
         dtype, stored = np.dtype(packed.dtype), np.dtype(packed.stored_dtype)
         count = packed.stored_rows * int(np.prod(packed.shape[1:]))
         found = np.frombuffer(payload, stored, count, start).reshape(packed.stored_rows, *packed.shape[1:])
-        arrays[packed.name] = np.broadcast_to(found, packed.shape).astype(dtype)
+        arrays[packed.name] = np.broadcast_to(found, packed.shape).astype(dtype, order="C")
         start += count * stored.itemsize
     try:
         arrays["rows"] += np.arange(len(arrays["rows"]))
@@ -201,15 +201,15 @@ def _next_frame(segment: memoryview, at: int) -> int:
 def _arrays(entry: Entry) -> dict[str, NDArray[Any]]:
     """Every field of the inputs that decides the state, by name, and what the entry adds."""
     arrays: dict[str, NDArray[Any]] = {}
-    for field in fields(StepInputs):
-        value = getattr(entry.inputs, field.name)
-        if field.name in NOT_STATE or value is None:
+    for name in StepInputs.__struct_fields__:
+        value = getattr(entry.inputs, name)
+        if name in NOT_STATE or value is None:
             continue
         if isinstance(value, Observations):
-            arrays[field.name] = value.indices
+            arrays[name] = value.indices
             arrays |= {f"{_DISTRIBUTION}{m}": d for m, d in enumerate(value.distributions) if d is not None}
         else:
-            arrays[field.name] = np.asarray(value)
+            arrays[name] = np.asarray(value)
     return arrays | {"previous_ids": entry.previous_ids, "actions": entry.actions}
 
 
