@@ -151,7 +151,7 @@ def executed_array(executed: Any, info: ModelInfo, agents: int, dtype: DTypeLike
             allowed=f"integers of shape ({agents}, {len(info.num_controls)})",
         )
     check_executed(actions, info.num_controls)
-    return actions.astype(dtype)
+    return actions.astype(dtype, order="C")
 
 
 def check_executed(actions: NDArray[Any], num_controls: tuple[int, ...], first_factor: int = 0) -> None:

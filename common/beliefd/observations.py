@@ -42,7 +42,9 @@ class Observations(msgspec.Struct, frozen=True, eq=False, gc=False):
         )
 
 
-def canonical(observations: Any, info: ModelInfo, agents: int, dtype: DTypeLike = np.int32) -> Observations:
+def canonical(
+    observations: Any, info: ModelInfo, agents: int, dtype: DTypeLike = np.int32, *, copy: bool = False
+) -> Observations:
     """Brings what a caller passes into canonical form and checks every entry.
 
     Parameters
@@ -61,11 +63,12 @@ def canonical(observations: Any, info: ModelInfo, agents: int, dtype: DTypeLike 
         n, the number of agents of the call.
     dtype : dtype
         Of the indices that are returned: int32, or `wire_dtype`.
+    copy : bool
+        What is returned shares no memory with `observations`.
 
     Returns
     -------
     Observations
-        May share memory with `observations`.
 
     Raises
     ------
@@ -75,7 +78,7 @@ def canonical(observations: Any, info: ModelInfo, agents: int, dtype: DTypeLike 
     """
     modalities = len(info.num_obs)
     if _is_per_modality(observations, modalities, agents):
-        return _from_modalities(observations, info, agents, dtype)
+        return _from_modalities(observations, info, agents, dtype, copy)
     rows = _to_array(observations, None)
     if rows.dtype.kind not in "iu":
         at = np.unravel_index(int(np.argmax(rows != np.floor(rows))), rows.shape) if rows.size else ()
@@ -90,7 +93,7 @@ def canonical(observations: Any, info: ModelInfo, agents: int, dtype: DTypeLike 
         rows = rows[:, np.newaxis]
     _check_shape(rows, None, (agents, modalities))
     _check_indices(rows, info.num_obs)
-    return Observations(np.ascontiguousarray(rows, dtype), (None,) * modalities)
+    return Observations(rows.astype(dtype, order="C", copy=copy), (None,) * modalities)
 
 
 def check(observations: Observations, info: ModelInfo) -> None:
@@ -144,7 +147,7 @@ def _is_array(entry: Any) -> bool:
     return hasattr(entry, "__array__") and getattr(entry, "ndim", 0) > 0
 
 
-def _from_modalities(observations: Any, info: ModelInfo, agents: int, dtype: DTypeLike) -> Observations:
+def _from_modalities(observations: Any, info: ModelInfo, agents: int, dtype: DTypeLike, copy: bool) -> Observations:
     indices = np.full((agents, info.num_modalities), DISTRIBUTION, dtype)
     distributions: list[NDArray[np.floating] | None] = []
     for m, num_obs in enumerate(info.num_obs):
@@ -152,7 +155,7 @@ def _from_modalities(observations: Any, info: ModelInfo, agents: int, dtype: DTy
         if entry.dtype.kind == "f":
             _check_shape(entry, m, (agents, num_obs))
             dtype = np.float32 if entry.dtype.itemsize <= 4 else np.float64
-            probabilities: NDArray[np.floating] = np.ascontiguousarray(entry, dtype=dtype)
+            probabilities: NDArray[np.floating] = entry.astype(dtype, order="C", copy=copy)
             _check_rows(probabilities, m)
             distributions.append(probabilities)
         else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from beliefd.observations import Observations
 from beliefd_proto import Arrays, ModelInfo
@@ -17,13 +16,12 @@ PARAMETER_PREFIX = "per_agent."
 _OBSERVATION_DTYPES = {np.dtype(name): name for name in ("|i1", "<i2", "<i4")}
 
 
-def observation_arrays(observations: Observations, dtype: DTypeLike) -> Arrays:
-    """`observations` (n, modalities), copied as their wire `dtype`; ``distribution<m>`` for what is categorical."""
-    arrays: Arrays = {"observations": observations.indices.astype(dtype)}
+def observation_arrays(observations: Observations) -> Arrays:
+    """`observations` (n, modalities), of their `wire_dtype`, and ``distribution<m>`` for what is categorical."""
+    arrays: Arrays = {"observations": observations.indices}
     for m, distribution in enumerate(observations.distributions):
         if distribution is not None:
-            # A copy: what is sent again, after a loss or by `retry`, is what was checked, whatever the caller does now.
-            arrays[f"distribution{m}"] = distribution.copy()
+            arrays[f"distribution{m}"] = distribution
     return arrays
 
 

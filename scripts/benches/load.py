@@ -114,8 +114,8 @@ def requests(endpoint: str, agents: list[list[Any]]) -> list[tuple[m.Step, dict[
     made = []
     for name, number in agents:
         population = populations[name]
-        nothing = canonical(np.zeros((1, len(population.info.num_obs)), int), population.info, 1)
-        inputs = observation_arrays(nothing, wire_dtype(population.info))
+        info = population.info
+        inputs = observation_arrays(canonical(np.zeros((1, len(info.num_obs)), int), info, 1, wire_dtype(info)))
         rows, ticks = np.array([number]), np.array([1])
         chunk = step_call(population.uid, population.info, m.Limits(), rows, ticks, inputs, Want.NOTHING).chunks[0]
         assert isinstance(chunk.header, m.Step)

@@ -219,6 +219,27 @@ def test_a_closed_engine_says_so() -> None:
         engine.read()
 
 
+def test_arrays_may_lie_in_memory_as_they_like() -> None:
+    rng, n = np.random.default_rng(5), 9
+    seen, agents = _observations(rng, n), rng.permutation(n)
+    done, reset = rng.integers(-1, (4, 1), (n, 2)), rng.integers(0, 2, n).astype(bool)
+
+    def strided(array: np.ndarray) -> np.ndarray:
+        return np.repeat(array, 3, axis=0)[::-3][::-1]
+
+    plain, other = (Engine(tmaze(), agents=n, seed=2) for _ in range(2))
+    one = plain.step(seen, agents=agents, reset=reset, executed_actions=done, want=WANT)
+    for ordered in (np.asfortranarray, strided):
+        two = other.step(
+            ordered(seen), agents=strided(agents), reset=strided(reset), executed_actions=ordered(done), want=WANT
+        )
+        assert _bits(one) == _bits(two)
+        other = Engine(tmaze(), agents=n, seed=2)
+    probabilities = [np.eye(size)[seen[:, m]] for m, size in enumerate((4, 3, 2))]
+    two = other.step([np.asfortranarray(p) for p in probabilities], agents=agents, reset=reset, executed_actions=done)
+    np.testing.assert_array_equal(two.actions, one.actions)
+
+
 def test_executed_actions_are_the_agents_past() -> None:
     told, forced = Engine(tmaze(), 1), Engine(tmaze(), 1)
     first = np.array([[0, 0, 0]])
