@@ -13,6 +13,7 @@ from beliefd.client import Client
 from beliefd.worlds import tmaze
 from beliefd_proto import Command, encode
 from beliefd_service.stack import Stack, free_port
+from benches.coldness import coldness
 from benches.hop import double_hop
 from benches.load import requests
 from benches.processes import thread_s
@@ -48,13 +49,15 @@ def round_trips(client: Client, stack: Stack, calls: int) -> dict[str, Any]:
                 served_s += served
                 bare_s += bare
     population.drop()
+    cold = coldness(max(calls // 10, 100))
     ours, least = percentiles(served_s), percentiles(bare_s)
     return {
         **ours,
         "bare_double_hop": least,
         "over_bare": {name.removesuffix("_ms"): ours[name] / least[name] for name in ours},
+        **cold,
         "processor_us": {name: 1e6 * used / len(served_s) for name, used in used_s.items()},
-        "raw": {"served_s": served_s, "bare_s": bare_s},
+        "raw": {"served_s": served_s, "bare_s": bare_s, **cold["raw"]},
     }
 
 

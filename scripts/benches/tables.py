@@ -82,6 +82,15 @@ def served_table(report: dict[str, Any]) -> str:
                 f"ZeroMQ's threads in client and broker {parts['zeromq']:.0f}",
             ]
         )
+        prepared = one["prepare_us"]
+        rows.append(
+            [
+                "a part of it: preparing the message",
+                f"{prepared['after_a_pause']:.0f} us after {one['pause_ms']:.1f} ms in which the process computed in "
+                "registers alone",
+                f"{prepared['again_and_again']:.0f} us again and again: who shares the core empties its caches",
+            ]
+        )
     for found in report.get("clients", []):
         where = "one population" if found["populations"] == 1 else f"{found['populations']} populations"
         rows.append(

@@ -54,6 +54,8 @@ def report() -> dict[str, Any]:
             "p99.9_ms": 0.9,
             "bare_double_hop": {"p50_ms": 0.15, "p99_ms": 0.2, "p99.9_ms": 0.5},
             "processor_us": {"client": 50.2, "broker": 70.0, "workers": 40.0, "zeromq": 30.0},
+            "prepare_us": {"again_and_again": 12.0, "after_a_pause": 50.0},
+            "pause_ms": 0.8,
         },
         "analysis": [
             row("threads", 1, 20_000.0),
