@@ -33,10 +33,11 @@ def all_known(rows: NDArray[Any], counts: tuple[int, ...]) -> bool:
     entries = rows.reshape(-1)
     whole = len(entries) - len(entries) % len(highest)
     blocks, rest = entries[:whole].reshape(-1, len(highest)), entries[whole:]
+    # The reductions themselves: the methods of arrays go through Python again.
     return bool(
-        entries.min() >= MISSING
-        and (not len(blocks) or (blocks <= highest).all())
-        and (not len(rest) or (rest <= highest[: len(rest)]).all())
+        np.minimum.reduce(entries) >= MISSING
+        and (not len(blocks) or np.logical_and.reduce(blocks <= highest, axis=None))
+        and (not len(rest) or np.logical_and.reduce(rest <= highest[: len(rest)]))
     )
 
 

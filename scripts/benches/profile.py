@@ -161,6 +161,7 @@ def _carry(  # type: ignore[no-untyped-def]
     chosen = marks[kernels.MARK_ROWS + ints[plan.NUM_MODALITIES] + ints[plan.NUM_FACTORS] :]
     for start in range(0, len(picked), LANES):
         kernels._place_agents(ints, lanes, picked, start, LANES, rows, ticks)
+        kernels._place_numbers(ints, lanes, int32s, records)
         kernels._gather(ints, work, lanes, marks, int32s, records, indices, reset, told)
         kernels._write_beliefs(ints, work, lanes, marks, LANES, records, ints[plan.MESSAGE_ROW], vfe, reals)
         kernels._write_slots(ints, lanes, marks, LANES, int32s, int64s, ids, chosen, reset, told, actions)

@@ -189,7 +189,7 @@ class Engine:
                     rows[piece],
                     ticks[piece],
                     request_ids[: piece.stop - piece.start],
-                    checked.select(piece),
+                    checked if piece.stop - piece.start == n else checked.select(piece),
                     None if mask is None else mask[piece],
                     None if executed is None else executed[piece],
                     bits,
@@ -316,6 +316,8 @@ class Engine:
         """Do a call in contiguous pieces, as many per thread as keep a piece's records in the cache."""
         threads = min(len(self._parts), -(-n // _SMALLEST_PIECE))
         per_thread = -(-n // (threads * _LARGEST_PIECE))
+        if threads * per_thread == 1:
+            return [work(self._parts[0], slice(0, n))]
         edges = [n * i // (threads * per_thread) for i in range(threads * per_thread + 1)]
         slices = [slice(start, end) for start, end in itertools.pairwise(edges)]
 

@@ -41,6 +41,7 @@ from beliefd.engine.perception import free_energy, observe, predict_prior
 from beliefd.engine.plan import ALL_PARTS, LANES
 from beliefd.engine.policy import evaluate_policies
 from beliefd.engine.precision import keep_precision, load_precision, update_precision
+from beliefd.engine.recordmath import gather_rows, scatter_rows
 from beliefd.engine.refinement import refine_states, refine_window
 from beliefd.engine.sequence import (
     beliefs_row,
@@ -57,7 +58,7 @@ from beliefd.engine.windowlearning import learn_window
 
 APPLIED, RECORDED, TICK_TAKEN, STALE_TICK, TICK_GAP = range(5)
 
-LANE_ROWS = 7
+LANE_ROWS = 17
 """Rows of the int64 lane array; see _ITEM and the names after it."""
 
 MARK_ROWS = 4
@@ -67,8 +68,27 @@ After them stand, for every step of a window, its observations, and then for eve
 """
 
 # Position in the call; slots as byte offsets; where in a row of distributions those of this agent begin; where numbers
-# of its own begin among those of all agents.
-_ITEM, _RECORD, _TICK, _READ_SLOT, _WRITE_SLOT, _PLACE, _SOURCE = range(LANE_ROWS)
+# of its own begin among those of all agents. Then where slots begin among the int32s, the reals and the int64s of all
+# records, and where this agent's observations, actions and request id do among those of the call; and that id's halves.
+(
+    _ITEM,
+    _RECORD,
+    _TICK,
+    _READ_SLOT,
+    _WRITE_SLOT,
+    _PLACE,
+    _SOURCE,
+    _READ_INTS,
+    _WRITE_INTS,
+    _READ_REALS,
+    _WRITE_REALS,
+    _WRITE_LONGS,
+    _INDICES,
+    _ACTIONS,
+    _IDS,
+    _ID,
+    _ID_HIGH,
+) = range(LANE_ROWS)
 _FRESH, _CHOICE, _FIRST, _FROM_START = range(MARK_ROWS)  # whether the prior is D; of a window, see load_steps
 _INT32_BYTES = 4
 _INT64_BYTES = 8
@@ -202,6 +222,7 @@ def advance(
     for start in range(0, count, LANES):
         used = min(LANES, count - start)
         _place_agents(ints, lanes, picked, start, used, rows, ticks)
+        _place_numbers(ints, lanes, int32s, records)
         _gather(ints, work, lanes, marks, int32s, records, indices, reset, executed)
         if ints[plan.NUM_COUNTS] + ints[plan.NUM_PARAMETERS] > 0:
             load_own(ints, reals, work, lanes, _READ_SLOT, _RECORD, _TICK, _SOURCE, FLAG_MOVED, int32s, records, given)
@@ -350,7 +371,7 @@ def _infer_present(ints, reals, work, observed, distributions, items, places, fr
 
 @inline
 def _place_agents(ints, lanes, picked, start, used, rows, ticks):
-    """Put the next agents into the lanes. Those beyond `used` repeat the first agent, and are never written."""
+    """Put the next agents into the lanes. Those beyond `used` repeat the first agent, and nothing of them stays."""
     for lane in range(LANES):
         item = picked[start + lane if lane < used else start]
         tick = ticks[item]
@@ -363,28 +384,60 @@ def _place_agents(ints, lanes, picked, start, used, rows, ticks):
 
 
 @inline
-def _gather(ints, work, lanes, marks, int32s, records, indices, reset, executed):
-    """Bring previous beliefs into the rows of now, and observations and previous actions into the marks."""
-    real_bytes = work.itemsize
+def _place_numbers(ints, lanes, int32s, records):
+    """Say where the slots of the agents in the lanes are, as `gather_rows` and `scatter_rows` take it."""
+    start, size = ints[plan.SLOT_START] // _INT32_BYTES, ints[plan.SLOT_BYTES] // _INT32_BYTES
+    in_record = int32s.shape[1]
+    halved = records.itemsize // _INT64_BYTES  # reals are as wide as int32s, or as int64s
+    modalities, controls = ints[plan.NUM_MODALITIES], ints[plan.NUM_CONTROL_FACTORS]
     for lane in range(LANES):
-        item, record, slot = lanes[_ITEM, lane], lanes[_RECORD, lane], lanes[_READ_SLOT, lane]
-        starts_over = len(reset) > 0 and reset[item] != 0
-        marks[_FRESH, lane] = lanes[_TICK, lane] == 1 or starts_over
-        for m in range(ints[plan.NUM_MODALITIES]):
-            marks[MARK_ROWS + m, lane] = indices[item, m]
-        action_at = (slot + ints[plan.ACTION_AT]) // _INT32_BYTES
-        for f in range(ints[plan.NUM_FACTORS]):
-            move = 0
-            start = ints[plan.MOVE_CONTROLS_START] + f
-            for i in range(ints[start], ints[start + 1]):
-                c = ints[ints[plan.MOVE_CONTROLS] + i]
-                told = len(executed) > 0 and executed[item, c] >= 0
-                action = executed[item, c] if told else int32s[record, action_at + c]
-                move = move * ints[ints[plan.NUM_CONTROLS] + c] + action
-            marks[MARK_ROWS + ints[plan.NUM_MODALITIES] + f, lane] = move
-        beliefs_at = (slot + ints[plan.BELIEFS_AT]) // real_bytes
-        for s in range(ints[plan.TOTAL_STATES]):
-            work[s, lane] = records[record, beliefs_at + s]
+        slots = lanes[_RECORD, lane] * in_record + start
+        written = (lanes[_TICK, lane] & 1) * size
+        lanes[_READ_INTS, lane] = slots + size - written
+        lanes[_WRITE_INTS, lane] = slots + written
+    for lane in range(LANES):
+        lanes[_READ_REALS, lane] = lanes[_READ_INTS, lane] >> halved
+        lanes[_WRITE_REALS, lane] = lanes[_WRITE_INTS, lane] >> halved
+        lanes[_WRITE_LONGS, lane] = lanes[_WRITE_INTS, lane] >> 1
+    for lane in range(LANES):
+        lanes[_INDICES, lane] = lanes[_ITEM, lane] * modalities
+        lanes[_ACTIONS, lane] = lanes[_ITEM, lane] * controls
+        lanes[_IDS, lane] = lanes[_ITEM, lane] * 2
+
+
+@inline
+def _gather(ints, work, lanes, marks, int32s, records, indices, reset, executed):
+    """Bring previous beliefs into the rows of now, and observations and previous actions into the marks.
+
+    Those actions stand where the new ones will.
+    """
+    modalities, controls = ints[plan.NUM_MODALITIES], ints[plan.NUM_CONTROL_FACTORS]
+    moves = MARK_ROWS + modalities
+    actions = moves + ints[plan.NUM_FACTORS]
+    for lane in range(LANES):
+        marks[_FRESH, lane] = lanes[_TICK, lane] == 1
+    if len(reset) > 0:
+        for lane in range(LANES):
+            if reset[lanes[_ITEM, lane]] != 0:
+                marks[_FRESH, lane] = 1
+    gather_rows(marks, MARK_ROWS, indices, lanes[_INDICES], 0, modalities)
+    gather_rows(marks, actions, int32s, lanes[_READ_INTS], ints[plan.ACTION_AT] // _INT32_BYTES, controls)
+    if len(executed) > 0:
+        for c in range(controls):
+            for lane in range(LANES):
+                if executed[lanes[_ITEM, lane], c] >= 0:
+                    marks[actions + c, lane] = executed[lanes[_ITEM, lane], c]
+    for f in range(ints[plan.NUM_FACTORS]):
+        for lane in range(LANES):
+            marks[moves + f, lane] = 0
+        start = ints[plan.MOVE_CONTROLS_START] + f
+        for i in range(ints[start], ints[start + 1]):
+            c = ints[ints[plan.MOVE_CONTROLS] + i]
+            choices = ints[ints[plan.NUM_CONTROLS] + c]
+            for lane in range(LANES):
+                marks[moves + f, lane] = marks[moves + f, lane] * choices + marks[actions + c, lane]
+    beliefs_at = ints[plan.BELIEFS_AT] // records.itemsize
+    gather_rows(work, 0, records, lanes[_READ_REALS], beliefs_at, ints[plan.TOTAL_STATES])
 
 
 @inline
@@ -400,18 +453,17 @@ def _was_told(ints, executed, item):
 
 @inline
 def _write_beliefs(ints, work, lanes, marks, used, records, free_energy_row, vfe, beliefs):
-    real_bytes = work.itemsize
-    for lane in range(used):
-        item, record, slot = lanes[_ITEM, lane], lanes[_RECORD, lane], lanes[_WRITE_SLOT, lane]
-        records[record, (slot + ints[plan.VFE_AT]) // real_bytes] = work[free_energy_row, lane]
-        if len(vfe) > 0:
-            vfe[item] = work[free_energy_row, lane]
-        beliefs_at = (slot + ints[plan.BELIEFS_AT]) // real_bytes
-        for s in range(ints[plan.TOTAL_STATES]):
-            records[record, beliefs_at + s] = work[s, lane]
-        if len(beliefs) > 0:
-            for s in range(ints[plan.TOTAL_STATES]):
-                beliefs[item, s] = work[s, lane]
+    states = ints[plan.TOTAL_STATES]
+    vfe_at, beliefs_at = ints[plan.VFE_AT] // records.itemsize, ints[plan.BELIEFS_AT] // records.itemsize
+    scatter_rows(records, lanes[_WRITE_REALS], vfe_at, work, free_energy_row, 1)
+    scatter_rows(records, lanes[_WRITE_REALS], beliefs_at, work, 0, states)
+    if len(vfe) > 0:
+        for lane in range(used):
+            vfe[lanes[_ITEM, lane]] = work[free_energy_row, lane]
+    if len(beliefs) > 0:
+        for lane in range(used):
+            for s in range(states):
+                beliefs[lanes[_ITEM, lane], s] = work[s, lane]
     if ints[plan.PRECISION_ROW] >= 0:
         keep_precision(ints, work, lanes, _RECORD, _WRITE_SLOT, used, records)
     if ints[plan.WINDOW] > 0:
@@ -478,28 +530,30 @@ def _write_scores(ints, work, lanes, used, scores):
 
 @inline
 def _write_slots(ints, lanes, marks, used, int32s, int64s, request_ids, chosen, reset, executed, actions):
-    for lane in range(used):
-        item, record, slot = lanes[_ITEM, lane], lanes[_RECORD, lane], lanes[_WRITE_SLOT, lane]
-        int64s[record, slot // _INT64_BYTES] = lanes[_TICK, lane]
-        request_at = (slot + ints[plan.REQUEST_ID_AT]) // _INT64_BYTES
-        int64s[record, request_at] = request_ids[item, 0]
-        int64s[record, request_at + 1] = request_ids[item, 1]
-        flags = FLAG_RESET if len(reset) > 0 and reset[item] != 0 else 0
-        if _was_told(ints, executed, item):
-            flags |= FLAG_EXECUTED
-        before = int32s[record, (lanes[_READ_SLOT, lane] + ints[plan.FLAGS_AT]) // _INT32_BYTES]
-        if lanes[_TICK, lane] > 1 and (before & FLAG_MOVED) != 0:
-            flags |= FLAG_MOVED | FLAG_MOVED_BEFORE
-        elif marks[_FRESH, lane] == 0:
-            flags |= FLAG_MOVED
-        int32s[record, (slot + ints[plan.FLAGS_AT]) // _INT32_BYTES] = flags
-        observation_at = (slot + ints[plan.OBSERVATION_AT]) // _INT32_BYTES
-        for m in range(ints[plan.NUM_MODALITIES]):
-            int32s[record, observation_at + m] = marks[MARK_ROWS + m, lane]
-        action_at = (slot + ints[plan.ACTION_AT]) // _INT32_BYTES
-        for c in range(ints[plan.NUM_CONTROL_FACTORS]):
-            int32s[record, action_at + c] = chosen[c, lane]
-            actions[item, c] = chosen[c, lane]
+    request_at = ints[plan.REQUEST_ID_AT]
+    gather_rows(lanes, _ID, request_ids, lanes[_IDS], 0, 2)
+    scatter_rows(int64s, lanes[_WRITE_LONGS], request_at // _INT64_BYTES, lanes, _ID, 2)
+    scatter_rows(int64s, lanes[_WRITE_LONGS], 0, lanes, _TICK, 1)
+    flags = marks[_CHOICE]  # what was chosen is in `chosen` by now
+    flags_at = ints[plan.FLAGS_AT] // _INT32_BYTES
+    gather_rows(marks, _CHOICE, int32s, lanes[_READ_INTS], flags_at, 1)
+    for lane in range(LANES):
+        moved_before = lanes[_TICK, lane] > 1 and (flags[lane] & FLAG_MOVED) != 0
+        moved = FLAG_MOVED if marks[_FRESH, lane] == 0 else 0
+        flags[lane] = FLAG_MOVED | FLAG_MOVED_BEFORE if moved_before else moved
+    if len(reset) + len(executed) > 0:
+        for lane in range(LANES):
+            item = lanes[_ITEM, lane]
+            if len(reset) > 0 and reset[item] != 0:
+                flags[lane] |= FLAG_RESET
+            if _was_told(ints, executed, item):
+                flags[lane] |= FLAG_EXECUTED
+    modalities, controls = ints[plan.NUM_MODALITIES], ints[plan.NUM_CONTROL_FACTORS]
+    observation_at, action_at = ints[plan.OBSERVATION_AT] // _INT32_BYTES, ints[plan.ACTION_AT] // _INT32_BYTES
+    scatter_rows(int32s, lanes[_WRITE_INTS], flags_at, marks, _CHOICE, 1)
+    scatter_rows(int32s, lanes[_WRITE_INTS], observation_at, marks, MARK_ROWS, modalities)
+    scatter_rows(int32s, lanes[_WRITE_INTS], action_at, chosen, 0, controls)
+    scatter_rows(actions, lanes[_ACTIONS], 0, chosen, 0, controls)
 
 
 @kernel(

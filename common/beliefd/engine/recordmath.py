@@ -25,14 +25,15 @@ _copy: Any = cgutils.raw_memcpy
 def gather_rows(typing_context: Any, work: Any, target: Any, records: Any, places: Any, first: Any, count: Any) -> Any:
     """Row[target + i], lane by lane = the number places[lane] + first + i of records, i < count.
 
-    `work` is the scratch, `places` int64 (LANES,).
+    `work` is the scratch, or another array with a column per lane; `records` has numbers of the same type, `places` is
+    int64 (LANES,).
     """
     signature = types.void(work, _i64, records, places, _i64, _i64)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, target, records, places, first, count = arguments
         scratch = Rows(context, builder, signature.args[0], array)
-        data = context.make_array(signature.args[2])(context, builder, records).data
+        data = _numbers(context, builder, signature.args[2], records, scratch.math)
         width = scratch.math.vector.count
         whole = builder.sdiv(count, INDEX(width))
         rest = builder.mul(whole, INDEX(width))
@@ -66,6 +67,61 @@ def gather_rows(typing_context: Any, work: Any, target: Any, records: Any, place
         return context.get_dummy_value()
 
     return signature, emit
+
+
+@intrinsic
+def scatter_rows(typing_context: Any, records: Any, places: Any, first: Any, work: Any, source: Any, count: Any) -> Any:
+    """The number places[lane] + first + i of records = row[source + i], lane by lane, i < count: `gather_rows` back.
+
+    Lanes are written from the last to the first: where some have the same place, the first of them is what stays.
+    """
+    signature = types.void(records, places, _i64, work, _i64, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        records, places, first, array, source, count = arguments
+        scratch = Rows(context, builder, signature.args[3], array)
+        data = _numbers(context, builder, signature.args[0], records, scratch.math)
+        width = scratch.math.vector.count
+        whole = builder.sdiv(count, INDEX(width))
+        rest = builder.mul(whole, INDEX(width))
+
+        def take_group(i: Any, _: list[Any]) -> list[Any]:
+            group = builder.sub(INDEX(scratch.in_row - 1), i)
+            begin = builder.mul(group, INDEX(width))
+            places_at = [scratch.item(signature.args[1], places, builder.add(begin, INDEX(i))) for i in range(width)]
+            targets = [builder.gep(data, [builder.add(place, first)]) for place in places_at]
+
+            def take_square(i: Any, _: list[Any]) -> list[Any]:
+                number = builder.mul(i, INDEX(width))
+                row = builder.add(source, number)
+                loaded = [scratch.load_one(builder.add(row, INDEX(k)), group) for k in range(width)]
+                for target, numbers in reversed([*zip(targets, _transposed(builder, loaded), strict=True)]):
+                    pointer = builder.bitcast(builder.gep(target, [number]), scratch.math.vector.as_pointer())
+                    builder.store(numbers, pointer).align = scratch.math.item_bytes
+                return []
+
+            def take_row(i: Any, _: list[Any]) -> list[Any]:
+                number = builder.add(rest, i)
+                row = scratch.load_one(builder.add(source, number), group)
+                for lane, target in reversed([*enumerate(targets)]):
+                    value = builder.extract_element(row, ir.Constant(ir.IntType(32), lane))
+                    builder.store(value, builder.gep(target, [number]))
+                return []
+
+            scratch.fold(whole, [], take_square)
+            scratch.fold(builder.sub(count, rest), [], take_row)
+            return []
+
+        scratch.fold(INDEX(scratch.in_row), [], take_group)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+def _numbers(context: Any, builder: Any, array_type: Any, array: Any, math: VectorMath) -> Any:
+    """Where the numbers of an array begin; integers are moved as the numbers of as many bits that vectors are of."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(data, math.vector.element.as_pointer())
 
 
 def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
