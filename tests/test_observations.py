@@ -280,3 +280,10 @@ def test_wire_dtype_is_the_smallest_that_holds_every_index(num_obs: int, dtype: 
 )
 def test_rows_that_are_no_indices_say_where(rows: list[list[float]], index: tuple[int, ...]) -> None:
     assert refusal(rows, (2, 2), 2).index == index
+
+
+def test_a_copy_shares_no_memory_whatever_came() -> None:
+    rows, certain = np.zeros((3, 1), np.int8), np.ones((3, 1), np.float32)
+    assert not np.shares_memory(canonical(rows, info(1), 3, np.int8, copy=True).indices, rows)
+    (told,) = canonical([certain], info(1), 3, np.int8, copy=True).distributions
+    assert not np.shares_memory(told, certain)

@@ -30,7 +30,7 @@ _WANT = {
     "novelty": int(Want.NOVELTY),
     "gamma": int(Want.GAMMA),
 }
-_SECONDS = (int, float, np.integer, np.floating)
+_SECONDS = (int, float, np.integer, np.floating)  # one tuple: a union is made anew for every call
 _NAMES = "1..128 letters, digits, dots, underscores and hyphens, the first a letter or digit"
 _WANT_READ = {**_WANT, "observations": int(Want.OBSERVATION)}
 

@@ -23,7 +23,7 @@ class Observations(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     Attributes
     ----------
-    indices : ndarray of a signed integer type, shape (n, M), C-contiguous
+    indices : ndarray of a signed integer type, shape (n, M), C-contiguous and aligned
         The index of what was observed; -1 where it is missing, -2 where the modality came as a distribution. Kernels
         take int32; the wire carries `wire_dtype`.
     distributions : tuple of length M
@@ -93,7 +93,7 @@ def canonical(
         rows = rows[:, np.newaxis]
     _check_shape(rows, None, (agents, modalities))
     _check_indices(rows, info.num_obs)
-    return Observations(rows.astype(dtype, order="C", copy=copy), (None,) * modalities)
+    return Observations(_laid_out(rows, dtype, copy), (None,) * modalities)
 
 
 def check(observations: Observations, info: ModelInfo) -> None:
@@ -155,7 +155,7 @@ def _from_modalities(observations: Any, info: ModelInfo, agents: int, dtype: DTy
         if entry.dtype.kind == "f":
             _check_shape(entry, m, (agents, num_obs))
             dtype = np.float32 if entry.dtype.itemsize <= 4 else np.float64
-            probabilities: NDArray[np.floating] = entry.astype(dtype, order="C", copy=copy)
+            probabilities: NDArray[np.floating] = _laid_out(entry, dtype, copy)
             _check_rows(probabilities, m)
             distributions.append(probabilities)
         else:
@@ -188,6 +188,11 @@ def _to_array(value: Any, modality: int | None) -> NDArray[Any]:
             allowed="integers, or floats for a distribution",
         )
     return array
+
+
+def _laid_out(array: NDArray[Any], dtype: DTypeLike, copy: bool) -> NDArray[Any]:
+    """The array as kernels and messages take it: of this type, in C order, and aligned."""
+    return array.astype(dtype, order="C", copy=copy or not array.flags.aligned)
 
 
 def _ragged(value: Any) -> int | None:

@@ -53,6 +53,7 @@ _SURE = (InvalidInput, TickTaken, TickGap)
 _PATIENCE_MS = 50
 """How long to wait where a busy broker does not say."""
 _IDLE_S = 60.0
+"""How long its shell may sleep where nothing is open."""
 _FINAL = frozenset({VersionMismatch.code, Unauthenticated.code})
 _NOBODY = "the broker did not answer in time; is it running, and does it want keys, or does it not know these?"
 

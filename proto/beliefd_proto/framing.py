@@ -63,7 +63,10 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 
 def encode(
-    command: Command, header: Header, arrays: Mapping[str, NDArray[Any]] | None = None, **changed: Any
+    command: Command,
+    header: Header,
+    arrays: Mapping[str, NDArray[Any]] | None = None,
+    deadline_ms: int | None = None,
 ) -> list[bytes]:
     """The frames of a message.
 
@@ -74,9 +77,10 @@ def encode(
         Its `arrays` field is filled in here.
     arrays : mapping of str to ndarray, optional
         In the order in which they travel. Bytes are taken in C order.
-    **changed
-        Fields of the header that are to have another value.
+    deadline_ms : int, optional
+        In place of the header's own, where that is a `Request`.
     """
+    changed: dict[str, Any] = {} if deadline_ms is None else {"deadline_ms": deadline_ms}
     if not arrays:
         if changed:
             header = msgspec.structs.replace(header, **changed)

@@ -88,7 +88,7 @@ def served_table(report: dict[str, Any]) -> str:
                 "a part of it: preparing the message",
                 f"{prepared['after_a_pause']:.0f} us after {one['pause_ms']:.1f} ms in which the process computed in "
                 "registers alone",
-                f"{prepared['again_and_again']:.0f} us again and again: who shares the core empties its caches",
+                f"{prepared['again_and_again']:.0f} us again and again",
             ]
         )
     for found in report.get("clients", []):

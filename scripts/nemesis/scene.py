@@ -29,7 +29,7 @@ from nemesis.clock import Clock
 from nemesis.diary import Reader
 from nemesis.filesystem import Filesystem
 from nemesis.herds import HERDS, PARTS, Herd
-from nemesis.proxy import Proxy
+from nemesis.proxyprocess import ProxyProcess
 from nemesis.silence import is_answered
 
 WORKERS = 2
@@ -62,12 +62,12 @@ class Scene:
         self.stack = Stack(
             self.disk.folder, workers=WORKERS, environment={**self.clock.environment, **(environment or _KEEPING)}
         )
-        self.proxy = Proxy(int(self.stack.endpoint.rpartition(":")[2]))
+        self.proxy = ProxyProcess(int(self.stack.endpoint.rpartition(":")[2]))
         self.checkers = {herd.name: Checker(herd) for herd in HERDS}
         self._readers = {herd.name: Reader(folder / herd.name) for herd in HERDS}
         self._herds: dict[str, subprocess.Popen[bytes]] = {}
-        # Checks take processor time that clients would wait for: at the lowest priority they lengthen no silence. On a
-        # thread of their own, since a thread has its own priority, and what it starts inherits that.
+        # Checks take processor time that clients would wait for: they are made at the lowest priority, on a thread of
+        # their own, since what a thread starts inherits its priority. No client waits for a thread of this process.
         self._checking = ThreadPoolExecutor(1, "checks", _yield_to_all)
         self.young = 0
         self.violations: list[str] = []

@@ -67,7 +67,7 @@ def pieces_message(pieces: list[Piece], epoch: int, number: int) -> list[Any]:
 def shares(pieces: list[Piece], arrays: Arrays) -> Sequence[tuple[Piece, Arrays]]:
     """Cut the arrays of a result into what belongs to each piece."""
     if len(pieces) == 1:
-        return ((pieces[0], arrays),)
+        return ((pieces[0], dict(arrays)),)  # a copy: of a share its piece takes out what it keeps elsewhere
     cut, at = [], 0
     for piece in pieces:
         cut.append((piece, {name: array[at : at + piece.count] for name, array in arrays.items()}))

@@ -116,10 +116,9 @@ class Broker:
         for source in ready:
             if source in self._deaths:
                 self._deaths[source]()
-        from_clients = self._clients in ready
-        if len(ready) > from_clients:  # before more is read: who waits for an answer or for work waits for all of this
-            self._proceed()
-        if from_clients:
+        if any(source is not self._clients for source in ready):
+            self._proceed()  # before more is read: who waits for an answer or for work waits for all of this
+        if self._clients in ready:
             self._drain_clients()
             self._look_at_gate()  # who greets may be one of many who come within a tick
         self._tick()
@@ -177,12 +176,12 @@ class Broker:
         """Take what clients sent, of many a part at a time: it is worked on while the next part is read."""
         clients = self._core.clients
         part = max(_LEAST_DRAINED, clients // _WAVES)
-        for read in range(min(part, _MOST_DRAINED)):
+        for number in range(min(part, _MOST_DRAINED)):
             frames = receive(self._clients)
             if frames is None:
                 return
             self._core.client_message(frames[0], frames[1:], time.monotonic())
-            if not read and clients <= _FEW_CLIENTS:
+            if number == 0 and clients <= _FEW_CLIENTS:
                 self._proceed()
 
     def _tick(self) -> None:

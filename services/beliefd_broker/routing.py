@@ -263,9 +263,8 @@ class Core:
                     load = [Batch.of_job(found)]
             elif found is not None:
                 load = self._load(Batch.of_pieces(found), idle or len(free))
-            if self._scheduler.late:
-                for chunk in self._scheduler.take_late():
-                    self._desk.end_unbegun(chunk, self._too_late())
+            for chunk in self._scheduler.take_late():
+                self._desk.end_unbegun(chunk, self._too_late())
             if found is None:
                 return
             if load:

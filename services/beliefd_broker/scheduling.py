@@ -45,7 +45,7 @@ class Scheduler:
         self._creating: set[str] = set()
         self._admitting = True
         self._waiting = 0
-        self.late: list[Chunk] = []
+        self._late: list[Chunk] = []
         self._little_s = float("-inf")  # when little was asked for last
         self._now_s = 0.0
         self._workers = 1
@@ -121,7 +121,7 @@ class Scheduler:
 
     def take_late(self) -> list[Chunk]:
         """What was withdrawn at its turn, since it cannot be done by its deadline any more."""
-        late, self.late = self.late, []
+        late, self._late = self._late, []
         return late
 
     def release(self, request: Request) -> None:
@@ -187,7 +187,7 @@ class Scheduler:
             elif isinstance(request, Chunk) and self._is_late(request):
                 del session.waiting[place]
                 self._waiting -= 1
-                self.late.append(request)
+                self._late.append(request)
             else:
                 blocked.add(id(population))
                 place += 1

@@ -121,7 +121,7 @@ def _rows(work: m.Work, arrays: Arrays) -> NDArray[np.int64]:
 
 def _ticks(work: m.Work, arrays: Arrays, agents: int) -> NDArray[np.int64]:
     if work.tick is None:
-        return arrays["ticks"].copy()  # in a message an array may begin at any byte, and kernels take none that does
+        return arrays["ticks"].copy()  # in a message it may begin at any byte; kernels are compiled for aligned ones
     ticks = np.empty(agents, np.int64)
     ticks.fill(work.tick)
     return ticks

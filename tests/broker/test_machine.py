@@ -9,6 +9,7 @@ import secrets
 from collections import defaultdict, deque
 
 import numpy as np
+import pytest
 from broker_world import FakeWorker, World, population, rows_of
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -204,6 +205,9 @@ class Machine(RuleBasedStateMachine):
             assert len(session.waiting) <= CREDITS
         for worker in core.workforce.all():
             assert len({batch.load for batch in worker.batches.values()}) <= LOADS_IN_FLIGHT
+            batches = worker.batches.values()
+            assert worker.ahead_ns == pytest.approx(sum(batch.predicted_ns for batch in batches), abs=1.0)
+            assert worker.opening_ns == pytest.approx(sum(batch.opening_ns for batch in batches), abs=1.0)
         # Beside those of clients there are the broker's own, such as a checkpoint when a day has passed.
         assert sum(bool(request.reply_to.route) for request in core._desk._requests.values()) <= len(self.sent)
         assert len(self.world.applied) == len({entry[:3] for entry in self.world.applied})

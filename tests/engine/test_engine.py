@@ -14,6 +14,7 @@ import pytest
 
 import beliefd.engine
 from beliefd.engine import Engine
+from beliefd.engine.batch import Begun, LoadedPopulation, StepInputs
 from beliefd.engine.manifest import read_manifest
 from beliefd.step import Reading, Step
 from beliefd_proto.errors import (
@@ -219,17 +220,30 @@ def test_a_closed_engine_says_so() -> None:
         engine.read()
 
 
-def test_arrays_may_lie_in_memory_as_they_like() -> None:
-    rng, n = np.random.default_rng(5), 9
+def test_arrays_may_lie_in_memory_as_they_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, n, begin = np.random.default_rng(5), 9, LoadedPopulation.begin
+
+    def begun(population: LoadedPopulation, inputs: StepInputs) -> Begun:
+        for array in (inputs.rows, inputs.reset, inputs.executed_actions, inputs.observations.indices):
+            assert array is not None
+            assert array.flags.aligned
+            assert array.flags.c_contiguous
+        return begin(population, inputs)
+
+    monkeypatch.setattr(LoadedPopulation, "begin", begun)
     seen, agents = _observations(rng, n), rng.permutation(n)
     done, reset = rng.integers(-1, (4, 1), (n, 2)), rng.integers(0, 2, n).astype(bool)
 
     def strided(array: np.ndarray) -> np.ndarray:
         return np.repeat(array, 3, axis=0)[::-3][::-1]
 
+    def anywhere(array: np.ndarray) -> np.ndarray:
+        narrow = array.astype(np.int32)
+        return np.frombuffer(b"x" + narrow.tobytes(), np.int32, offset=1).reshape(narrow.shape)
+
     plain, other = (Engine(tmaze(), agents=n, seed=2) for _ in range(2))
     one = plain.step(seen, agents=agents, reset=reset, executed_actions=done, want=WANT)
-    for ordered in (np.asfortranarray, strided):
+    for ordered in (np.asfortranarray, strided, anywhere):
         two = other.step(
             ordered(seen), agents=strided(agents), reset=strided(reset), executed_actions=ordered(done), want=WANT
         )

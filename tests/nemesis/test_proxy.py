@@ -7,6 +7,7 @@ import time
 import pytest
 
 from nemesis.proxy import Proxy
+from nemesis.proxyprocess import ProxyProcess
 
 
 @pytest.fixture
@@ -91,3 +92,12 @@ def test_delay_and_silence(proxy, client):
     client.settimeout(10)
     proxy.swallow(False)
     assert client.recv(1) == b"b"
+
+
+def test_a_proxy_in_a_process_of_its_own_does_as_it_is_told(echo):
+    with ProxyProcess(echo) as proxy, socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as client:
+        client.sendall(b"there")
+        assert client.recv(16) == b"there"
+        proxy.cut()
+        assert proxy.wait_until_cut(10.0)
+        assert client.recv(16) == b""
