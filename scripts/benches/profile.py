@@ -164,4 +164,4 @@ def _carry(  # type: ignore[no-untyped-def]
         kernels._place_numbers(ints, lanes, int32s, records)
         kernels._gather(ints, work, lanes, marks, int32s, records, indices, reset, told)
         kernels._write_beliefs(ints, work, lanes, marks, LANES, records, ints[plan.MESSAGE_ROW], vfe, reals)
-        kernels._write_slots(ints, lanes, marks, LANES, int32s, int64s, ids, chosen, reset, told, actions)
+        kernels._write_slots(ints, lanes, marks, int32s, int64s, ids, chosen, reset, told, actions)

@@ -61,7 +61,7 @@ APPLIED, RECORDED, TICK_TAKEN, STALE_TICK, TICK_GAP = range(5)
 LANE_ROWS = 17
 """Rows of the int64 lane array; see _ITEM and the names after it."""
 
-MARK_ROWS = 4
+MARK_ROWS = 5
 """Rows of the int32 lane array before observations, previous actions and new actions: _FRESH and those after it.
 
 After them stand, for every step of a window, its observations, and then for every step what was done before it.
@@ -89,7 +89,7 @@ After them stand, for every step of a window, its observations, and then for eve
     _ID,
     _ID_HIGH,
 ) = range(LANE_ROWS)
-_FRESH, _CHOICE, _FIRST, _FROM_START = range(MARK_ROWS)  # whether the prior is D; of a window, see load_steps
+_FRESH, _CHOICE, _FLAGS, _FIRST, _FROM_START = range(MARK_ROWS)  # whether the prior is D; of a window, see load_steps
 _INT32_BYTES = 4
 _INT64_BYTES = 8
 
@@ -350,7 +350,7 @@ def advance(
                 used,
                 records,
             )
-        _write_slots(ints, lanes, marks, used, int32s, int64s, request_ids, chosen, reset, executed, actions)
+        _write_slots(ints, lanes, marks, int32s, int64s, request_ids, chosen, reset, executed, actions)
 
 
 @inline
@@ -385,7 +385,7 @@ def _place_agents(ints, lanes, picked, start, used, rows, ticks):
 
 @inline
 def _place_numbers(ints, lanes, int32s, records):
-    """Say where the slots of the agents in the lanes are, as `gather_rows` and `scatter_rows` take it."""
+    """Say where the slots of the agents in the lanes are, and what the call has of them, as `gather_rows` takes it."""
     start, size = ints[plan.SLOT_START] // _INT32_BYTES, ints[plan.SLOT_BYTES] // _INT32_BYTES
     in_record = int32s.shape[1]
     halved = records.itemsize // _INT64_BYTES  # reals are as wide as int32s, or as int64s
@@ -529,14 +529,13 @@ def _write_scores(ints, work, lanes, used, scores):
 
 
 @inline
-def _write_slots(ints, lanes, marks, used, int32s, int64s, request_ids, chosen, reset, executed, actions):
+def _write_slots(ints, lanes, marks, int32s, int64s, request_ids, chosen, reset, executed, actions):
     request_at = ints[plan.REQUEST_ID_AT]
     gather_rows(lanes, _ID, request_ids, lanes[_IDS], 0, 2)
     scatter_rows(int64s, lanes[_WRITE_LONGS], request_at // _INT64_BYTES, lanes, _ID, 2)
     scatter_rows(int64s, lanes[_WRITE_LONGS], 0, lanes, _TICK, 1)
-    flags = marks[_CHOICE]  # what was chosen is in `chosen` by now
-    flags_at = ints[plan.FLAGS_AT] // _INT32_BYTES
-    gather_rows(marks, _CHOICE, int32s, lanes[_READ_INTS], flags_at, 1)
+    flags, flags_at = marks[_FLAGS], ints[plan.FLAGS_AT] // _INT32_BYTES
+    gather_rows(marks, _FLAGS, int32s, lanes[_READ_INTS], flags_at, 1)
     for lane in range(LANES):
         moved_before = lanes[_TICK, lane] > 1 and (flags[lane] & FLAG_MOVED) != 0
         moved = FLAG_MOVED if marks[_FRESH, lane] == 0 else 0
@@ -550,7 +549,7 @@ def _write_slots(ints, lanes, marks, used, int32s, int64s, request_ids, chosen, 
                 flags[lane] |= FLAG_EXECUTED
     modalities, controls = ints[plan.NUM_MODALITIES], ints[plan.NUM_CONTROL_FACTORS]
     observation_at, action_at = ints[plan.OBSERVATION_AT] // _INT32_BYTES, ints[plan.ACTION_AT] // _INT32_BYTES
-    scatter_rows(int32s, lanes[_WRITE_INTS], flags_at, marks, _CHOICE, 1)
+    scatter_rows(int32s, lanes[_WRITE_INTS], flags_at, marks, _FLAGS, 1)
     scatter_rows(int32s, lanes[_WRITE_INTS], observation_at, marks, MARK_ROWS, modalities)
     scatter_rows(int32s, lanes[_WRITE_INTS], action_at, chosen, 0, controls)
     scatter_rows(actions, lanes[_ACTIONS], 0, chosen, 0, controls)

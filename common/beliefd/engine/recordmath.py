@@ -1,7 +1,8 @@
 """What kernels do to the numbers of an agent's record: they stand side by side, so vectors run along them.
 
 Between records and rows of scratch lies a transposition: it is done in squares of as many numbers as a vector has, of
-as many agents, within registers. `places` names numbers of `records` by their place among those of all records.
+as many agents, within registers; what is left of a record, or all of one that has fewer, goes number by number.
+`places` names numbers of `records`, or of another array with a row per agent, by their place among those of all rows.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, errors
 
 from beliefd.engine.jit import intrinsic
 from beliefd.engine.vectorcode import INDEX, Rows
@@ -25,9 +26,10 @@ _copy: Any = cgutils.raw_memcpy
 def gather_rows(typing_context: Any, work: Any, target: Any, records: Any, places: Any, first: Any, count: Any) -> Any:
     """Row[target + i], lane by lane = the number places[lane] + first + i of records, i < count.
 
-    `work` is the scratch, or another array with a column per lane; `records` has numbers of the same type, `places` is
+    `work` is the scratch, or another array with a column per lane; `records` has numbers of as many bits, `places` is
     int64 (LANES,).
     """
+    _check_sizes(work, records)
     signature = types.void(work, _i64, records, places, _i64, _i64)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -75,6 +77,7 @@ def scatter_rows(typing_context: Any, records: Any, places: Any, first: Any, wor
 
     Lanes are written from the last to the first: where some have the same place, the first of them is what stays.
     """
+    _check_sizes(work, records)
     signature = types.void(records, places, _i64, work, _i64, _i64)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -116,6 +119,11 @@ def scatter_rows(typing_context: Any, records: Any, places: Any, first: Any, wor
         return context.get_dummy_value()
 
     return signature, emit
+
+
+def _check_sizes(work: Any, records: Any) -> None:
+    if work.dtype.bitwidth != records.dtype.bitwidth:
+        raise errors.TypingError(f"rows and records have numbers of one size, not {work.dtype} and {records.dtype}")
 
 
 def _numbers(context: Any, builder: Any, array_type: Any, array: Any, math: VectorMath) -> Any:
