@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import signal
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
 from nemesis.proxy import Proxy
 
+_ENDS_IN_S = 1.0
+
 
 class ProxyProcess:
-    """A `Proxy` and its methods, elsewhere. A context manager; `port` is where it listens."""
+    """A `Proxy` and its methods, elsewhere. A context manager; `port` is where it listens.
+
+    Its methods raise ConnectionError where the process is gone.
+    """
 
     def __init__(self, port: int) -> None:
         context = multiprocessing.get_context("spawn")  # the owner may have threads, whose locks a fork would inherit
@@ -42,20 +49,24 @@ class ProxyProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ours.close()
-        self._process.join()
+        self._process.join(_ENDS_IN_S)
+        if self._process.is_alive():  # it waits for a cut that its owner no longer waits for
+            self._process.terminate()
+            self._process.join()
 
     def _ask(self, method: str, argument: Any) -> Any:
-        self._ours.send((method, argument))
-        return self._ours.recv()
+        try:
+            self._ours.send((method, argument))
+            return self._ours.recv()
+        except (EOFError, OSError):
+            raise ConnectionError("the proxy has ended by itself") from None
 
 
 def _serve(owner: Connection, port: int) -> None:
     """Do what the owner asks for until it lets go of its end, or is gone."""
-    with Proxy(port) as proxy:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, which asks the owner too
+    with Proxy(port) as proxy, contextlib.suppress(EOFError, OSError):
         owner.send(proxy.port)
         while True:
-            try:
-                method, argument = owner.recv()
-            except EOFError:
-                return
+            method, argument = owner.recv()
             owner.send(getattr(proxy, method)(argument))

@@ -67,7 +67,7 @@ def run(seed: int, count: int, names: Sequence[str] = (), patient: bool = False)
                 watched_until_s = time.monotonic()
                 scene.end_herds()
                 scene.compare()
-            except (NotRecovered, BeliefdError) as error:
+            except (NotRecovered, BeliefdError, ConnectionError) as error:
                 failure = f"after {done[-1].kind.name if done else 'nothing'}: {error}"
         return report(scene, seed, done, watched_until_s, failure, patient)
 

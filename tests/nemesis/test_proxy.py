@@ -101,3 +101,11 @@ def test_a_proxy_in_a_process_of_its_own_does_as_it_is_told(echo):
         proxy.cut()
         assert proxy.wait_until_cut(10.0)
         assert client.recv(16) == b""
+
+
+def test_a_proxy_that_is_gone_says_so_and_leaves_nothing(echo):
+    with ProxyProcess(echo) as proxy:
+        proxy._process.kill()
+        with pytest.raises(ConnectionError, match="ended by itself"):
+            proxy.wait_until_cut(10.0)
+    assert not proxy._process.is_alive()
