@@ -260,7 +260,12 @@ class Client:
         return answer
 
     def close(self) -> None:
-        """End what has no answer yet with `Disconnected`, and let go of the socket."""
+        """End what has no answer yet with `Disconnected`, and let go of the socket.
+
+        In a process that was forked from the client's own it does nothing: all that is the parent's.
+        """
+        if self._process != os.getpid():
+            return
         with self._lock:
             if self._closed:
                 return
@@ -312,14 +317,7 @@ class Client:
                     value=f"{array.nbytes} bytes",
                     allowed=f"{most_bytes} bytes",
                 )
-        if self._process != os.getpid():
-            # Before the lock: a thread that does not exist in this process may hold it.
-            raise InvalidArgument(
-                "this client belongs to the process that forked this one; connect again here",
-                field="client",
-                value=self._process,
-                allowed=str(os.getpid()),
-            )
+        self._check_process()
         with self._lock:
             if self._closed:
                 raise Disconnected("the client is closed", field="client")
@@ -329,6 +327,7 @@ class Client:
 
     def cancel(self, requests: Iterable[Pending]) -> None:
         """Take back what of these requests no worker has been given."""
+        self._check_process()
         with self._lock:
             for pending in requests:
                 self._session.cancel(pending)
@@ -355,6 +354,7 @@ class Client:
 
     def collect(self, done: Callable[[], bool]) -> None:
         """Wait for a future of `Population.submit`: drive until it is `done`, in place of the client's own thread."""
+        self._check_process()
         with self._lock:
             in_callback = self._driver == threading.get_ident()
             if not in_callback:
@@ -395,6 +395,16 @@ class Client:
                         self._turn.notify_all()
         finally:
             self._stop_driving(outer)
+
+    def _check_process(self) -> None:
+        """Refuse what a forked process asks. Before the lock: a thread that does not exist in it may hold that."""
+        if self._process != os.getpid():
+            raise InvalidArgument(
+                "this client belongs to the process that forked this one; connect again here",
+                field="client",
+                value=self._process,
+                allowed=str(os.getpid()),
+            )
 
     def _stop_driving(self, outer: int | None) -> None:
         with self._lock:

@@ -177,6 +177,9 @@ class Population:
             Of the whole call, as if it had succeeded at once.
         """
         call = getattr(error, "call", None)
+        applied = getattr(error, "applied", None)
+        if call is None and applied is not None and not applied.any():
+            raise InvalidArgument("nothing of this step was sent; make it again", field="error", value=repr(error))
         if not isinstance(call, Call) or call.ticks is None or call.chunks[0].header.population != self.uid:
             raise InvalidArgument("not an error of a step of this population", field="error", value=repr(error))
         deadline_s = deadline_after(timeout_s)
