@@ -81,9 +81,6 @@ class Pending(msgspec.Struct, eq=False):
     def done(self) -> bool:
         return self.outcome is not None
 
-    def exception(self) -> BeliefdError | None:
-        return self.outcome if isinstance(self.outcome, BeliefdError) else None
-
     def result(self) -> Message:
         """The answer; raises the error in which the request ended."""
         if isinstance(self.outcome, BeliefdError):

@@ -8,6 +8,7 @@ import numpy as np
 from beliefd.session import Pending, Session
 from beliefd_proto import Command, encode
 from beliefd_proto import messages as m
+from beliefd_proto.errors import BeliefdError
 
 SIZE = 256
 """Agents of a request: four tiles."""
@@ -49,7 +50,7 @@ class Demand:
         self._session.submit(pending)
 
     def _ended(self, pending, first, tick):
-        error = pending.exception()
+        error = pending.outcome if isinstance(pending.outcome, BeliefdError) else None
         if error is None:
             self.served += 1
         else:
