@@ -1,7 +1,6 @@
 """What the machine does to code that has not run for a moment: the same functions again and again, and after a pause.
 
-In the pause the process computes in registers alone. What makes the functions slower then are caches that somebody else
-emptied: on a shared machine whoever has the other half of the core.
+In the pause the process computes in registers alone, so that it needs the caches for next to nothing itself.
 """
 
 from __future__ import annotations
