@@ -126,7 +126,9 @@ class Broker:
 
     def _proceed(self) -> None:
         """Hand out what can be begun, and send what is to be sent."""
-        self._core.dispatch(time.monotonic())
+        now_s = time.monotonic()
+        while self._core.dispatch(now_s):
+            self._flush()
         self._flush()
 
     def _finish(self) -> None:

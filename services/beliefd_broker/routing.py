@@ -244,19 +244,20 @@ class Core:
 
     # What goes to workers.
 
-    def dispatch(self, now_s: float) -> None:
-        """Hand out work as long as there is work and a worker with room."""
-        ready = 0
+    def dispatch(self, now_s: float) -> bool:
+        """Give a worker with room its next work; whether any was given. Until False: there is no more work, or no room.
+
+        One at a time, so that a worker has its work before the message to the next is made.
+        """
         while (self._scheduler or self._retries) and (free := self.workforce.free(now_s)):
-            ready = ready or self.workforce.ready
             worker = free[0]
             if self._retries:
                 self._start(worker, [self._retries.pop(0)], now_s)
-                continue
+                return True
             idle = 0
             for other in free:
                 idle += not other.batches
-            found = self._scheduler.next(idle or 1, now_s, ready)
+            found = self._scheduler.next(idle or 1, now_s, self.workforce.ready)
             load = []
             if isinstance(found, Job):
                 if not self._settle_making(found):
@@ -265,10 +266,12 @@ class Core:
                 load = self._load(Batch.of_pieces(found), idle or len(free))
             for chunk in self._scheduler.take_late():
                 self._desk.end_unbegun(chunk, self._too_late())
-            if found is None:
-                return
             if load:
                 self._start(worker, load, now_s)
+                return True
+            if found is None:
+                return False
+        return False
 
     def _load(self, first: Batch, workers: int) -> list[Batch]:
         """The batch, and where it takes little others with it: as long as a large one, a fair share of `workers`."""

@@ -4,7 +4,8 @@ Clients take turns. A turn takes at most one batch's worth of a client's work, s
 single-agent client both go on. A batch then fills up with what other clients ask of the same population in the same
 way. A client's requests over one population stay in their order; over different populations they may overtake.
 Batches are of about two milliseconds; of up to eight where for a while nobody has asked for so little that it would
-wait.
+wait. Those get smaller toward the end of what was asked, so that workers of unequal speed end together (guided
+self-scheduling: Polychronopoulos and Kuck 1987).
 
 Nothing is begun that cannot be done by its deadline beside what is begun already: if all were begun at once, each would
 get so small a part of the workers that none would be done in time.
@@ -29,6 +30,8 @@ LITTLE_NS = 2 * BATCH_NS
 """Whoever asks for no more than that would notice that others' batches are long."""
 ASKS_AGAIN_S = 10.0
 """For how long whoever asked for little is expected to ask again."""
+GUIDE = 1.5
+"""A long batch is this part of each worker's share of what is left: so much smaller than all of it."""
 LEAST_BATCH_NS = 200_000.0
 MOST_ANSWER_BYTES = 16 * 2**20
 PRUDENCE = 2.0
@@ -248,22 +251,24 @@ class Scheduler:
         population = chunk.population
         most = population.batch_agents(chunk.cost_key, BATCH_NS)
         if self._now_s - self._little_s > ASKS_AGAIN_S:
-            # Not so long that it alone ends late, where other workers have nothing left.
-            fair = math.ceil((chunk.count - chunk.next) / self._workers)
-            most = max(most, min(fair, population.batch_agents(chunk.cost_key, LONG_BATCH_NS)))
+            guided = math.ceil((chunk.count - chunk.next) / (GUIDE * self._workers))
+            most = max(most, min(guided, population.batch_agents(chunk.cost_key, LONG_BATCH_NS)))
         return _answerable(chunk, most)
 
     def _take(self, chunk: Chunk, most: int, free_workers: int) -> Piece:
-        """Cut the next piece off a chunk: `most` agents, or fewer so that the workers that share it end together."""
+        """Cut the next piece off a chunk: `most` agents, or in its last rounds an even share for the free workers."""
         population = chunk.population
         assert population is not None
         agents = remaining = chunk.count - chunk.next
         if remaining > TILE_AGENTS:
-            if 2 * chunk.share < most:  # at its first piece, and once its agents turn out to be quicker than thought
-                rounds = math.ceil(remaining / (most * free_workers))
-                least = population.batch_agents(chunk.cost_key, LEAST_BATCH_NS)
-                chunk.share = max(math.ceil(remaining / (rounds * free_workers)), least)
-            agents = min(remaining, -(-min(most, chunk.share) // TILE_AGENTS) * TILE_AGENTS)
+            share = most
+            if most <= population.batch_agents(chunk.cost_key, BATCH_NS):
+                if 2 * chunk.share < most:  # at first, and once its agents turn out to be quicker than thought
+                    rounds = math.ceil(remaining / (most * free_workers))
+                    least = population.batch_agents(chunk.cost_key, LEAST_BATCH_NS)
+                    chunk.share = max(math.ceil(remaining / (rounds * free_workers)), least)
+                share = min(most, chunk.share)
+            agents = min(remaining, -(-share // TILE_AGENTS) * TILE_AGENTS)
         piece = Piece(chunk, chunk.next, agents)
         chunk.next += agents
         if chunk.next == chunk.count:

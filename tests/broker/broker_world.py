@@ -192,7 +192,8 @@ class World:
 
     def pump(self):
         """Dispatch, and carry out the core's actions, without letting workers work."""
-        self.core.dispatch(self.now_s)
+        while self.core.dispatch(self.now_s):
+            pass
         actions = self.core.take_actions()
         for action in actions:
             match action:

@@ -1,5 +1,6 @@
 """The broker's core: what is accepted is answered once, no agent is in two hands, and only death frees work."""
 
+import itertools
 import secrets
 from collections import deque
 
@@ -10,6 +11,7 @@ from broker_world import INFO, World, population
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from beliefd_broker.actions import SendWorker
 from beliefd_broker.desk import CREDITS, CUT_OFF_S, MOST_REFUSALS, SESSION_IDLE_S
 from beliefd_broker.population import TILE_AGENTS, Damaged
 from beliefd_broker.scheduling import ASKS_AGAIN_S, MOST_ANSWER_BYTES
@@ -797,6 +799,39 @@ def test_batches_are_longer_where_for_a_while_nobody_has_asked_for_little():
     assert longest_ms() <= 2.1
     world.now_s += ASKS_AGAIN_S
     assert longest_ms() > 7
+
+
+def test_long_batches_get_smaller_toward_the_end_of_what_was_asked():
+    world = World([population(rows=60_000)], workers=2)
+    world.core._populations.get("0" * 16).record(Command.STEP << 8, 10_000, 10_000_000, world.now_s)  # 1 us an agent
+    request = world.step(world.client(), count=60_000)
+    agents = {}
+    while not world.applied or any(worker.inbox for worker in world.workers.values()):
+        world.pump()
+        for worker in world.workers.values():
+            if worker.inbox:
+                work, _ = worker.inbox[0]
+                agents[work.batch] = sum(part.count for part in work.parts)
+                worker.run_one()
+    handed_out = [agents[batch] for batch in sorted(agents)]
+    assert sum(handed_out) == 60_000
+    assert handed_out[0] == 8000
+    assert all(later <= earlier for earlier, later in itertools.pairwise(handed_out))
+    assert handed_out[-1] <= 2048
+    world.settle()
+    assert world.answer(request).command is Command.STEPPED
+
+
+def test_a_worker_is_given_its_work_before_the_message_to_the_next_is_made():
+    world = World([population(rows=10_000)], workers=2)
+    world.core._populations.get("0" * 16).record(Command.STEP << 8, 10_000, 1_000_000, world.now_s)
+    world.step(world.client(), count=10_000)
+    world.core.take_actions()
+    assert world.core.dispatch(world.now_s)
+    assert sum(isinstance(action, SendWorker) for action in world.core.take_actions()) == 1
+    assert world.core.dispatch(world.now_s)
+    assert sum(isinstance(action, SendWorker) for action in world.core.take_actions()) == 1
+    assert not world.core.dispatch(world.now_s)
 
 
 def test_long_batches_leave_something_for_workers_that_are_busy_as_yet():
