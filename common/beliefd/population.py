@@ -496,7 +496,9 @@ class Population:
             if error is None:
                 # Not back: a step that is retried late may have been followed by others.
                 ticks = self._ticks[call.rows]
-                self._ticks[call.rows] = np.maximum(ticks, call.ticks, out=ticks)
+                np.maximum(ticks, call.ticks, out=ticks)
+                if not isinstance(call.rows, slice):  # of which it is a view
+                    self._ticks[call.rows] = ticks
                 self._marks[call.rows] = 0
             else:
                 applied = error.applied if error.applied is not None else np.full(call.count, Applied.UNKNOWN)

@@ -35,8 +35,8 @@ from beliefd_service.settings import Settings
 
 _LEAST_DRAINED, _MOST_DRAINED = 32, 512
 _WAVES = 5
-_FEW_CLIENTS = 4
-"""Of so few it is not worth the wait to see whether another says something too."""
+_FEW_OPEN = 4
+"""Where so few requests are open it is not worth the wait to see whether somebody asks something too."""
 _TICK_MS = 20
 _HELD_POLL_MS = 5
 _GC_OBJECTS = 50_000
@@ -176,14 +176,13 @@ class Broker:
 
     def _drain_clients(self) -> None:
         """Take what clients sent, of many a part at a time: it is worked on while the next part is read."""
-        clients = self._core.clients
-        part = max(_LEAST_DRAINED, clients // _WAVES)
+        part = max(_LEAST_DRAINED, self._core.clients // _WAVES)
         for number in range(min(part, _MOST_DRAINED)):
             frames = receive(self._clients)
             if frames is None:
                 return
             self._core.client_message(frames[0], frames[1:], time.monotonic())
-            if number == 0 and clients <= _FEW_CLIENTS:
+            if number == 0 and self._core.open_requests <= _FEW_OPEN:
                 self._proceed()
 
     def _tick(self) -> None:

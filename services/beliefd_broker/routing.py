@@ -125,6 +125,11 @@ class Core:
         """How many are connected, as far as that is known."""
         return self._desk.sessions
 
+    @property
+    def open_requests(self) -> int:
+        """How many have no answer yet."""
+        return self._desk.open
+
     def take_actions(self) -> list[Action]:
         """What the shell has to do now."""
         taken = self._actions.copy()
