@@ -30,6 +30,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from beliefd.engine.folderlock import FolderLock
 from beliefd_gateway.app import application
 from beliefd_gateway.bridge import Bridge
 from beliefd_gateway.database import Database, DatabaseError
@@ -53,7 +54,11 @@ def main(settings: Settings, logger: Logger) -> None:
     make_folders(settings)
     raise_descriptor_limit()
     database = Database(settings.database)
-    with listen(settings.http_host, settings.http_port) as listening:
+    # Two that record what happened would each continue where the other stands, and lose or double rows.
+    with (
+        FolderLock(settings.run / "gateway"),
+        listen(settings.http_host, settings.http_port) as listening,
+    ):
         asyncio.run(_serve_and_close(settings, logger, stop, database, listening))
 
 

@@ -151,6 +151,20 @@ def test_a_port_in_use_ends_the_start_with_one_clear_line(tmp_path: Path) -> Non
     assert address in line["reason"]
 
 
+def test_a_second_gateway_on_the_same_data_folder_ends_with_one_clear_line(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    with GatewayProcess(settings) as first:
+        first.logged("listening")
+        with GatewayProcess(settings) as second:  # on a port of its own
+            assert second.end(signal.SIGCONT) == 78
+            (line,) = second.log
+            assert line["code"] == "folder_locked"
+            assert str(first.process.pid) in line["reason"]
+        first.end(signal.SIGKILL)
+    with GatewayProcess(settings) as next_one:
+        next_one.logged("listening")
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "code"),
     [
