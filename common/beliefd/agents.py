@@ -44,7 +44,7 @@ def agent_rows(agents: Any, live: NDArray[np.int64], numbers: Mapping[str, int] 
         rows = _by_id(agents, numbers)
     else:
         rows = _to_array(agents, "agents")
-        if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        if rows.ndim != 1 or (rows.dtype.kind not in "iu" and rows.size):  # an empty list is of floats
             raise InvalidArgument(
                 "agents are a list of numbers, or of ids",
                 field="agents",
