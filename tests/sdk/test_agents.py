@@ -47,6 +47,12 @@ def test_all_that_live_and_ids():
     assert agent_rows(np.array(["e", "a"], object), LIVE, IDS).tolist() == [4, 0]
 
 
+@pytest.mark.parametrize("nobody", [[], (), np.zeros(0), np.zeros(0, np.int64)])
+def test_no_agents_are_told_to_be_none(nobody):
+    with pytest.raises(InvalidArgument, match="one agent or more"):
+        agent_rows(nobody, LIVE, None)
+
+
 @pytest.mark.parametrize(
     ("agents", "kind", "index"),
     [
