@@ -34,7 +34,7 @@ from beliefd_service.ring import RingWriter
 from beliefd_service.settings import Settings
 
 _LEAST_DRAINED, _MOST_DRAINED = 32, 512
-_WAVES = 5
+_WAVES = 3
 _FEW_OPEN = 4
 """Where so few requests are open it is not worth the wait to see whether somebody asks something too."""
 _TICK_MS = 20

@@ -88,7 +88,7 @@ class Chunk(Request):
     next : int
         Where the next piece begins: all before it has been handed out.
     share : int
-        How many agents a piece of its last rounds gets, so that all are of one size; 0 before the first of them.
+        How many agents a piece gets where all are to be of one size; 0 before the first of them.
     open_agents : int
         How many of `count` have no result yet.
     status : ndarray of uint8, or None

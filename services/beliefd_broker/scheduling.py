@@ -4,7 +4,7 @@ Clients take turns. A turn takes at most one batch's worth of a client's work, s
 single-agent client both go on. A batch then fills up with what other clients ask of the same population in the same
 way. A client's requests over one population stay in their order; over different populations they may overtake.
 Batches are of about two milliseconds; of up to eight where for a while nobody has asked for so little that it would
-wait. Those get smaller toward the end of what was asked, so that workers of unequal speed end together (guided
+wait. Those get smaller toward the end of all that was asked, so that workers of unequal speed end together (guided
 self-scheduling: Polychronopoulos and Kuck 1987).
 
 Nothing is begun that cannot be done by its deadline beside what is begun already: if all were begun at once, each would
@@ -31,7 +31,7 @@ LITTLE_NS = 2 * BATCH_NS
 ASKS_AGAIN_S = 10.0
 """For how long whoever asked for little is expected to ask again."""
 GUIDE = 1.5
-"""A long batch is this part of each worker's share of what is left: so much smaller than all of it."""
+"""By so much a long batch is smaller than a worker's part of what is left, where nothing else waits."""
 LEAST_BATCH_NS = 200_000.0
 MOST_ANSWER_BYTES = 16 * 2**20
 PRUDENCE = 2.0
@@ -251,29 +251,37 @@ class Scheduler:
         population = chunk.population
         most = population.batch_agents(chunk.cost_key, BATCH_NS)
         if self._now_s - self._little_s > ASKS_AGAIN_S:
-            guided = math.ceil((chunk.count - chunk.next) / (GUIDE * self._workers))
-            most = max(most, min(guided, population.batch_agents(chunk.cost_key, LONG_BATCH_NS)))
+            # Not so long that it alone ends late, where other workers have nothing left.
+            fair = math.ceil((chunk.count - chunk.next) / self._workers)
+            most = max(most, min(fair, population.batch_agents(chunk.cost_key, LONG_BATCH_NS)))
         return _answerable(chunk, most)
 
     def _take(self, chunk: Chunk, most: int, free_workers: int) -> Piece:
-        """Cut the next piece off a chunk: `most` agents, or in its last rounds an even share for the free workers."""
-        population = chunk.population
-        assert population is not None
+        """Cut the next piece off a chunk: of at most `most` agents, as `_share` says."""
         agents = remaining = chunk.count - chunk.next
         if remaining > TILE_AGENTS:
-            share = most
-            if most <= population.batch_agents(chunk.cost_key, BATCH_NS):
-                if 2 * chunk.share < most:  # at first, and once its agents turn out to be quicker than thought
-                    rounds = math.ceil(remaining / (most * free_workers))
-                    least = population.batch_agents(chunk.cost_key, LEAST_BATCH_NS)
-                    chunk.share = max(math.ceil(remaining / (rounds * free_workers)), least)
-                share = min(most, chunk.share)
-            agents = min(remaining, -(-share // TILE_AGENTS) * TILE_AGENTS)
+            agents = min(remaining, -(-self._share(chunk, most, free_workers) // TILE_AGENTS) * TILE_AGENTS)
         piece = Piece(chunk, chunk.next, agents)
         chunk.next += agents
         if chunk.next == chunk.count:
             self._drop_open(chunk)
         return piece
+
+    def _share(self, chunk: Chunk, most: int, free_workers: int) -> int:
+        """Of at most `most` agents as many that the workers that share what is left of a chunk end together."""
+        population = chunk.population
+        remaining = chunk.count - chunk.next
+        usual = population.batch_agents(chunk.cost_key, BATCH_NS)
+        if most > usual and not self._waiting and len(self._open) == 1:
+            most = max(usual, min(most, math.ceil(remaining / (GUIDE * self._workers))))
+            if most > usual:
+                return most
+        # At its first piece, at the last that are of the usual length, and where its agents turn out to be quicker.
+        if not most <= 2 * chunk.share <= 2 * most:
+            rounds = math.ceil(remaining / (most * free_workers))
+            least = population.batch_agents(chunk.cost_key, LEAST_BATCH_NS)
+            chunk.share = max(math.ceil(remaining / (rounds * free_workers)), least)
+        return min(most, chunk.share)
 
     def _fill(self, first: Piece, most: int) -> list[Piece]:
         """Add what other sessions ask alike, as long as the batch and its answer have room."""

@@ -801,25 +801,41 @@ def test_batches_are_longer_where_for_a_while_nobody_has_asked_for_little():
     assert longest_ms() > 7
 
 
+def agents_handed_out(world):
+    """Let all workers work until nothing is left to do; how many agents each batch had."""
+    agents = {}
+    while True:
+        world.pump()
+        busy = [worker for worker in world.workers.values() if worker.inbox]
+        if not busy:
+            return [agents[batch] for batch in sorted(agents)]
+        for worker in busy:
+            work, _ = worker.inbox[0]
+            agents[work.batch] = sum(part.count for part in work.parts)
+            worker.run_one()
+
+
 def test_long_batches_get_smaller_toward_the_end_of_what_was_asked():
     world = World([population(rows=60_000)], workers=2)
     world.core._populations.get("0" * 16).record(Command.STEP << 8, 10_000, 10_000_000, world.now_s)  # 1 us an agent
     request = world.step(world.client(), count=60_000)
-    agents = {}
-    while not world.applied or any(worker.inbox for worker in world.workers.values()):
-        world.pump()
-        for worker in world.workers.values():
-            if worker.inbox:
-                work, _ = worker.inbox[0]
-                agents[work.batch] = sum(part.count for part in work.parts)
-                worker.run_one()
-    handed_out = [agents[batch] for batch in sorted(agents)]
+    handed_out = agents_handed_out(world)
     assert sum(handed_out) == 60_000
     assert handed_out[0] == 8000
     assert all(later <= earlier for earlier, later in itertools.pairwise(handed_out))
     assert handed_out[-1] <= 2048
-    world.settle()
     assert world.answer(request).command is Command.STEPPED
+
+
+def test_long_batches_stay_long_as_long_as_something_else_waits():
+    world = World([population(rows=60_000), population(uid="1" * 16, name="more", rows=60_000)], workers=2)
+    for uid in ("0" * 16, "1" * 16):
+        world.core._populations.get(uid).record(Command.STEP << 8, 10_000, 10_000_000, world.now_s)  # 1 us an agent
+        world.step(world.client(), uid=uid, count=60_000)
+    handed_out = agents_handed_out(world)
+    assert sum(handed_out) == 120_000
+    assert sum(agents for agents in handed_out if agents > 6900) > 90_000
+    assert handed_out[-1] <= 2048
 
 
 def test_a_worker_is_given_its_work_before_the_message_to_the_next_is_made():
