@@ -62,6 +62,9 @@ def _two_over_one(clients: list[Client], work: Work, populations: int, limit_s: 
 def size_scaling(client: Client, stack: Stack, sizes: list[int], limit_s: float) -> dict[str, Any]:
     """Nanoseconds per agent-step of the T-maze by number of agents, and bytes per agent of all of them together.
 
+    `spread` is by how much the dearest size is dearer than the cheapest, each by what it costs beside the others of
+    its round: how fast the machine was from one round to the next is left out of it.
+
     `engine_ns` is the time of the kernels on one thread, `served_ns` that of a call through the broker. The sizes take
     turns, so that a machine that is slower for a while is so for all of them. As small ones are among them, batches are
     short.
@@ -76,13 +79,19 @@ def size_scaling(client: Client, stack: Stack, sizes: list[int], limit_s: float)
     after = memory(stack)
     for size in measured:
         size.drop()
-    engine_ns = [row["engine_ns"] for row in rows]
     return {
-        "spread": max(engine_ns) / min(engine_ns) - 1.0,
+        "spread": spread([size.rounds("engine") for size in measured]),
         "agents": sum(sizes),
         "bytes_per_agent": {kind: (after[kind] - before[kind]) / sum(sizes) for kind in after},
         "sizes": rows,
     }
+
+
+def spread(rounds: Sequence[Sequence[float]]) -> float:
+    """By how much the dearest of several is dearer than the cheapest, by the medians of their parts of each round."""
+    parts = [[cost / sum(costs) for cost in costs] for costs in zip(*rounds, strict=True)]
+    medians: list[float] = [statistics.median(of_one) for of_one in zip(*parts, strict=True)]
+    return max(medians) / min(medians) - 1.0
 
 
 class _Size:
@@ -108,12 +117,13 @@ class _Size:
     def drop(self) -> None:
         self._population.drop()
 
+    def rounds(self, name: str) -> list[float]:
+        """Nanoseconds per agent-step: of each round the median."""
+        return [statistics.median(times_s) / self._agents * 1e9 for times_s in self._times_s[name]]
+
     def row(self) -> dict[str, Any]:
         """What the report says of this size: of each round the median, and of those the median."""
-        nanoseconds = {
-            f"{name}_ns": statistics.median(map(statistics.median, rounds)) / self._agents * 1e9
-            for name, rounds in self._times_s.items()
-        }
+        nanoseconds = {f"{name}_ns": statistics.median(self.rounds(name)) for name in self._times_s}
         return {
             "agents": self._agents,
             **nanoseconds,

@@ -13,6 +13,7 @@ from benches.__main__ import chosen, failed_checks
 from benches.comparison import agreement, batches_of
 from benches.peers import PEERS
 from benches.processes import children, cpu_s, cpu_used_s, pss_kb, thread_s, total_kb, tree
+from benches.scaling import spread
 from benches.timing import in_turns, percentiles, ratio, repeated, rounded, without_raw
 from benches.works import WORKS
 
@@ -114,3 +115,12 @@ def test_a_thread_takes_the_processor_time_of_what_it_did() -> None:
     after_s = thread_s(pid)
     [own] = [key for key in after_s if key[0] == mine]
     assert 0.04 < after_s[own] - before_s[own] < 0.07
+
+
+def test_the_spread_of_sizes_is_that_within_rounds():
+    speeds = (1.0, 2.0, 1.7, 1.0, 2.2)
+    small, large = [220.0 * speed for speed in speeds], [200.0 * speed for speed in speeds]
+    assert spread([small, large]) == pytest.approx(0.1)
+    large[1] *= 3.0  # one round in which the machine changed
+    assert spread([small, large]) == pytest.approx(0.1)
+    assert spread([small, large, [400.0 * speed for speed in speeds]]) == pytest.approx(1.0)
