@@ -33,10 +33,21 @@ _ROOM_S = 0.02
 
 
 class Desk:
-    """Sessions and the requests that are open for them. `act` takes what has to be sent."""
+    """Sessions and the requests that are open for them.
 
-    def __init__(self, act: Callable[[Action], None], epoch: int, limits: m.Limits, accounts: Accounts) -> None:
+    `act` takes what has to be sent, `release` what an admitted request held.
+    """
+
+    def __init__(
+        self,
+        act: Callable[[Action], None],
+        epoch: int,
+        limits: m.Limits,
+        accounts: Accounts,
+        release: Callable[[Request], None],
+    ) -> None:
         self._act = act
+        self._release = release
         self._accounts = accounts
         self._epoch = epoch
         self._limits = limits
@@ -210,6 +221,20 @@ class Desk:
             header = msgspec.structs.replace(header, attempt=request.attempt)
         if request.reply_to.route:  # the broker's own jobs are answered to nobody
             self.send(request.reply_to.route, command, header, arrays)
+
+    def answer(self, request: Request, command: Command, header: m.Header, arrays: Arrays | None = None) -> None:
+        """End an admitted request: free what it held and tell its client."""
+        self._release(request)
+        self.end(request, command, header, arrays)
+
+    def answer_if_done(self, chunk: Chunk) -> None:
+        """End a chunk none of whose agents is open any more."""
+        if not chunk.open_agents and not chunk.answered:
+            self.answer(chunk, *answers.chunk(chunk, CREDITS))
+
+    def fail(self, job: Job, error: BeliefdError) -> None:
+        """End an admitted job in an error."""
+        self.answer(job, Command.ERROR, to_header(error, job.id))
 
     def end_unbegun(self, request: Request, error: BeliefdError) -> None:
         """Tell a request's client that it ended in an error before anything of it was begun."""

@@ -2,7 +2,7 @@
 
 A request's way: `client_message` decodes and checks it, the desk keeps it, the scheduler gives it a turn, `dispatch`
 cuts batches from it for workers that have room, `worker_message` brings results home, and the desk answers when no
-agent of it is open.
+agent of it is open. What is done to a population as a whole is the keeper's.
 """
 
 from __future__ import annotations
@@ -10,20 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from beliefd.wire import ID_ARRAYS
 from beliefd_broker import answers
 from beliefd_broker.accounts import Accounts
-from beliefd_broker.actions import Action, Emit, Log, MarkQuarantine, SendWorker
-from beliefd_broker.admission import check_arrays, check_chunk, check_removed, quarantined_error
+from beliefd_broker.actions import Action, Emit, Log, SendWorker
+from beliefd_broker.admission import check_arrays, check_chunk
 from beliefd_broker.batching import job_message, pieces_message, shares
 from beliefd_broker.desk import CREDITS, Desk
+from beliefd_broker.keeper import DEATHS_TO_QUARANTINE, Keeper, crashed_error
 from beliefd_broker.population import Damaged, Population
-from beliefd_broker.registry import Registry
-from beliefd_broker.request import MAKING, Chunk, Job, Piece, Request
+from beliefd_broker.request import Chunk, Job, Piece, Request
 from beliefd_broker.scheduling import BATCH_NS, Scheduler
 from beliefd_broker.session import Session
 from beliefd_broker.upkeep import Upkeep
@@ -32,38 +30,21 @@ from beliefd_broker.workforce import Workforce
 from beliefd_proto import Applied, Arrays, Command, Message, decode, encode
 from beliefd_proto import messages as m
 from beliefd_proto.bundle import bundle, unbundled
-from beliefd_proto.error_message import from_header, to_header
+from beliefd_proto.error_message import from_header
 from beliefd_proto.errors import (
     BeliefdError,
     Cancelled,
     DeadlineExceeded,
     MalformedMessage,
-    PopulationExists,
-    UnknownPopulation,
-    WorkerCrashed,
 )
 from beliefd_proto.framing import request_id
 from beliefd_service import events
 from beliefd_service.access import Grant
 from beliefd_service.process import ProcessIdentity
 
-DEATHS_TO_QUARANTINE = 3
 TELEMETRY_S = 0.5
 CALL_NS = 100_000.0
 """What a batch takes of its worker beside what its agents take."""
-_JOBS = frozenset(
-    {
-        Command.CREATE,
-        Command.DROP,
-        Command.ADD_AGENTS,
-        Command.REMOVE_AGENTS,
-        Command.PARAMETERS,
-        Command.CHECKPOINT,
-        Command.SNAPSHOT,
-        Command.RESTORE,
-        Command.FORK,
-    }
-)
 
 
 class Core:
@@ -85,15 +66,22 @@ class Core:
         self._actions: list[Action] = []
         self.workforce = Workforce(epoch, held_leases, now_s)
         self._accounts = Accounts(grants, now_s)
-        self._desk = Desk(self._actions.append, epoch, self.limits, self._accounts)
         self._scheduler = Scheduler()
-        self._upkeep = upkeep or Upkeep(epoch)
-        self._populations = Registry(self.limits)
+        self._desk = Desk(self._actions.append, epoch, self.limits, self._accounts, self._scheduler.release)
+        self._keeper = Keeper(
+            self._actions.append,
+            epoch,
+            self.limits,
+            self._desk,
+            self._scheduler,
+            self.workforce,
+            upkeep or Upkeep(epoch),
+            wall_s,
+        )
+        self._populations = self._keeper.populations
         self.adopt(populations)
-        self._retries: list[Batch] = []
         self._next_batch = 1
         self._started_s = now_s
-        self._wall_s = wall_s
         self._telemetry_s = now_s
         self._counters = dict.fromkeys(("batches", "retried_batches", "agent_steps", "malformed"), 0)
         self._emit(events.BrokerStarted(time_s=wall_s, epoch=epoch))
@@ -104,16 +92,7 @@ class Core:
         Those that are damaged keep their names, and whoever asks for one is told. Those that are stale are rebuilt
         before anything is begun with them.
         """
-        self._populations.add_damaged(damaged)
-        for population in populations:
-            self._populations.add(population)
-            if population.stale:
-                self._take_up(self._upkeep.recovery(population))
-
-    def _take_up(self, job: Job) -> None:
-        """Accept a job of the broker's own."""
-        self._desk.accept(job)
-        self._scheduler.push(job)
+        self._keeper.adopt(populations, damaged)
 
     @property
     def state_bytes(self) -> int:
@@ -215,10 +194,7 @@ class Core:
         elif isinstance(header, m.Status):
             self._desk.send(route, Command.STATUS_REPORT, self._status(header.id, now_s))
         elif isinstance(header, m.Release):
-            released = self._populations.get(header.population)
-            if released.stale and released.info.quarantined:
-                self._take_up(self._upkeep.recovery(released))
-            self._quarantine(released, False)
+            self._keeper.release(header.population)
             self._desk.send(route, Command.DONE, m.Done(id=header.id, credits=CREDITS))
         elif isinstance(header, m.Drop) and header.population not in self._populations:
             self._populations.check_damaged(header.population)
@@ -234,18 +210,7 @@ class Core:
             population = self._populations.get(header.population)
             check_chunk(header, arrays, population, self.limits)
             return Chunk(session, command, header, arrays, now_s, population)
-        if command not in _JOBS:
-            raise MalformedMessage("this command is not for clients", field="command", value=command.name)
-        job = Job(session, command, header, arrays, now_s)
-        if isinstance(header, MAKING):
-            self._populations.check_making(header)
-        if not isinstance(header, m.Create | m.Restore):
-            job.population = self._populations.get(getattr(header, "population", ""))
-        if isinstance(header, m.RemoveAgents) and job.population is not None:
-            check_removed(arrays, job.population)
-        if isinstance(header, m.AddAgents):
-            self._populations.check_room(header.count, job.population)
-        return job
+        return self._keeper.job(session, command, header, arrays, now_s)
 
     # What goes to workers.
 
@@ -254,10 +219,10 @@ class Core:
 
         One at a time, so that a worker has its work before the message to the next is made.
         """
-        while (self._scheduler or self._retries) and (free := self.workforce.free(now_s)):
+        while (self._scheduler or self.workforce.lost) and (free := self.workforce.free(now_s)):
             worker = free[0]
-            if self._retries:
-                self._start(worker, [self._retries.pop(0)], now_s)
+            if self.workforce.lost:
+                self._start(worker, [self.workforce.lost.pop(0)], now_s)
                 return True
             idle = 0
             for other in free:
@@ -265,7 +230,7 @@ class Core:
             found = self._scheduler.next(idle or 1, now_s, self.workforce.ready)
             load = []
             if isinstance(found, Job):
-                if not self._settle_making(found):
+                if not self._keeper.settle_making(found):
                     load = [Batch.of_job(found)]
             elif found is not None:
                 load = self._load(Batch.of_pieces(found), idle or len(free))
@@ -291,30 +256,6 @@ class Core:
             room_ns -= CALL_NS + load[-1].predicted_ns
         return load
 
-    def _settle_making(self, job: Job) -> bool:
-        """Answer where a name is taken: attach where that was asked for, or where it is our own earlier try."""
-        if not isinstance(job.header, MAKING):
-            return False
-        population = self._populations.find(job.header.name)
-        if population is None:
-            return False
-        same = population.info.uid == m.population_uid(job.id)
-        info, asked = population.info, job.header
-        if not isinstance(asked, m.Create):
-            if same:
-                self._answer(job, *answers.population(job.id, population, CREDITS))
-            else:
-                self._fail(job, PopulationExists("a population of this name exists", field="name", value=asked.name))
-            return True
-        attach = asked.exist_ok and (info.model.hash, info.seed) == (asked.hash, asked.seed)
-        if same or attach:
-            self._answer(job, *answers.population(job.id, population, CREDITS))
-        else:
-            other = "model" if info.model.hash != asked.hash else "seed"
-            why = f"has another {other}" if asked.exist_ok else "exists; pass exist_ok=True to attach to it"
-            self._fail(job, PopulationExists(f"a population of this name {why}", field="name", value=job.header.name))
-        return True
-
     def _start(self, worker: Worker, load: list[Batch], now_s: float) -> None:
         """Hand batches to a worker in one message."""
         messages, number = [], self._next_batch
@@ -335,7 +276,7 @@ class Core:
     @property
     def drained(self) -> bool:
         """Whether nothing that was begun is open."""
-        return not (self.workforce.busy or self._retries or self._scheduler.open)
+        return not (self.workforce.busy or self.workforce.lost or self._scheduler.open)
 
     # What arrives from workers.
 
@@ -397,24 +338,19 @@ class Core:
         if batch.job is not None:
             batch.job.deaths += blamed
             if batch.job.deaths < DEATHS_TO_QUARANTINE:
-                self._retries.append(batch)
+                self.workforce.lost.append(batch)
             else:
-                self._crashed(batch.job, batch.job.population)
+                self._keeper.end_crashed(batch.job)
             return
         for piece in batch.pieces:
             piece.deaths += blamed
             if piece.deaths < DEATHS_TO_QUARANTINE and not population_of(piece).info.quarantined:
                 share = batch.predicted_ns * piece.count / batch.agents
-                self._retries.append(Batch(0, [piece], None, share))
+                self.workforce.lost.append(Batch(0, [piece], None, share))
             else:
-                piece.chunk.fail(_crashed_error(piece.chunk.population), piece.start, piece.count, Applied.UNKNOWN)
-                self._quarantine(population_of(piece), True)
-                self._end_if_done(piece.chunk)
-
-    def _crashed(self, job: Job, population: Population | None) -> None:
-        self._fail(job, _crashed_error(population))
-        if population is not None:
-            self._quarantine(population, True)
+                piece.chunk.fail(crashed_error(piece.chunk.population), piece.start, piece.count, Applied.UNKNOWN)
+                self._keeper.quarantine(population_of(piece), True)
+                self._desk.answer_if_done(piece.chunk)
 
     def _result(
         self, worker: Worker, batch: Batch, header: m.Result, arrays: Arrays, now_s: float, wall_s: float
@@ -422,7 +358,7 @@ class Core:
         worker.batches_done += 1
         worker.cpu_s, worker.rss_bytes, worker.worn = header.cpu_s, header.rss_bytes, header.worn
         if batch.job is not None:
-            self._job_result(batch.job, header, arrays, wall_s)
+            self._keeper.end_job(batch.job, header, arrays, wall_s)
             return
         if header.error is None:
             self._learn(worker, batch, header, arrays.get("status"), now_s)
@@ -434,7 +370,7 @@ class Core:
             for piece, share in shares(batch.pieces, arrays):
                 piece.chunk.finish(piece.start, piece.count, share)
         for piece in batch.pieces:
-            self._end_if_done(piece.chunk)
+            self._desk.answer_if_done(piece.chunk)
 
     def _learn(
         self, worker: Worker, batch: Batch, header: m.Result, status: NDArray[np.uint8] | None, now_s: float
@@ -452,127 +388,11 @@ class Core:
             worker.agent_steps += applied
             self._counters["agent_steps"] += applied
 
-    def _job_result(self, job: Job, result: m.Result, arrays: Arrays, wall_s: float) -> None:
-        told_of = result.info or (job.population.info if job.population is not None else None)
-        fields = {
-            "kind": job.command.name.lower(),
-            "request": job.id.hex(),
-            "population": told_of.name if told_of is not None else getattr(job.header, "name", ""),
-            "client": job.session.client,
-        }
-        if result.error is not None:
-            error = from_header(result.error, {})
-            self._actions.append(Log("warning", "job_failed", {**fields, "code": error.code, "reason": str(error)}))
-            if job.population is not None:
-                job.population.checkpointing = False
-            self._fail(job, error)
-            if job.command is Command.RECOVER and job.population is not None:
-                self._not_rebuilt(job.population, error)
-            return
-        self._actions.append(Log("info", "job_done", fields))
-        header = job.header
-        if isinstance(header, MAKING) and result.info is not None:
-            generation = 0 if isinstance(header, m.Create) else 1  # what is made of another begins with a checkpoint
-            population = Population(result.info, *_members(arrays), generation)
-            self._populations.add(population)
-            self._emit(events.PopulationCreated(time_s=wall_s, epoch=self.epoch, info=result.info))
-            self._answer(job, *answers.population(job.id, population, CREDITS))
-        elif isinstance(header, m.Recover) and result.info is not None and job.population is not None:
-            self._rebuilt(job.population, result.info, _members(arrays), wall_s)
-            self._answer(job, Command.DONE, m.Done(id=job.id))
-        elif isinstance(header, m.Checkpoint) and job.population is not None:
-            job.population.checkpointed(result.first)
-            job.population.checkpointing = False
-            self._answer(job, Command.DONE, m.Done(id=job.id, credits=CREDITS))
-        elif isinstance(header, m.Snapshot):
-            self._answer(job, Command.DONE, m.Done(id=job.id, credits=CREDITS))
-        elif isinstance(header, m.Drop):
-            self._dropped(header.population, wall_s)
-            self._answer(job, Command.DONE, m.Done(id=job.id, credits=CREDITS))
-        elif isinstance(header, m.AddAgents | m.RemoveAgents) and result.info is not None:
-            population = self._populations.get(header.population)
-            population.update(result.info, *_members(arrays))
-            self._emit(events.PopulationChanged(time_s=wall_s, epoch=self.epoch, info=result.info))
-            told = m.Agents(id=job.id, first=result.first, count=result.count, info=result.info, credits=CREDITS)
-            self._answer(job, Command.AGENTS, told)
-            self._recheck(population)
-        else:
-            self._answer(job, Command.VALUES, m.Values(id=job.id, spec=result.spec, credits=CREDITS), arrays)
-
-    def _dropped(self, uid: str, wall_s: float) -> None:
-        population = self._populations.remove(uid)
-        self._emit(events.PopulationDropped(time_s=wall_s, epoch=self.epoch, uid=uid))
-        for worker in self.workforce.all():
-            self._actions.append(SendWorker(worker.incarnation, encode(Command.FORGET, m.Forget(population=uid))))
-        gone = UnknownPopulation("the population was dropped", field="population", value=population.info.name)
-        for request in self._desk.of(population):
-            if self._scheduler.withdraw(request):
-                self._desk.end_unbegun(request, gone)
-
-    def _rebuilt(
-        self,
-        population: Population,
-        info: m.PopulationInfo,
-        members: tuple[NDArray[np.int64], Arrays],
-        wall_s: float,
-    ) -> None:
-        """Serve a population that was rebuilt, and say what was found and what was lost."""
-        population.update(info, *members)
-        population.stale = False
-        told = info.rebuilt
-        if told is not None:
-            fields = {"population": info.name, "lost": told.lost, **msgspec.structs.asdict(told)}
-            self._actions.append(Log("info" if told.whole else "error", "population_rebuilt", fields))
-        self._emit(events.PopulationChanged(time_s=wall_s, epoch=self.epoch, info=info))
-
-    def _not_rebuilt(self, population: Population, error: BeliefdError) -> None:
-        """A population cannot be rebuilt: it keeps its name and its folder, and whoever asks for it is told why."""
-        told = self._populations.replace_damaged(population, error)
-        for request in self._desk.of(population):
-            if self._scheduler.withdraw(request):
-                self._desk.end_unbegun(request, told)
-
-    def _recheck(self, population: Population) -> None:
-        """Refuse what waited while agents were removed and now names one of them."""
-        for request in [r for r in self._desk.of(population) if isinstance(r, Chunk)]:
-            try:
-                check_chunk(request.header, request.arrays, population, self.limits)
-            except BeliefdError as error:
-                if self._scheduler.withdraw(request):
-                    self._desk.end_unbegun(request, error)
-
-    def _quarantine(self, population: Population, quarantined: bool) -> None:
-        """Begin or end a quarantine. At its begin, nothing that waits or has not been handed out is begun any more."""
-        if population.info.quarantined == quarantined:
-            return
-        population.set_quarantined(quarantined)
-        info = population.info
-        self._actions.append(MarkQuarantine(info.uid, quarantined))
-        fields = {"population": info.name, "quarantined": quarantined}
-        self._actions.append(Log("error" if quarantined else "info", "quarantine", fields))
-        self._emit(events.PopulationChanged(time_s=self._wall_s, epoch=self.epoch, info=info))
-        if quarantined:
-            self._recheck(population)
-            self._stop_begun(population)
-
-    def _stop_begun(self, population: Population) -> None:
-        """End what of a quarantined population has been admitted and is in nobody's hands."""
-        held = [batch for batch in self._retries if batch.population is population]
-        self._retries = [batch for batch in self._retries if batch.population is not population]
-        for batch in held:
-            for piece in batch.pieces:
-                piece.chunk.fail(_crashed_error(piece.chunk.population), piece.start, piece.count, Applied.UNKNOWN)
-        for request in self._desk.of(population):
-            if isinstance(request, Chunk):
-                if rest := self._scheduler.withdraw_rest(request):
-                    request.fail(quarantined_error(population), request.count - rest, rest, Applied.NO)
-                self._end_if_done(request)
-
     # Time.
 
     def tick(self, now_s: float, wall_s: float) -> None:
         """Do what time alone brings about: deadlines, hung workers, telemetry, sessions that nobody uses."""
-        self._wall_s = wall_s
+        self._keeper.wall_s = wall_s
         for request in self._desk.overdue(now_s, self.workforce.ready or 1):
             self._expire(request)
         self._actions.extend(self.workforce.overdue(now_s))
@@ -581,8 +401,7 @@ class Core:
         if interval_s >= TELEMETRY_S:
             self._telemetry_s = now_s
             self._report(wall_s, interval_s)
-            for job in self._upkeep.checkpoints(self._populations, now_s):
-                self._take_up(job)
+            self._keeper.make_checkpoints(now_s)
             self._desk.close_idle(now_s)
             for route in self._desk.cut_off(now_s):
                 self._actions.append(Log("warning", "client_cut_off", {"client": self._desk.client(route)}))
@@ -601,7 +420,7 @@ class Core:
             self._desk.end_unbegun(request, error)
         elif isinstance(request, Chunk) and (rest := self._scheduler.withdraw_rest(request)):
             request.fail(error, request.count - rest, rest, Applied.NO)
-            self._end_if_done(request)
+            self._desk.answer_if_done(request)
 
     def _report(self, wall_s: float, interval_s: float) -> None:
         for population in self._populations:
@@ -622,20 +441,6 @@ class Core:
                     rss_bytes=status.rss_bytes,
                 )
             )
-
-    # Answers.
-
-    def _end_if_done(self, chunk: Chunk) -> None:
-        if not chunk.open_agents and not chunk.answered:
-            self._answer(chunk, *answers.chunk(chunk, CREDITS))
-
-    def _answer(self, request: Request, command: Command, header: m.Header, arrays: Arrays | None = None) -> None:
-        """End an admitted request: free what it held and tell its client."""
-        self._scheduler.release(request)
-        self._desk.end(request, command, header, arrays)
-
-    def _fail(self, job: Job, error: BeliefdError) -> None:
-        self._answer(job, Command.ERROR, to_header(error, job.id))
 
     def _emit(self, event: events.AnyEvent) -> None:
         self._actions.append(Emit(event))
@@ -659,17 +464,6 @@ def population_of(piece: Piece) -> Population:
     population = piece.chunk.population
     assert population is not None
     return population
-
-
-def _members(arrays: Arrays) -> tuple[NDArray[np.int64], Arrays]:
-    """Who lives, and their ids, of the result of a job; no view of the frames it came in."""
-    ids = {name: arrays[name].copy() for name in ID_ARRAYS if name in arrays}
-    return arrays["members"].copy(), ids
-
-
-def _crashed_error(population: Population | None) -> WorkerCrashed:
-    then = "the population is quarantined" if population is not None else "no population was made"
-    return WorkerCrashed(f"{DEATHS_TO_QUARANTINE} workers died over this request; {then}")
 
 
 def _not_for_clients(header: m.Header) -> MalformedMessage:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from operator import attrgetter
 
 from beliefd_broker.actions import Action, KillWorker, Log, SendWorker, WatchWorker
+from beliefd_broker.population import Population
 from beliefd_broker.worker import LONG_NS, Batch, Worker
 from beliefd_proto import Command, encode
 from beliefd_proto.messages import Retire, WorkerHello, WorkerStatus, WorkerWelcome
@@ -32,7 +33,13 @@ _AHEAD_NS = attrgetter("ahead_ns")
 
 
 class Workforce:
-    """All registered workers, by incarnation."""
+    """All registered workers, by incarnation.
+
+    Attributes
+    ----------
+    lost : list of Batch
+        What dead workers had in hand, until it is run again.
+    """
 
     def __init__(self, epoch: int, held: dict[ProcessIdentity, str], now_s: float) -> None:
         self._epoch = epoch
@@ -41,6 +48,7 @@ class Workforce:
         self._workers: dict[bytes, Worker] = {}
         self._registrations: dict[str, int] = {}
         self._retire_s = now_s
+        self.lost: list[Batch] = []
 
     @property
     def settled(self) -> bool:
@@ -89,6 +97,12 @@ class Workforce:
         if worker is not None:
             self._unsettled.pop(worker.identity, None)
         return worker
+
+    def withdraw_lost(self, population: Population) -> list[Batch]:
+        """Run nothing of this population again; returns what was lost of it."""
+        withdrawn = [batch for batch in self.lost if batch.population is population]
+        self.lost = [batch for batch in self.lost if batch.population is not population]
+        return withdrawn
 
     def settle_died(self, identity: ProcessIdentity) -> None:
         """A process that held a lease when we started is gone."""
