@@ -46,10 +46,7 @@ _JOBS = frozenset(
 
 
 class Keeper:
-    """Keeps the registry of populations, and ends the jobs over them. `act` takes what has to be done outside.
-
-    `wall_s` is the time of the last tick.
-    """
+    """Keeps the registry of populations, and ends the jobs over them. `act` takes what has to be done outside."""
 
     def __init__(
         self,
@@ -69,7 +66,7 @@ class Keeper:
         self._scheduler = scheduler
         self._workforce = workforce
         self._upkeep = upkeep
-        self.wall_s = wall_s
+        self._wall_s = wall_s
         self.populations = Registry(limits)
 
     def adopt(self, populations: Iterable[Population], damaged: Iterable[Damaged] = ()) -> None:
@@ -79,6 +76,10 @@ class Keeper:
             self.populations.add(population)
             if population.stale:
                 self._take_up(self._upkeep.recovery(population))
+
+    def tick(self, wall_s: float) -> None:
+        """Take the time that events are told to be of."""
+        self._wall_s = wall_s
 
     def make_checkpoints(self, now_s: float) -> None:
         """Begin the checkpoints that are due."""
@@ -90,7 +91,7 @@ class Keeper:
 
         Raises
         ------
-        InvalidInput, UnknownPopulation, StorageError
+        InvalidInput, UnknownPopulation, UnknownAgent, StorageError
         """
         if command not in _JOBS:
             raise MalformedMessage("this command is not for clients", field="command", value=command.name)
@@ -179,7 +180,7 @@ class Keeper:
         self._act(MarkQuarantine(info.uid, quarantined))
         fields = {"population": info.name, "quarantined": quarantined}
         self._act(Log("error" if quarantined else "info", "quarantine", fields))
-        self._emit(events.PopulationChanged(time_s=self.wall_s, epoch=self._epoch, info=info))
+        self._emit(events.PopulationChanged(time_s=self._wall_s, epoch=self._epoch, info=info))
         if quarantined:
             self._recheck(population)
             self._stop_begun(population)

@@ -128,7 +128,7 @@ class Broker:
         """Hand out what can be begun, and send what is to be sent."""
         now_s = time.monotonic()
         while self._core.dispatch(now_s):
-            self._flush()
+            self._act_all()
         self._flush()
 
     def _finish(self) -> None:
@@ -218,6 +218,9 @@ class Broker:
         if self._client_outbox:
             for route in self._client_outbox.flush():
                 self._core.client_gone(route)
+        self._act_all()
+
+    def _act_all(self) -> None:
         for action in self._core.take_actions():
             self._act(action)
 

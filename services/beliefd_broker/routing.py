@@ -392,7 +392,7 @@ class Core:
 
     def tick(self, now_s: float, wall_s: float) -> None:
         """Do what time alone brings about: deadlines, hung workers, telemetry, sessions that nobody uses."""
-        self._keeper.wall_s = wall_s
+        self._keeper.tick(wall_s)
         for request in self._desk.overdue(now_s, self.workforce.ready or 1):
             self._expire(request)
         self._actions.extend(self.workforce.overdue(now_s))

@@ -4,7 +4,7 @@ Clients take turns. A turn takes at most one batch's worth of a client's work, s
 single-agent client both go on. A batch then fills up with what other clients ask of the same population in the same
 way. A client's requests over one population stay in their order; over different populations they may overtake.
 Batches are of about two milliseconds; of up to eight where for a while nobody has asked for so little that it would
-wait. Those get smaller toward the end of all that was asked, so that workers of unequal speed end together (guided
+wait. Those get smaller toward the end of all that was asked, so that workers end closer together (guided
 self-scheduling: Polychronopoulos and Kuck 1987).
 
 Nothing is begun that cannot be done by its deadline beside what is begun already: if all were begun at once, each would
@@ -257,7 +257,7 @@ class Scheduler:
         return _answerable(chunk, most)
 
     def _take(self, chunk: Chunk, most: int, free_workers: int) -> Piece:
-        """Cut the next piece off a chunk: of at most `most` agents, as `_share` says."""
+        """Cut the next piece off a chunk: of whole tiles, as many agents as `_share` says."""
         agents = remaining = chunk.count - chunk.next
         if remaining > TILE_AGENTS:
             agents = min(remaining, -(-self._share(chunk, most, free_workers) // TILE_AGENTS) * TILE_AGENTS)
@@ -268,16 +268,19 @@ class Scheduler:
         return piece
 
     def _share(self, chunk: Chunk, most: int, free_workers: int) -> int:
-        """Of at most `most` agents as many that the workers that share what is left of a chunk end together."""
+        """How many agents the next piece gets, `most` at the most, so that workers end closer together.
+
+        A part of what is left where long pieces are allowed and nothing else waits, else an even cut.
+        """
         population = chunk.population
         remaining = chunk.count - chunk.next
         usual = population.batch_agents(chunk.cost_key, BATCH_NS)
-        if most > usual and not self._waiting and len(self._open) == 1:
+        if usual < most < remaining and not self._waiting and len(self._open) == 1:
             most = max(usual, min(most, math.ceil(remaining / (GUIDE * self._workers))))
             if most > usual:
                 return most
-        # At its first piece, at the last that are of the usual length, and where its agents turn out to be quicker.
-        if not most <= 2 * chunk.share <= 2 * most:
+        # At its first piece, at the last that are of the usual length, and where its agents turn out to be otherwise.
+        if not most / 2 <= chunk.share <= most:
             rounds = math.ceil(remaining / (most * free_workers))
             least = population.batch_agents(chunk.cost_key, LEAST_BATCH_NS)
             chunk.share = max(math.ceil(remaining / (rounds * free_workers)), least)

@@ -827,6 +827,22 @@ def test_long_batches_get_smaller_toward_the_end_of_what_was_asked():
     assert world.answer(request).command is Command.STEPPED
 
 
+def test_what_one_worker_does_alone_is_not_cut_smaller():
+    world = World([population(rows=12_000)], workers=1)
+    world.core._populations.get("0" * 16).record(Command.STEP << 8, 10_000, 10_000_000, world.now_s)  # 1 us an agent
+    world.step(world.client(), count=12_000)
+    assert agents_handed_out(world) == [8000, 4000]
+
+
+def test_what_goes_along_with_another_goes_whole_where_nobody_knows_how_long_it_takes():
+    world = World([population(rows=100), population(uid="1" * 16, name="unknown", rows=300)], workers=1)
+    world.core._populations.get("0" * 16).record(Command.STEP << 8, 10_000, 10_000_000, world.now_s)  # 1 us an agent
+    first, second = world.client(), world.client()
+    world.step(first, count=50)
+    world.step(second, uid="1" * 16, count=200)
+    assert agents_handed_out(world) == [50, 200]
+
+
 def test_long_batches_stay_long_as_long_as_something_else_waits():
     world = World([population(rows=60_000), population(uid="1" * 16, name="more", rows=60_000)], workers=2)
     for uid in ("0" * 16, "1" * 16):
