@@ -726,6 +726,30 @@ def test_a_quarantine_stops_what_waits_and_is_told():
     assert [event.info.quarantined for event in changed] == [True]
 
 
+def test_a_quarantine_ends_what_was_lost_and_is_not_run_again_yet():
+    world = World([population(rows=1000)], workers=1)
+    poison = world.step(world.client(), count=50)
+    for i in range(2):
+        world.pump()
+        world.kill(next(iter(world.workers.values())))
+        world.add_worker(f"again_{i}")
+    (with_poison,) = world.workers.values()
+    another = world.add_worker("another")
+    innocent = world.step(world.client(), first=100)
+    world.pump()
+    assert with_poison.inbox
+    assert another.inbox
+    world.kill(another)
+    world.kill(with_poison)
+    world.add_worker("last")
+    world.settle()
+    assert error(world.answer(poison)).code == "worker_crashed"
+    told = world.answer(innocent)
+    assert error(told).code == "worker_crashed"
+    assert told.arrays["applied"].tolist() == [Applied.UNKNOWN]
+    assert not world.applied
+
+
 def test_a_retry_extends_the_deadline_of_what_it_joins():
     world = World(workers=0)
     client = world.client()

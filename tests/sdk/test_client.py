@@ -55,6 +55,13 @@ def test_a_step_asks_where_the_agents_are_once_and_then_counts(peer, mice):
     assert [h.tick for h in peer.heard if isinstance(h, m.Step)] == [1, 2, 3]
 
 
+def test_agents_that_are_no_neighbours_count_on_too(peer, mice):
+    mice.step(np.zeros(8, int))
+    for tick in (2, 3):
+        assert mice.step(np.zeros(3, int), agents=[6, 0, 3]).tick.tolist() == [tick] * 3
+    assert mice.step(np.zeros(8, int)).tick.tolist() == [4, 2, 2, 4, 2, 2, 4, 2]
+
+
 def test_threads_step_at_once_through_one_client(peer, client):
     herds = [client.population("mice") for _ in range(6)]
 
