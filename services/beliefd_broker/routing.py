@@ -21,7 +21,7 @@ from beliefd_broker.batching import job_message, pieces_message, shares
 from beliefd_broker.desk import CREDITS, Desk
 from beliefd_broker.keeper import DEATHS_TO_QUARANTINE, Keeper, crashed_error
 from beliefd_broker.population import Damaged, Population
-from beliefd_broker.request import Chunk, Job, Piece, Request
+from beliefd_broker.request import Chunk, Job, Request
 from beliefd_broker.scheduling import BATCH_NS, Scheduler
 from beliefd_broker.session import Session
 from beliefd_broker.upkeep import Upkeep
@@ -31,12 +31,7 @@ from beliefd_proto import Applied, Arrays, Command, Message, decode, encode
 from beliefd_proto import messages as m
 from beliefd_proto.bundle import bundle, unbundled
 from beliefd_proto.error_message import from_header
-from beliefd_proto.errors import (
-    BeliefdError,
-    Cancelled,
-    DeadlineExceeded,
-    MalformedMessage,
-)
+from beliefd_proto.errors import BeliefdError, Cancelled, DeadlineExceeded, MalformedMessage
 from beliefd_proto.framing import request_id
 from beliefd_service import events
 from beliefd_service.access import Grant
@@ -344,12 +339,12 @@ class Core:
             return
         for piece in batch.pieces:
             piece.deaths += blamed
-            if piece.deaths < DEATHS_TO_QUARANTINE and not population_of(piece).info.quarantined:
+            if piece.deaths < DEATHS_TO_QUARANTINE and not piece.chunk.population.info.quarantined:
                 share = batch.predicted_ns * piece.count / batch.agents
                 self.workforce.lost.append(Batch(0, [piece], None, share))
             else:
                 piece.chunk.fail(crashed_error(piece.chunk.population), piece.start, piece.count, Applied.UNKNOWN)
-                self._keeper.quarantine(population_of(piece), True)
+                self._keeper.quarantine(piece.chunk.population, True)
                 self._desk.answer_if_done(piece.chunk)
 
     def _result(
@@ -378,7 +373,7 @@ class Core:
         """Take into predictions and telemetry what a batch did."""
         agents = batch.agents
         chunk = batch.pieces[0].chunk
-        population = population_of(batch.pieces[0])
+        population = chunk.population
         population.record(chunk.cost_key, agents, header.elapsed_ns, now_s)
         population.journal_bytes += header.journal_bytes
         if chunk.command is Command.STEP:
@@ -458,12 +453,6 @@ class Core:
             counters={**self._desk.counters, **self._counters},
             credits=CREDITS,
         )
-
-
-def population_of(piece: Piece) -> Population:
-    population = piece.chunk.population
-    assert population is not None
-    return population
 
 
 def _not_for_clients(header: m.Header) -> MalformedMessage:
