@@ -9,14 +9,16 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numba.core.runtime import _nrt_python
 
 import beliefd
 from beliefd.engine import Engine, jit
 from beliefd.engine.kernels import publish
-from models import random_model
+from models import random_model, tmaze, turned_over
 
 WANTS = [(), ("vfe",), ("beliefs", "q_pi"), ("neg_efe", "vfe", "beliefs", "q_pi")]
 
@@ -41,6 +43,31 @@ def test_serving_any_model_adds_no_signature(tmp_path: Path) -> None:
                 engine.step(observations, reset=reset, executed_actions=executed, want=want)
                 engine.read(want=want)
     assert jit.compiled_signatures() == before
+
+
+ALLOCATING = {
+    "refined": turned_over(0),
+    "refined, over a window": turned_over(0, inference_algo="vmp", inference_horizon=3, num_iter=8),
+    "sophisticated": tmaze(planner="sophisticated", policy_len=2),
+    "mcts": tmaze(planner="mcts", policy_len=2, num_simulations=8),
+}
+
+
+@pytest.mark.parametrize("name", ALLOCATING)
+def test_what_a_kernel_allocates_is_free_again(name: str) -> None:
+    memory: Any = _nrt_python
+    memory.memsys_enable_stats()
+    model = ALLOCATING[name]
+
+    def held() -> int:
+        return int(memory.memsys_get_stats_alloc() - memory.memsys_get_stats_free())
+
+    with Engine(model, 3) as engine:
+        allocated, before = memory.memsys_get_stats_alloc(), held()
+        for _ in range(5):
+            engine.step(np.zeros((3, len(model.num_obs)), np.int64))
+        assert memory.memsys_get_stats_alloc() > allocated
+        assert held() == before
 
 
 def test_a_wrong_type_is_an_error_and_no_compilation() -> None:

@@ -7,23 +7,10 @@ import pytest
 
 from beliefd.engine import Engine
 from beliefd.model import Model
+from models import turned_over
 from naive import NaiveAgent
 
 TICKS = 5
-
-
-def turned_over(seed: int, **options: object) -> Model:
-    """Three factors that one modality informs, with zeros: of most of these the sweeps do not settle."""
-    rng = np.random.default_rng(seed)
-
-    def columns(*shape: int) -> np.ndarray:
-        p = rng.dirichlet(np.full(shape[0], 0.5), shape[1:]) * (rng.random((*shape[1:], shape[0])) < 0.6)
-        p[..., 0] += p.sum(axis=-1) == 0.0
-        return np.moveaxis(p / p.sum(axis=-1, keepdims=True), -1, 0)
-
-    states = (3, 5, 4)
-    B = [np.moveaxis(rng.dirichlet(np.ones(n), (n, 2)), -1, 0) for n in states]
-    return Model([columns(2, *states)], B, **({"num_iter": 16, "dtype": "float32"} | options))  # type: ignore[arg-type]
 
 
 def observations(seed: int, agents: int) -> list[np.ndarray]:

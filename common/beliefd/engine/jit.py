@@ -9,6 +9,9 @@ Bits: of the fast-math flags only those are on under which the result of one lan
 neighbours are vectorised. ``reassoc`` and ``arcp`` would break that. ``nnan`` and ``ninf`` oblige every kernel to
 work without NaN and infinity, also as the start value of a maximum.
 
+Memory: kernels work in arrays that they are given. So numba need not count who holds them, which it does by atomic
+instructions wherever one is passed on. What makes an array of its own says so by `allocating`.
+
 The machine code is cached in a folder named by `fingerprint`, because numba's own cache does not see changes in the
 other source files that an entry point includes. Whatever has the same sources shares it, wherever they stand.
 """
@@ -36,7 +39,8 @@ from numba import extending, types
 from numba.core import config as numba_config
 from numba.core.caching import UserProvidedCacheLocator
 
-_OPTIONS: Any = {"fastmath": {"contract", "nnan", "ninf", "nsz"}, "error_model": "numpy", "nogil": True}
+_OPTIONS: Any = {"fastmath": {"contract", "nnan", "ninf", "nsz"}, "error_model": "numpy", "nogil": True, "_nrt": False}
+_ALLOCATING: Any = {**_OPTIONS, "_nrt": True}
 _KERNEL_MODULES = ("kernels",)
 _SCALARS = {
     "uint8": types.uint8,
@@ -156,6 +160,11 @@ def kernel(*arguments: str) -> Callable[[Any], Any]:
 def inline(function: Any) -> Any:
     """Declare a helper: a function that only kernels call, compiled into each of them."""
     return numba.njit(**_OPTIONS)(function)
+
+
+def allocating(function: Any) -> Any:
+    """Declare a helper that makes arrays, or holds those that another made: what it calls may not return them."""
+    return numba.njit(**_ALLOCATING)(function)
 
 
 def intrinsic(function: Any) -> Any:

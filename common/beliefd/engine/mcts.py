@@ -38,7 +38,7 @@ from beliefd.engine.imagined import (
     restore,
     result_row,
 )
-from beliefd.engine.jit import inline
+from beliefd.engine.jit import allocating, inline
 from beliefd.engine.jointly import imagine_jointly, infer_present
 from beliefd.engine.learning import prepare_own
 from beliefd.engine.perception import log_priors
@@ -72,7 +72,7 @@ made nothing, an edge and a node, or a node; rows of that. After them the observ
 _NOTHING, _NODE, _EDGE_AND_NODE = range(3)
 
 
-@inline
+@allocating
 def sample_tree(ints, reals, work, seed, agents, ticks, told):
     """Set the result rows to what each policy of one step is worth, given the beliefs of now and their joints.
 

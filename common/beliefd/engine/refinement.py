@@ -12,7 +12,7 @@ digit: the prior, as probabilities, and the model's own numbers with what was ro
 import numpy as np
 
 from beliefd.engine import plan
-from beliefd.engine.jit import inline
+from beliefd.engine.jit import allocating, inline
 from beliefd.engine.jointly import infer_present, observe_jointly
 from beliefd.engine.learning import observe_own
 from beliefd.engine.perception import log_priors
@@ -26,7 +26,7 @@ _STILL = 1e-3
 _SPARE_ROWS = 3
 
 
-@inline
+@allocating
 def refine_states(ints, reals, work, observed, distributions, items, places):
     """Set the beliefs of now, and their joints, once more in the lanes where all sweeps did not settle them.
 
@@ -46,7 +46,7 @@ def refine_states(ints, reals, work, observed, distributions, items, places):
     multiply_joints(ints, work, ints[plan.ALL_JOINTS])
 
 
-@inline
+@allocating
 def refine_window(ints, reals, work, lanes, record, tick, first, seen, moved, places, earliest, latest, records):
     """Set the beliefs of every step of the window once more in the lanes where all sweeps did not settle them.
 
@@ -82,7 +82,7 @@ def _is_any_moving(work, moves):
     return moving > 0
 
 
-@inline
+@allocating
 def _begin(ints, reals, work):
     """Scratch and the model's numbers in float64, laid out as in float32; what inference does not use is not filled.
 

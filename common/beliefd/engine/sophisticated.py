@@ -27,7 +27,7 @@ from beliefd.engine.imagined import (
     restore,
     result_row,
 )
-from beliefd.engine.jit import inline
+from beliefd.engine.jit import allocating, inline
 from beliefd.engine.jointly import imagine_jointly, infer_present
 from beliefd.engine.learning import prepare_own
 from beliefd.engine.perception import log_priors
@@ -51,7 +51,7 @@ _STEPS, _PASS, _POLICY, _MODALITY, _CHOSEN = range(5)
 observation is counted (-1: none), and from there on per modality the observation."""
 
 
-@inline
+@allocating
 def search_tree(ints, reals, work, told):
     """Set the result rows to what each policy of one step is worth, given the beliefs of now and their joints.
 
@@ -287,7 +287,7 @@ def _observe(ints, reals, work, level, path, depth):
     infer_present(ints, work)
 
 
-@inline
+@allocating
 def _imagine_jointly(ints, reals, work, path, depth):
     """Add what the observations chosen say, all modalities together."""
     seen = np.empty((ints[plan.NUM_MODALITIES], LANES), dtype=np.int64)
