@@ -13,6 +13,7 @@ from beliefd.engine.batch import LoadedPopulation, StepInputs
 from beliefd.engine.jit import inline
 from beliefd.engine.plan import LANES
 from beliefd.engine.planner import compile_model
+from beliefd.engine.recordmath import fetch_ahead
 from beliefd.engine.rowmath import exp_rows, log_rows
 from beliefd.engine.scratch import Scratch
 from beliefd.engine.store import Store
@@ -125,7 +126,7 @@ def _exps(work: Any, count: int) -> None:
 
 
 def _memory_ns(population: LoadedPopulation, limit_s: float) -> float:
-    """Of what only moves: admit, gather, scatter and publish, over all agents of one call."""
+    """Of what only moves: admit, gather, scatter and commit, over all agents of one call."""
     store, ints = population.store, population.compiled.ints
     factors, modalities = population.info.num_factors, population.info.num_modalities
     work = np.zeros((population.compiled.scratch_rows, LANES), np.float32)
@@ -139,12 +140,10 @@ def _memory_ns(population: LoadedPopulation, limit_s: float) -> float:
     nothing = np.zeros((0, 1), np.float32), np.zeros(0, np.uint8), np.zeros((0, 1), np.int32)
 
     def move() -> None:
-        count = kernels.admit(ints, store.int32, store.int64, rows, ticks, ids, status, actions, picked)
         _carry(
-            ints, work, lanes, marks, store.int32, store.int64, store.real, picked, rows, ticks, ids, indices, actions,
-            vfe, *nothing,
+            ints, work, lanes, marks, store.int32, store.int64, store.real, rows, ticks, ids, indices, status, picked,
+            actions, vfe, *nothing,
         )  # fmt: skip
-        kernels.publish(store.int64, rows, ticks, picked, count)
         # As before it, so that the next call finds the same.
         store.int64[rows, 0] -= 1
 
@@ -154,14 +153,20 @@ def _memory_ns(population: LoadedPopulation, limit_s: float) -> float:
 
 @inline
 def _carry(  # type: ignore[no-untyped-def]
-    ints, work, lanes, marks, int32s, int64s, records, picked, rows, ticks, ids, indices, actions, vfe, reals, reset,
-    told,
+    ints, work, lanes, marks, int32s, int64s, records, rows, ticks, ids, indices, status, picked, actions, vfe, reals,
+    reset, told,
 ):  # fmt: skip
     """The stages of `beliefd.engine.kernels.advance` that move agents between records and lanes, and nothing else."""
     chosen = marks[kernels.MARK_ROWS + ints[plan.NUM_MODALITIES] + ints[plan.NUM_FACTORS] :]
-    for start in range(0, len(picked), LANES):
+    slots_end = ints[plan.SLOT_START] + 2 * ints[plan.SLOT_BYTES]
+    for start in range(0, len(rows), LANES):
+        last = start + LANES
+        for following in range(last, min(last + LANES, len(rows))):
+            fetch_ahead(int64s, rows[following], slots_end)
+        kernels.admit(ints, int32s, int64s, rows, ticks, ids, status, actions, picked, start, last, start)
         kernels._place_agents(ints, lanes, picked, start, LANES, rows, ticks)
         kernels._place_numbers(ints, lanes, int32s, records)
         kernels._gather(ints, work, lanes, marks, int32s, records, indices, reset, told)
         kernels._write_beliefs(ints, work, lanes, marks, LANES, records, ints[plan.MESSAGE_ROW], vfe, reals)
         kernels._write_slots(ints, lanes, marks, int32s, int64s, ids, chosen, reset, told, actions)
+        kernels._commit(int64s, rows, ticks, picked, start, last)

@@ -299,7 +299,7 @@ class Core:
                 self._actions.append(SendWorker(route, encode(Command.LEFT, m.Left())))
         elif isinstance(header, m.Result) and header.epoch == self.epoch:
             worker = self.workforce.get(route)
-            batch = worker.give_back(header.batch) if worker is not None else None
+            batch = worker.give_back(header.batch, now_s) if worker is not None else None
             if worker is not None and batch is not None:
                 worker.heard_s = now_s
                 self._result(worker, batch, header, message.arrays, now_s, wall_s)

@@ -86,8 +86,8 @@ class Worker:
 
     Its incarnation names its connection too. `state` is ``"greeted"`` until it has said that it is idle under this
     broker's epoch, then ``"ready"``; ``"silent"`` while it is idle and does not say so; ``"leaving"`` after it asked
-    to end; ``"doomed"`` from the SIGKILL on. What is in its hands will take `ahead_ns`, and `opening_ns` before that
-    where nobody has opened those populations.
+    to end; ``"doomed"`` from the SIGKILL on. What is in its hands takes `ahead_ns` in all, and `opening_ns` before
+    that where nobody has opened those populations; it should be done at `done_s`, 0 where there is nothing.
     """
 
     name: str
@@ -98,6 +98,7 @@ class Worker:
     batches: dict[int, Batch] = field(default_factory=dict)
     ahead_ns: float = 0.0
     opening_ns: float = 0.0
+    done_s: float = 0.0
     batches_done: int = 0
     agent_steps: int = 0
     cpu_s: float = 0.0
@@ -109,20 +110,22 @@ class Worker:
         identity = ProcessIdentity(hello.pid, hello.start_time, hello.boot_id)
         return cls(hello.worker, hello.incarnation, identity)
 
-    def take(self, batch: Batch) -> None:
+    def take(self, batch: Batch, now_s: float) -> None:
         """Have a batch in its hands."""
         self.batches[batch.number] = batch
         self.ahead_ns += batch.predicted_ns
+        self.done_s = max(self.done_s, now_s) + batch.predicted_ns / 1e9
         self.opening_ns += batch.opening_ns
 
-    def give_back(self, number: int) -> Batch | None:
-        """Have the batch of this number in its hands no longer; None where it was not."""
+    def give_back(self, number: int, now_s: float) -> Batch | None:
+        """Have the batch of this number in its hands no longer, and begin the next; None where it was not there."""
         batch = self.batches.pop(number, None)
         if not self.batches:  # not by subtraction: what was rounded would stay for ever
-            self.ahead_ns = self.opening_ns = 0.0
+            self.ahead_ns = self.opening_ns = self.done_s = 0.0
         elif batch is not None:
             self.ahead_ns -= batch.predicted_ns
             self.opening_ns -= batch.opening_ns
+            self.done_s = now_s + self.ahead_ns / 1e9
         return batch
 
     def has_room(self, now_s: float) -> bool:

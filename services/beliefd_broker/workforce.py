@@ -29,7 +29,7 @@ RETIRE_EVERY_S = 2.0
 LATE_FACTOR = 2.0
 SILENT_S = 1.0
 """An idle worker that has not said hello for so long, ten times in a row, gets no work until it does."""
-_AHEAD_NS = attrgetter("ahead_ns")
+_DONE_S = attrgetter("done_s")
 
 
 class Workforce:
@@ -120,17 +120,17 @@ class Workforce:
         return self._workers.get(incarnation)
 
     def free(self, now_s: float) -> list[Worker]:
-        """Workers that can take a batch, the least loaded first."""
+        """Workers that can take a batch, first who should be done first with what is in its hands."""
         if self._unsettled:
             return []
         free = [worker for worker in self._workers.values() if worker.has_room(now_s)]
         if len(free) > 1:
-            free.sort(key=_AHEAD_NS)
+            free.sort(key=_DONE_S)
         return free
 
     def start(self, worker: Worker, batch: Batch, now_s: float) -> None:
         """Note that `batch` is in the worker's hands, and by when it must be done if the worker is not hung."""
-        worker.take(batch)
+        worker.take(batch, now_s)
         batch.late_s = now_s + (LATE_FACTOR * worker.ahead_ns + LONG_NS) / 1e9
         # Later with every death: it may be the machine that is slow, and the third death is a quarantine.
         floor_s = (HANG_FLOOR_S if batch.is_usual else FIRST_FLOOR_S) * 2**batch.deaths

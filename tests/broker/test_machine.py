@@ -207,6 +207,7 @@ class Machine(RuleBasedStateMachine):
             assert len({batch.load for batch in worker.batches.values()}) <= LOADS_IN_FLIGHT
             batches = worker.batches.values()
             assert worker.ahead_ns == pytest.approx(sum(batch.predicted_ns for batch in batches), abs=1.0)
+            assert (worker.done_s == 0.0) == (not worker.batches)
             assert worker.opening_ns == pytest.approx(sum(batch.opening_ns for batch in batches), abs=1.0)
         # Beside those of clients there are the broker's own, such as a checkpoint when a day has passed.
         assert sum(bool(request.reply_to.route) for request in core._desk._requests.values()) <= len(self.sent)

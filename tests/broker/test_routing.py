@@ -141,6 +141,41 @@ def test_nobody_waits_behind_a_batch_that_takes_long():
     assert world.answer(long).command is Command.STEPPED
 
 
+def slow_populations():
+    """Three, whose agents take 1.9, 1.3 and 1.3 ms all together."""
+    populations = [population(uid=f"{n:016x}", name=f"p{n}", rows=64) for n in range(3)]
+    for each, ns_per_agent in zip(populations, (30_000, 20_000, 20_000), strict=True):
+        each.record(Command.STEP << 8, 64, 64 * ns_per_agent, 0.0)
+    return populations
+
+
+def step_all(world, each):
+    world.step(world.client(), uid=each.info.uid, count=64)
+    world.pump()
+
+
+def inboxes(world):
+    return [[int(work.population, 16) for work, _ in worker.inbox] for worker in world.workers.values()]
+
+
+def test_who_has_to_wait_waits_for_the_worker_that_should_be_done_first():
+    world = World(populations := slow_populations(), workers=2)
+    for each in populations:
+        step_all(world, each)
+        world.now_s += 0.0015
+    assert inboxes(world) == [[0, 2], [1]]
+
+
+def test_nobody_waits_for_a_worker_that_should_be_done_where_another_is():
+    world = World(populations := slow_populations(), workers=2)
+    for each in populations[:2]:
+        step_all(world, each)
+    world.now_s += 0.005
+    [*world.workers.values()][1].run_one()
+    step_all(world, populations[2])
+    assert inboxes(world) == [[0], [2]]
+
+
 def test_nobody_waits_behind_a_batch_that_is_late():
     world = World(workers=2)
     late = world.step(world.client(), count=1)

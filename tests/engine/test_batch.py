@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,7 +158,7 @@ def test_conflicts_touch_nothing_and_the_rest_of_the_call_is_applied() -> None:
     assert agents.store.int64[0, 0] == 4
 
 
-def test_a_death_before_publication_leaves_the_state_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_begun_and_not_committed_leaves_the_state_before() -> None:
     rng = np.random.default_rng(3)
     model = random_model(rng, dtype="float64")
     killed, spared = population(model, 5), population(model, 5)
@@ -164,13 +168,45 @@ def test_a_death_before_publication_leaves_the_state_before(monkeypatch: pytest.
     for agents in (killed, spared):
         agents.step(first)
     state = killed.read(rows, ALL)
-    with monkeypatch.context() as patch:
-        patch.setattr(kernels, "publish", lambda *_: None)
-        killed.step(other)
+    killed.begin(other)
     unchanged = killed.read(rows, ALL)
     for name in ("ticks", "actions", "vfe", "beliefs", "q_pi", "neg_efe"):
         assert getattr(unchanged, name).tobytes() == getattr(state, name).tobytes()
     assert_same_bits(killed.step(second), spared.step(second))
+
+
+def test_a_death_in_the_middle_leaves_every_agent_before_or_after(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    model, n = tmaze(), 20_000
+    compiled = compile_model(model)
+    killed = LoadedPopulation(Scratch(compiled), Store.create(tmp_path / "agents.bin", compiled.layout, n), 7)
+    spared, rows = population(model, n), np.arange(n)
+    first, second = call(model, rows, 1, rng), call(model, rows, 2, rng, request=2)
+    for agents in (killed, spared):
+        agents.step(first)
+    before = spared.read(rows, ALL)
+    stepped = spared.step(second)
+    after = spared.read(rows, ALL)
+    child = os.fork()
+    if child == 0:
+        killed.step(second)
+        os._exit(0)
+    give_up_s = time.monotonic() + 20
+    while killed.store.int64[0, 0] == 1 and time.monotonic() < give_up_s:
+        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    found = killed.read(rows, ALL)
+    done = found.ticks == 2
+    assert 0 < np.count_nonzero(done) < n
+    for name in ("ticks", "actions", *FIELDS[2:]):
+        whole = np.where(
+            done.reshape(-1, *[1] * (getattr(after, name).ndim - 1)), getattr(after, name), getattr(before, name)
+        )
+        assert getattr(found, name).tobytes() == whole.tobytes(), name
+    again = killed.step(second)
+    assert set(again.status[done]) == {StepStatus.RECORDED}
+    assert_same_bits(replace(again, status=stepped.status), stepped)
 
 
 def test_reading_gives_what_the_step_gave() -> None:

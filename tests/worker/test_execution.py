@@ -128,8 +128,8 @@ def test_arrays_of_a_message_may_start_at_any_byte_and_be_read_only(shelf):
     named = work(first=None, tick=None, want=int(Want.BELIEFS))
     expected = execute(named, arrays, shelf).arrays
     shelf.one = OneShelf().one
-    begin, given = shelf.one.begin, []
-    shelf.one.begin = lambda inputs: given.append(inputs) or begin(inputs)
+    step, given = shelf.one.step, []
+    shelf.one.step = lambda inputs: given.append(inputs) or step(inputs)
     found = execute(named, {name: framed(array) for name, array in arrays.items()}, shelf).arrays
     taken = [given[0].observations.indices] + [getattr(given[0], name) for name in ("rows", "ticks", "request_ids")]
     assert all(array.flags.aligned and array.flags.c_contiguous for array in [*taken, given[0].executed_actions])

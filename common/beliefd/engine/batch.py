@@ -95,15 +95,15 @@ class StepOutputs(msgspec.Struct, eq=False):
 
 
 class Begun(msgspec.Struct, eq=False):
-    """A call that was computed into idle slots, and of which nothing is committed yet.
+    """A call that was computed into idle slots.
 
     Attributes
     ----------
     inputs : StepInputs
     status, actions : ndarray
-        As in `StepOutputs`; the actions of agents to be committed are those that they will have done.
+        As in `StepOutputs`; the actions of agents that are picked are those that they will have done.
     picked : ndarray of int64, shape (count,)
-        The positions in the call of the agents that will be committed.
+        The positions in the call of the agents that it steps.
     """
 
     inputs: StepInputs
@@ -178,56 +178,59 @@ class LoadedPopulation:
         self._nothing = (self._no_vector, self._no_matrix, self._no_matrix, self._no_matrix, self._no_parts)
 
     def step(self, inputs: StepInputs) -> StepOutputs:
-        """Step agents. All of the call is computed before any of it is committed."""
-        return self.commit(self.begin(inputs))
+        """Step agents. A death in between leaves some of them committed, each whole, and the others as they were."""
+        return self._told(self._advance(inputs, commits=True))
 
     def begin(self, inputs: StepInputs) -> Begun:
         """Compute a call into the idle slots. Nothing of it counts until `commit`; it may be begun again, or never."""
+        return self._advance(inputs, commits=False)
+
+    def commit(self, begun: Begun) -> StepOutputs:
+        """Commit what was begun: from here on it is the state of its agents."""
+        count = len(begun.picked)
+        if count:
+            kernels.publish(self.store.int64, begun.rows, begun.ticks, begun.picked, count)
+        return self._told(begun)
+
+    def _advance(self, inputs: StepInputs, commits: bool) -> Begun:
         compiled, store = self.compiled, self.store
         rows, ticks = inputs.rows, inputs.ticks
         n = len(rows)
-        request_ids = inputs.request_ids.view(np.int64)
         status = np.empty(n, dtype=np.uint8)
         actions = np.empty((n, len(self.info.num_controls)), dtype=np.int32)
         picked = np.empty(n, dtype=np.int64)
         results = self._results(n, inputs.want) if inputs.want else self._nothing
-        count = kernels.admit(
-            compiled.ints, store.int32, store.int64, rows, ticks, request_ids, status, actions, picked
+        reset, executed = inputs.reset, inputs.executed_actions
+        count = kernels.advance(
+            compiled.ints,
+            compiled.reals,
+            self.scratch.work,
+            self.scratch.lanes,
+            self.scratch.marks,
+            store.int32,
+            store.int64,
+            store.real,
+            self._parameters,
+            self.seed,
+            int(commits),
+            rows,
+            ticks,
+            inputs.request_ids.view(np.int64),
+            inputs.observations.indices,
+            self._packed(inputs.observations),
+            self._no_reset if reset is None else reset,
+            self._no_actions if executed is None else executed,
+            status,
+            picked,
+            actions,
+            *results,
         )
-        if count:
-            reset, executed = inputs.reset, inputs.executed_actions
-            kernels.advance(
-                compiled.ints,
-                compiled.reals,
-                self.scratch.work,
-                self.scratch.lanes,
-                self.scratch.marks,
-                store.int32,
-                store.int64,
-                store.real,
-                self._parameters,
-                self.seed,
-                picked,
-                count,
-                rows,
-                ticks,
-                request_ids,
-                inputs.observations.indices,
-                self._packed(inputs.observations),
-                self._no_reset if reset is None else reset,
-                self._no_actions if executed is None else executed,
-                actions,
-                *results,
-            )
         return Begun(inputs, rows, ticks, status, actions, picked[:count], results)
 
-    def commit(self, begun: Begun) -> StepOutputs:
-        """Commit what was begun: from here on it is the state of its agents."""
+    def _told(self, begun: Begun) -> StepOutputs:
+        """The outputs of a call that is committed."""
         rows, status, actions, results = begun.rows, begun.status, begun.actions, begun.results
-        count = len(begun.picked)
-        if count:
-            kernels.publish(self.store.int64, rows, begun.ticks, begun.picked, count)
-        if count < len(rows):
+        if len(begun.picked) < len(rows):
             recorded = np.flatnonzero(status == StepStatus.RECORDED)
             self._report(rows, recorded, np.empty_like(begun.ticks), actions, None, results)
         if not begun.inputs.want:

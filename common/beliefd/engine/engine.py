@@ -39,7 +39,7 @@ _SMALLEST_PIECE = 256
 """Agents per thread under which a call is not split further: a few tiles, which take longer than a thread's start."""
 
 _LARGEST_PIECE = 16_384
-"""Agents over which the passes of a step (admit, advance, publish) find records in the cache."""
+"""Agents that a thread takes at once: it reads their ticks, and the kernels then find those records in the cache."""
 
 _NAMES = ("q_pi", "neg_efe", "vfe", "utility", "info_gain", "inductive", "novelty", "gamma")
 """Outputs that a step and a reading have as they are."""

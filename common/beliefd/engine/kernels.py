@@ -1,8 +1,8 @@
 """The entry points: what Python calls, once per batch.
 
-A batch goes through `admit` (which agents may step), `advance` (infer, plan, act, and write the idle slots) and
-`publish` (write the commit words). They are separate calls on purpose: what `advance` wrote is in memory before
-`publish` writes a commit word, whatever a compiler may reorder within one function.
+`advance` takes a batch tile by tile: it decides which agents may step, infers, plans and acts for them, writes their
+idle slots, and then their commit words, while the records of the next tile are on their way from memory. Where a
+journal has to be synced before anything counts, it leaves the commit words to `publish`.
 
 The first arguments are a plan, the scratch, the records seen as three types (see `store`), and the agents' parameters
 (see `given`). An input that a call
@@ -41,7 +41,7 @@ from beliefd.engine.perception import free_energy, observe, predict_prior
 from beliefd.engine.plan import ALL_PARTS, LANES
 from beliefd.engine.policy import evaluate_policies
 from beliefd.engine.precision import keep_precision, load_precision, update_precision
-from beliefd.engine.recordmath import gather_rows, scatter_rows
+from beliefd.engine.recordmath import fetch_ahead, gather_rows, scatter_rows, store_after
 from beliefd.engine.refinement import refine_states, refine_window
 from beliefd.engine.sequence import (
     beliefs_row,
@@ -99,29 +99,18 @@ def _slot(ints, tick):
     return ints[plan.SLOT_START] + (tick & 1) * ints[plan.SLOT_BYTES]
 
 
-@kernel(
-    "const int64[:]",
-    "const int32[:, :]",
-    "int64[:, :]",
-    "const int64[:]",
-    "const int64[:]",
-    "const int64[:, :]",
-    "uint8[:]",
-    "int32[:, :]",
-    "int64[:]",
-)
-def admit(ints, int32s, int64s, rows, ticks, request_ids, status, actions, picked):
-    """Decide each agent's status by its committed tick, and pick those to apply.
+@inline
+def admit(ints, int32s, int64s, rows, ticks, request_ids, status, actions, picked, first, last, count):
+    """Decide the status of the agents `first` up to `last` by their committed ticks, and pick those to apply.
 
     The actions of the others are set: to the recorded ones, or to -1.
 
     Returns
     -------
     int64
-        How many are picked.
+        How many are picked now, of which `count` were before.
     """
-    count = 0
-    for i in range(len(rows)):
+    for i in range(first, last):
         record = rows[i]
         committed = int64s[record, 0]
         if ticks[i] == committed + 1:
@@ -150,8 +139,13 @@ def admit(ints, int32s, int64s, rows, ticks, request_ids, status, actions, picke
 @kernel("int64[:, :]", "const int64[:]", "const int64[:]", "const int64[:]", "int64")
 def publish(int64s, rows, ticks, picked, count):
     """Commit: from here on the slots that `advance` wrote are the state."""
-    for i in range(count):
-        int64s[rows[picked[i]], 0] = ticks[picked[i]]
+    _commit(int64s, rows, ticks, picked, 0, count)
+
+
+@inline
+def _commit(int64s, rows, ticks, picked, first, last):
+    for i in range(first, last):
+        store_after(int64s, rows[picked[i]], ticks[picked[i]])
 
 
 @kernel(
@@ -165,7 +159,6 @@ def publish(int64s, rows, ticks, picked, count):
     "real[:, :]",
     "const real[:, :]",
     "int64",
-    "const int64[:]",
     "int64",
     "const int64[:]",
     "const int64[:]",
@@ -174,6 +167,8 @@ def publish(int64s, rows, ticks, picked, count):
     "const real[:, :]",
     "const uint8[:]",
     "const int32[:, :]",
+    "uint8[:]",
+    "int64[:]",
     "int32[:, :]",
     "real[:]",
     "real[:, :]",
@@ -192,8 +187,7 @@ def advance(
     records,
     given,
     seed,
-    picked,
-    count,
+    commits,
     rows,
     ticks,
     request_ids,
@@ -201,6 +195,8 @@ def advance(
     distributions,
     reset,
     executed,
+    status,
+    picked,
     actions,
     vfe,
     beliefs,
@@ -208,7 +204,15 @@ def advance(
     neg_efe,
     parts,
 ):
-    """Step the picked agents: each leaves its new state in its idle slot and its results in the outputs."""
+    """Step agents: each that may step leaves its new state in its idle slot and its results in the outputs.
+
+    It is committed where `commits` is not 0.
+
+    Returns
+    -------
+    int64
+        How many of `picked` were set: the positions of those agents.
+    """
     observed = marks[MARK_ROWS : MARK_ROWS + ints[plan.NUM_MODALITIES]]
     previous = marks[
         MARK_ROWS + ints[plan.NUM_MODALITIES] : MARK_ROWS + ints[plan.NUM_MODALITIES] + ints[plan.NUM_FACTORS]
@@ -218,9 +222,16 @@ def advance(
     moved_at = seen_at + ints[plan.WINDOW] * ints[plan.NUM_MODALITIES]
     chosen, seen, moved = marks[chosen_at:seen_at], marks[seen_at:moved_at], marks[moved_at:]
     free_energy_row = ints[plan.MESSAGE_ROW]  # free after inference
-    earliest, latest = 0, 0
-    for start in range(0, count, LANES):
-        used = min(LANES, count - start)
+    earliest, latest, count = 0, 0, 0
+    slots_end = ints[plan.SLOT_START] + 2 * ints[plan.SLOT_BYTES]
+    for first in range(0, len(rows), LANES):
+        for following in range(first + LANES, min(first + 2 * LANES, len(rows))):
+            fetch_ahead(int64s, rows[following], slots_end)
+        start, last = count, min(first + LANES, len(rows))
+        count = admit(ints, int32s, int64s, rows, ticks, request_ids, status, actions, picked, first, last, start)
+        used = count - start
+        if used == 0:
+            continue
         _place_agents(ints, lanes, picked, start, used, rows, ticks)
         _place_numbers(ints, lanes, int32s, records)
         _gather(ints, work, lanes, marks, int32s, records, indices, reset, executed)
@@ -351,6 +362,9 @@ def advance(
                 records,
             )
         _write_slots(ints, lanes, marks, int32s, int64s, request_ids, chosen, reset, executed, actions)
+        if commits != 0:
+            _commit(int64s, rows, ticks, picked, start, count)
+    return count
 
 
 @inline

@@ -19,7 +19,12 @@ from beliefd.engine.vectorcode import INDEX, Rows
 from beliefd.engine.vectormath import VectorMath
 
 _i64 = types.int64
+_LINE_BYTES = 64
+_MOST_FETCHED = 512
+"""Of a longer record: what is done with one then takes so long that to wait for the rest does not matter."""
+_INTO_L2 = 2  # what a tile works on would drive it out of the first
 _copy: Any = cgutils.raw_memcpy
+_unpacked: Any = cgutils.unpack_tuple
 
 
 @intrinsic
@@ -119,6 +124,51 @@ def scatter_rows(typing_context: Any, records: Any, places: Any, first: Any, wor
         return context.get_dummy_value()
 
     return signature, emit
+
+
+@intrinsic
+def fetch_ahead(typing_context: Any, records: Any, row: Any, count: Any) -> Any:
+    """Have the first `count` bytes of a record brought from memory, or as many as are worth it, and do not wait."""
+    signature = types.void(records, _i64, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, row, count = arguments
+        begin = _record(context, builder, signature.args[0], array, row)
+        number = ir.IntType(32)
+        fetch = builder.module.declare_intrinsic(
+            "llvm.prefetch", [begin.type], ir.FunctionType(ir.VoidType(), [begin.type, number, number, number])
+        )
+        to_read, data = number(0), number(1)
+        most = builder.select(builder.icmp_signed("<", count, INDEX(_MOST_FETCHED)), count, INDEX(_MOST_FETCHED))
+        with cgutils.for_range_slice(builder, INDEX(0), most, INDEX(_LINE_BYTES)) as (at, _):
+            builder.call(fetch, [builder.gep(begin, [at]), to_read, number(_INTO_L2), data])
+        # It begins anywhere in a line, so it may end in one more.
+        builder.call(fetch, [builder.gep(begin, [builder.sub(most, INDEX(1))]), to_read, number(_INTO_L2), data])
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def store_after(typing_context: Any, records: Any, row: Any, value: Any) -> Any:
+    """records[row, 0] = value, in int64, after all that was written before: no compiler may move that beyond it."""
+    signature = types.void(records, _i64, _i64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, row, value = arguments
+        begin = builder.bitcast(_record(context, builder, signature.args[0], array, row), INDEX.as_pointer())
+        builder.store_atomic(value, begin, "release", INDEX.width // 8)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+def _record(context: Any, builder: Any, array_type: Any, array: Any, row: Any) -> Any:
+    """Where a record begins, as a pointer to bytes."""
+    view = context.make_array(array_type)(context, builder, array)
+    in_row = _unpacked(builder, view.strides, 2)[0]
+    data = builder.bitcast(view.data, ir.IntType(8).as_pointer())
+    return builder.gep(data, [builder.mul(row, in_row)])
 
 
 def _check_sizes(work: Any, records: Any) -> None:
