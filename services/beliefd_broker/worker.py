@@ -86,8 +86,8 @@ class Worker:
 
     Its incarnation names its connection too. `state` is ``"greeted"`` until it has said that it is idle under this
     broker's epoch, then ``"ready"``; ``"silent"`` while it is idle and does not say so; ``"leaving"`` after it asked
-    to end; ``"doomed"`` from the SIGKILL on. What is in its hands takes `ahead_ns` in all, and `opening_ns` before
-    that where nobody has opened those populations; it should be done at `done_s`, 0 where there is nothing.
+    to end; ``"doomed"`` from the SIGKILL on. What is in its hands takes `ahead_ns` in all, so that it should
+    be done at `done_s`, 0 where there is nothing; and `opening_ns` more where nobody has opened those populations.
     """
 
     name: str
@@ -118,7 +118,7 @@ class Worker:
         self.opening_ns += batch.opening_ns
 
     def give_back(self, number: int, now_s: float) -> Batch | None:
-        """Have the batch of this number in its hands no longer, and begin the next; None where it was not there."""
+        """Have the batch of this number, which is done, in its hands no longer; None where it was not."""
         batch = self.batches.pop(number, None)
         if not self.batches:  # not by subtraction: what was rounded would stay for ever
             self.ahead_ns = self.opening_ns = self.done_s = 0.0
@@ -127,6 +127,10 @@ class Worker:
             self.opening_ns -= batch.opening_ns
             self.done_s = now_s + self.ahead_ns / 1e9
         return batch
+
+    def awaited_s(self, now_s: float) -> float:
+        """When it is likely to be done; 0 where it has nothing. Who is late is likely to be as late again."""
+        return self.done_s if self.done_s >= now_s or not self.batches else 2 * now_s - self.done_s
 
     def has_room(self, now_s: float) -> bool:
         if self.state != "ready":

@@ -8,7 +8,6 @@ broker, as the leases tell, has registered idle or died.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from operator import attrgetter
 
 from beliefd_broker.actions import Action, KillWorker, Log, SendWorker, WatchWorker
 from beliefd_broker.population import Population
@@ -29,7 +28,6 @@ RETIRE_EVERY_S = 2.0
 LATE_FACTOR = 2.0
 SILENT_S = 1.0
 """An idle worker that has not said hello for so long, ten times in a row, gets no work until it does."""
-_DONE_S = attrgetter("done_s")
 
 
 class Workforce:
@@ -120,12 +118,12 @@ class Workforce:
         return self._workers.get(incarnation)
 
     def free(self, now_s: float) -> list[Worker]:
-        """Workers that can take a batch, first who should be done first with what is in its hands."""
+        """Workers that can take a batch, first who is likely to be done first with what is in its hands."""
         if self._unsettled:
             return []
         free = [worker for worker in self._workers.values() if worker.has_room(now_s)]
         if len(free) > 1:
-            free.sort(key=_DONE_S)
+            free.sort(key=lambda worker: worker.awaited_s(now_s))
         return free
 
     def start(self, worker: Worker, batch: Batch, now_s: float) -> None:

@@ -78,17 +78,17 @@ def _step(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
         executed_actions=None if executed is None else executed.astype(np.int32),
         want=work.want | _VFE if sampled else work.want,
     )
-    journal, journal_bytes = shelf.journal(work.population), 0
+    journal, journal_bytes, synced_ns = shelf.journal(work.population), 0, 0
     started_ns = time.perf_counter_ns()
     if journal is None:
         outputs = population.step(inputs)
     else:  # synced before anything of it counts
         begun = population.begin(inputs)
-        waited_ns = time.perf_counter_ns()
+        begun_ns = time.perf_counter_ns()
         journal_bytes = journal.append([begun], work.generation, work.epoch, work.batch)
-        started_ns += time.perf_counter_ns() - waited_ns
+        synced_ns = time.perf_counter_ns() - begun_ns
         outputs = population.commit(begun)
-    elapsed_ns = time.perf_counter_ns() - started_ns
+    elapsed_ns = time.perf_counter_ns() - started_ns - synced_ns
     answer: Arrays = {"actions": outputs.actions.astype(smallest_int(max(population.info.num_controls)))}
     if outputs.status.any():  # 0 is plain success
         answer["status"] = outputs.status

@@ -162,18 +162,28 @@ def test_who_has_to_wait_waits_for_the_worker_that_should_be_done_first():
     world = World(populations := slow_populations(), workers=2)
     for each in populations:
         step_all(world, each)
-        world.now_s += 0.0015
+        world.now_s += 0.0008
     assert inboxes(world) == [[0, 2], [1]]
 
 
-def test_nobody_waits_for_a_worker_that_should_be_done_where_another_is():
+def test_nobody_waits_for_a_worker_that_is_late_where_another_is_not():
+    world = World(populations := slow_populations(), workers=2)
+    step_all(world, populations[0])
+    world.now_s += 0.0055
+    step_all(world, populations[1])
+    world.now_s += 0.0005
+    step_all(world, populations[2])
+    assert inboxes(world) == [[0], [1, 2]]
+
+
+def test_nobody_waits_for_a_worker_where_another_has_nothing_to_do():
     world = World(populations := slow_populations(), workers=2)
     for each in populations[:2]:
         step_all(world, each)
-    world.now_s += 0.005
-    [*world.workers.values()][1].run_one()
+    world.now_s += 0.0015
+    next(iter(world.workers.values())).run_one()
     step_all(world, populations[2])
-    assert inboxes(world) == [[0], [2]]
+    assert inboxes(world) == [[2], [1]]
 
 
 def test_nobody_waits_behind_a_batch_that_is_late():

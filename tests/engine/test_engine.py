@@ -14,7 +14,7 @@ import pytest
 
 import beliefd.engine
 from beliefd.engine import Engine
-from beliefd.engine.batch import Begun, LoadedPopulation, StepInputs
+from beliefd.engine.batch import LoadedPopulation, StepInputs, StepOutputs
 from beliefd.engine.manifest import read_manifest
 from beliefd.step import Reading, Step
 from beliefd_proto.errors import (
@@ -221,16 +221,18 @@ def test_a_closed_engine_says_so() -> None:
 
 
 def test_arrays_may_lie_in_memory_as_they_like(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng, n, begin = np.random.default_rng(5), 9, LoadedPopulation.begin
+    rng, n, step = np.random.default_rng(5), 9, LoadedPopulation.step
+    taken = []
 
-    def begun(population: LoadedPopulation, inputs: StepInputs) -> Begun:
+    def stepped(population: LoadedPopulation, inputs: StepInputs) -> StepOutputs:
+        taken.append(inputs)
         for array in (inputs.rows, inputs.reset, inputs.executed_actions, inputs.observations.indices):
             assert array is not None
             assert array.flags.aligned
             assert array.flags.c_contiguous
-        return begin(population, inputs)
+        return step(population, inputs)
 
-    monkeypatch.setattr(LoadedPopulation, "begin", begun)
+    monkeypatch.setattr(LoadedPopulation, "step", stepped)
     seen, agents = _observations(rng, n), rng.permutation(n)
     done, reset = rng.integers(-1, (4, 1), (n, 2)), rng.integers(0, 2, n).astype(bool)
 
@@ -252,6 +254,7 @@ def test_arrays_may_lie_in_memory_as_they_like(monkeypatch: pytest.MonkeyPatch) 
     probabilities = [np.eye(size)[seen[:, m]] for m, size in enumerate((4, 3, 2))]
     two = other.step([np.asfortranarray(p) for p in probabilities], agents=agents, reset=reset, executed_actions=done)
     np.testing.assert_array_equal(two.actions, one.actions)
+    assert len(taken) == 5
 
 
 def test_executed_actions_are_the_agents_past() -> None:

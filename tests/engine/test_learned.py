@@ -81,7 +81,7 @@ def test_a_step_that_never_ended_leaves_no_trace(seed: int) -> None:
         agents.begin(replace(_call(model, tick, rng), request_ids=np.zeros((AGENTS, 2), dtype=np.uint64)))
         torn = rng.random(before.shape) < 0.5
         agents.store.bytes[torn] = before[torn]
-        # What marks a copy is in memory before anything of it is written, and is written at once.
+        # What marks a copy is in memory before anything of it is written (`keep_order`), and is written at once.
         layout = agents.compiled.layout
         mark = (layout.counts + tick % COUNT_COPIES * layout.counts_bytes) // 8
         agents.store.int64[:, mark] = rng.choice([-tick, tick], AGENTS)

@@ -7,7 +7,7 @@ import pytest
 
 from beliefd.engine.jit import inline
 from beliefd.engine.plan import LANES
-from beliefd.engine.recordmath import gather_rows, scatter_rows
+from beliefd.engine.recordmath import fetch_ahead, gather_rows, keep_order, scatter_rows
 
 COUNTS = (0, 1, 7, 8, 15, 16, 17, 33)
 IN_RECORD, FIRST, RECORDS, ROWS = 40, 3, 100, 36
@@ -21,6 +21,14 @@ def gathered(work, target, records, places, first, count):  # type: ignore[no-un
 @inline
 def scattered(records, places, first, work, source, count):  # type: ignore[no-untyped-def]
     scatter_rows(records, places, first, work, source, count)
+
+
+@inline
+def written(records, row):  # type: ignore[no-untyped-def]
+    fetch_ahead(records, row, 8 * records.shape[1])
+    records[row, 1] = 5
+    keep_order()
+    records[row, 0] = 7
 
 
 def _numbers(rng: np.random.Generator, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -64,3 +72,20 @@ def test_numbers_of_another_size_are_refused() -> None:
         gathered(np.zeros((ROWS, LANES), np.float32), 0, np.zeros((RECORDS, IN_RECORD)), places, 0, 1)
     with pytest.raises(Exception, match="numbers of one size"):
         scattered(np.zeros((RECORDS, IN_RECORD)), places, 0, np.zeros((ROWS, LANES), np.float32), 0, 1)
+
+
+@pytest.mark.parametrize("numbers", [2, 21, 100])
+def test_what_is_fetched_and_kept_in_order_stays_as_it_is(numbers: int) -> None:
+    records = _numbers(np.random.default_rng(0), "int64", (5, numbers))
+    for row in (0, 4):
+        changed = records.copy()
+        changed[row, :2] = 7, 5
+        written(records, row)
+        assert records.tobytes() == changed.tobytes()
+
+
+def test_no_compiler_may_write_the_second_before_the_first() -> None:
+    written(np.zeros((1, 2), np.int64), 0)
+    [code] = written.inspect_llvm().values()
+    first, second = (code.rindex(f"store i64 {number}") for number in (5, 7))
+    assert first < code.rindex("fence") < second

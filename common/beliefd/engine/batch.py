@@ -95,7 +95,7 @@ class StepOutputs(msgspec.Struct, eq=False):
 
 
 class Begun(msgspec.Struct, eq=False):
-    """A call that was computed into idle slots.
+    """A call that was computed into idle slots, and that `commit` is to commit, or that is committed.
 
     Attributes
     ----------
@@ -178,7 +178,7 @@ class LoadedPopulation:
         self._nothing = (self._no_vector, self._no_matrix, self._no_matrix, self._no_matrix, self._no_parts)
 
     def step(self, inputs: StepInputs) -> StepOutputs:
-        """Step agents. A death in between leaves some of them committed, each whole, and the others as they were."""
+        """Step agents. A death or an error in between leaves some committed, each whole, the others as they were."""
         return self._told(self._advance(inputs, commits=True))
 
     def begin(self, inputs: StepInputs) -> Begun:

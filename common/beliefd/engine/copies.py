@@ -39,7 +39,7 @@ def counts_place(ints, tick, itemsize):
 def mark_copy(ints, int64s, row, tick):
     """Mark the copy for a tick as one that is being written.
 
-    This has to be in memory before anything of the copy is written: so it is not for the function that writes it.
+    This has to be in memory before anything of the copy is written: `keep_order` stands in between.
     """
     place = copy_at(ints, tick) // _INT64_BYTES
     int64s[row, place] = -tick if int64s[row, place] == max(tick - COUNT_COPIES, 0) else 0

@@ -167,6 +167,8 @@ class Engine:
         ------
         InvalidObservation, InvalidArgument, UnknownAgent
             Nothing was changed.
+        MemoryError
+            Some agents may have been stepped, unless durability is "disk": `read` tells by their ticks which.
         """
         info = self.model.info
         rows = agent_rows(agents, self.agents, None)

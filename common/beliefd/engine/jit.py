@@ -163,7 +163,7 @@ def inline(function: Any) -> Any:
 
 
 def allocating(function: Any) -> Any:
-    """Declare a helper that makes arrays, or holds those that another made: what it calls may not return them."""
+    """Declare a helper that makes arrays, or holds those that another made: only what is declared so may return one."""
     return numba.njit(**_ALLOCATING)(function)
 
 

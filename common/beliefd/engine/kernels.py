@@ -41,7 +41,7 @@ from beliefd.engine.perception import free_energy, observe, predict_prior
 from beliefd.engine.plan import ALL_PARTS, LANES
 from beliefd.engine.policy import evaluate_policies
 from beliefd.engine.precision import keep_precision, load_precision, update_precision
-from beliefd.engine.recordmath import fetch_ahead, gather_rows, scatter_rows, store_after
+from beliefd.engine.recordmath import fetch_ahead, gather_rows, keep_order, scatter_rows
 from beliefd.engine.refinement import refine_states, refine_window
 from beliefd.engine.sequence import (
     beliefs_row,
@@ -145,7 +145,7 @@ def publish(int64s, rows, ticks, picked, count):
 @inline
 def _commit(int64s, rows, ticks, picked, first, last):
     for i in range(first, last):
-        store_after(int64s, rows[picked[i]], ticks[picked[i]])
+        int64s[rows[picked[i]], 0] = ticks[picked[i]]
 
 
 @kernel(
@@ -223,15 +223,17 @@ def advance(
     chosen, seen, moved = marks[chosen_at:seen_at], marks[seen_at:moved_at], marks[moved_at:]
     free_energy_row = ints[plan.MESSAGE_ROW]  # free after inference
     earliest, latest, count = 0, 0, 0
-    slots_end = ints[plan.SLOT_START] + 2 * ints[plan.SLOT_BYTES]
+    slots_end_bytes = ints[plan.SLOT_START] + 2 * ints[plan.SLOT_BYTES]
     for first in range(0, len(rows), LANES):
         for following in range(first + LANES, min(first + 2 * LANES, len(rows))):
-            fetch_ahead(int64s, rows[following], slots_end)
+            fetch_ahead(int64s, rows[following], slots_end_bytes)
         start, last = count, min(first + LANES, len(rows))
         count = admit(ints, int32s, int64s, rows, ticks, request_ids, status, actions, picked, first, last, start)
         used = count - start
         if used == 0:
             continue
+        if ints[plan.NUM_COUNTS] > 0:
+            keep_order()  # copies are marked before anything of them is written
         _place_agents(ints, lanes, picked, start, used, rows, ticks)
         _place_numbers(ints, lanes, int32s, records)
         _gather(ints, work, lanes, marks, int32s, records, indices, reset, executed)
@@ -363,6 +365,7 @@ def advance(
             )
         _write_slots(ints, lanes, marks, int32s, int64s, request_ids, chosen, reset, executed, actions)
         if commits != 0:
+            keep_order()
             _commit(int64s, rows, ticks, picked, start, count)
     return count
 

@@ -31,6 +31,9 @@ from numpy.typing import NDArray
 LANES = 64
 """Agents per tile. Every row of scratch has this many columns, and every innermost loop runs over all of them."""
 
+LINE_BYTES = 64
+"""Of a cache's line."""
+
 NODE_INTS = 4
 """Integers of a node: depth, the row with what it adds to G, start and end of the policies that end here."""
 

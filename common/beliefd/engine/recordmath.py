@@ -15,12 +15,12 @@ from numba import types
 from numba.core import cgutils, errors
 
 from beliefd.engine.jit import intrinsic
+from beliefd.engine.plan import LINE_BYTES
 from beliefd.engine.vectorcode import INDEX, Rows
 from beliefd.engine.vectormath import VectorMath
 
 _i64 = types.int64
-_LINE_BYTES = 64
-_MOST_FETCHED = 512
+_MOST_FETCHED_BYTES = 512
 """Of a longer record: what is done with one then takes so long that to wait for the rest does not matter."""
 _INTO_L2 = 2  # what a tile works on would drive it out of the first
 _copy: Any = cgutils.raw_memcpy
@@ -127,20 +127,22 @@ def scatter_rows(typing_context: Any, records: Any, places: Any, first: Any, wor
 
 
 @intrinsic
-def fetch_ahead(typing_context: Any, records: Any, row: Any, count: Any) -> Any:
-    """Have the first `count` bytes of a record brought from memory, or as many as are worth it, and do not wait."""
+def fetch_ahead(typing_context: Any, records: Any, row: Any, size_bytes: Any) -> Any:
+    """Have the beginning of a record brought from memory, `size_bytes` or as many as are worth it, and do not wait."""
     signature = types.void(records, _i64, _i64)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, row, count = arguments
-        begin = _record(context, builder, signature.args[0], array, row)
+        array, row, size_bytes = arguments
+        view = context.make_array(signature.args[0])(context, builder, array)
+        in_row = _unpacked(builder, view.strides, 2)[0]
+        begin = builder.gep(builder.bitcast(view.data, ir.IntType(8).as_pointer()), [builder.mul(row, in_row)])
         number = ir.IntType(32)
         fetch = builder.module.declare_intrinsic(
             "llvm.prefetch", [begin.type], ir.FunctionType(ir.VoidType(), [begin.type, number, number, number])
         )
-        to_read, data = number(0), number(1)
-        most = builder.select(builder.icmp_signed("<", count, INDEX(_MOST_FETCHED)), count, INDEX(_MOST_FETCHED))
-        with cgutils.for_range_slice(builder, INDEX(0), most, INDEX(_LINE_BYTES)) as (at, _):
+        to_read, data, limit = number(0), number(1), INDEX(_MOST_FETCHED_BYTES)
+        most = builder.select(builder.icmp_signed("<", size_bytes, limit), size_bytes, limit)
+        with cgutils.for_range_slice(builder, INDEX(0), most, INDEX(LINE_BYTES)) as (at, _):
             builder.call(fetch, [builder.gep(begin, [at]), to_read, number(_INTO_L2), data])
         # It begins anywhere in a line, so it may end in one more.
         builder.call(fetch, [builder.gep(begin, [builder.sub(most, INDEX(1))]), to_read, number(_INTO_L2), data])
@@ -150,25 +152,19 @@ def fetch_ahead(typing_context: Any, records: Any, row: Any, count: Any) -> Any:
 
 
 @intrinsic
-def store_after(typing_context: Any, records: Any, row: Any, value: Any) -> Any:
-    """records[row, 0] = value, in int64, after all that was written before: no compiler may move that beyond it."""
-    signature = types.void(records, _i64, _i64)
+def keep_order(typing_context: Any) -> Any:
+    """What is written before this is in memory before what is written after it, for who looks after this process died.
+
+    Such a one sees what instructions wrote in their order, so it is the compiler alone that may not change that: this
+    is no instruction.
+    """
+    signature = types.void()
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, row, value = arguments
-        begin = builder.bitcast(_record(context, builder, signature.args[0], array, row), INDEX.as_pointer())
-        builder.store_atomic(value, begin, "release", INDEX.width // 8)
+        builder.fence("seq_cst", "singlethread")
         return context.get_dummy_value()
 
     return signature, emit
-
-
-def _record(context: Any, builder: Any, array_type: Any, array: Any, row: Any) -> Any:
-    """Where a record begins, as a pointer to bytes."""
-    view = context.make_array(array_type)(context, builder, array)
-    in_row = _unpacked(builder, view.strides, 2)[0]
-    data = builder.bitcast(view.data, ir.IntType(8).as_pointer())
-    return builder.gep(data, [builder.mul(row, in_row)])
 
 
 def _check_sizes(work: Any, records: Any) -> None:

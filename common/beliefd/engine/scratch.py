@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beliefd.engine import kernels
-from beliefd.engine.plan import LANES
+from beliefd.engine.plan import LANES, LINE_BYTES
 from beliefd.engine.planner import CompiledModel
-
-_LINE_BYTES = 64
 
 
 class Scratch:
@@ -42,6 +40,6 @@ class Scratch:
 
 def _rows(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Rows of lanes, zeros, that begin at a cache line: what vector code reads at once then never lies across two."""
-    whole = np.zeros(count * LANES + _LINE_BYTES // dtype.itemsize, dtype=dtype)
-    first = -whole.ctypes.data % _LINE_BYTES // dtype.itemsize
+    whole = np.zeros(count * LANES + LINE_BYTES // dtype.itemsize, dtype=dtype)
+    first = -whole.ctypes.data % LINE_BYTES // dtype.itemsize
     return whole[first : first + count * LANES].reshape(count, LANES)
