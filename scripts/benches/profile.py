@@ -158,11 +158,11 @@ def _carry(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """The stages of `beliefd.engine.kernels.advance` that move agents between records and lanes, and nothing else."""
     chosen = marks[kernels.MARK_ROWS + ints[plan.NUM_MODALITIES] + ints[plan.NUM_FACTORS] :]
-    slots_end = ints[plan.SLOT_START] + 2 * ints[plan.SLOT_BYTES]
+    slots_end_bytes = ints[plan.SLOT_START] + 2 * ints[plan.SLOT_BYTES]
     for start in range(0, len(rows), LANES):
         last = start + LANES
         for following in range(last, min(last + LANES, len(rows))):
-            fetch_ahead(int64s, rows[following], slots_end)
+            fetch_ahead(int64s, rows[following], slots_end_bytes)
         kernels.admit(ints, int32s, int64s, rows, ticks, ids, status, actions, picked, start, last, start)
         kernels._place_agents(ints, lanes, picked, start, LANES, rows, ticks)
         kernels._place_numbers(ints, lanes, int32s, records)
