@@ -30,7 +30,7 @@ from benches.lockstep import lockstep
 from benches.peers import PEERS
 from benches.profile import profile
 from benches.roof import roof
-from benches.roundtrip import round_trips
+from benches.roundtrip import asleep, round_trips
 from benches.saturation import saturation
 from benches.scaling import size_scaling, workers_scaling
 from benches.timing import rounded, without_raw
@@ -52,6 +52,7 @@ SECTIONS = (
     "works",
     "flight",
     "one-agent",
+    "one-agent-asleep",
     "clients",
     "fairness",
     "scaling",
@@ -65,8 +66,8 @@ SECTIONS = (
 
 _OF_A_RUN = ("machine", "commit")
 """What is said of each run: a file may have figures of several."""
-SLOW = ("workers",)
-"""Sections that a quick run leaves out unless they are asked for: they start and kill workers for a minute."""
+SLOW = ("one-agent-asleep", "workers")
+"""Sections that a quick run leaves out unless they are asked for: they start workers of their own."""
 
 
 def main(
@@ -157,6 +158,7 @@ def own_sections(client: Client, stack: Stack, works: list[str], quick: bool) ->
             for work, populations in FLIGHTS
         },
         "one-agent": lambda: round_trips(client, stack, 500 if quick else 20_000),
+        "one-agent-asleep": lambda: asleep(500 if quick else 10_000),
         "clients": lambda: [
             one_agent_clients(client, stack, clients, short_s, populations)
             for clients, populations in (CLIENTS[:2] if quick else CLIENTS)

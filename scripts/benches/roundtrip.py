@@ -1,16 +1,25 @@
-"""One agent, one client, one call after the other, beside a bare double hop of the same transports and sizes."""
+"""One agent, one client, one call after the other, beside a bare double hop of the same transports and sizes.
+
+The broker keeps processors awake while it has something to do. So they are kept awake for the double hop too, and both
+are measured once more on processors that sleep.
+"""
 
 from __future__ import annotations
 
 import os
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import beliefd
 from beliefd.client import Client
 from beliefd.worlds import tmaze
+from beliefd_broker.vigil import Vigil
 from beliefd_proto import Command, encode
 from beliefd_service.stack import Stack, free_port
 from benches.coldness import coldness
@@ -24,7 +33,17 @@ _BLOCK = 100
 """Calls of one kind between those of the other."""
 
 
-def round_trips(client: Client, stack: Stack, calls: int) -> dict[str, Any]:
+def asleep(calls: int) -> dict[str, Any]:
+    """The same on a stack that lets processors sleep, and a double hop that does."""
+    with (
+        tempfile.TemporaryDirectory(prefix="bd-") as folder,
+        Stack(Path(folder), workers=2, environment={"BELIEFD_AWAKE": "0"}) as stack,
+        beliefd.connect(stack.endpoint) as client,
+    ):
+        return round_trips(client, stack, calls, hop_awake=False)
+
+
+def round_trips(client: Client, stack: Stack, calls: int, hop_awake: bool = True) -> dict[str, Any]:
     """Percentiles of both, their ratios, and the processor time of a step.
 
     The double hop carries the frames of the very step that is measured.
@@ -44,7 +63,8 @@ def round_trips(client: Client, stack: Stack, calls: int) -> dict[str, Any]:
         for block in range(1 + calls // _BLOCK):
             with _processors(owners, used_s if block else {}):
                 served = [timed(lambda: population.step(observation)) for _ in range(_BLOCK)]
-            bare = [timed(lambda: there_and_back(frames)) for _ in range(_BLOCK)]
+            with _awake(hop_awake):
+                bare = [timed(lambda: there_and_back(frames)) for _ in range(_BLOCK)]
             if block:  # the first is the warm-up
                 served_s += served
                 bare_s += bare
@@ -59,6 +79,17 @@ def round_trips(client: Client, stack: Stack, calls: int) -> dict[str, Any]:
         "processor_us": {name: 1e6 * used / len(served_s) for name, used in used_s.items()},
         "raw": {"served_s": served_s, "bare_s": bare_s, **cold["raw"]},
     }
+
+
+@contextmanager
+def _awake(wanted: bool) -> Iterator[None]:
+    """Have processors kept awake meanwhile, as the broker does."""
+    vigil = Vigil(float(wanted))
+    vigil.keep(time.monotonic())
+    try:
+        yield
+    finally:
+        vigil.close()
 
 
 @contextmanager

@@ -12,6 +12,10 @@ _PEERS = {
     "pool": "process pool, Manager",
     "ray": "Ray actors",
 }
+_ONE_AGENT = {
+    "one-agent": "one agent, one client",
+    "one-agent-asleep": "the same where processors are let sleep",
+}
 NOT_MEASURED = "-"
 EXPLORER = "explorer-50"
 """The work of FreeAgentics' own kind of agent."""
@@ -64,15 +68,18 @@ def served_table(report: dict[str, Any]) -> str:
         )
         what = f"`{name.rpartition('-')[0]}`, {flight['populations']} populations in flight"
         rows.append([what, f"{number(flight['agent_steps_per_s'])} agent-steps/s", beside])
-    if one := report.get("one-agent"):
+    for section, what in _ONE_AGENT.items():
+        if not (one := report.get(section)):
+            continue
         bare = one["bare_double_hop"]
         rows.append(
             [
-                "one agent, one client",
+                what,
                 f"p50 {one['p50_ms']:.2f} ms, p99 {one['p99_ms']:.2f} ms, p99.9 {one['p99.9_ms']:.2f} ms",
                 f"a bare double hop: {bare['p50_ms']:.2f}, {bare['p99_ms']:.2f}, {bare['p99.9_ms']:.2f} ms",
             ]
         )
+    if one := report.get("one-agent"):
         parts = one["processor_us"]
         rows.append(
             [

@@ -23,6 +23,7 @@ from beliefd_broker.routing import Core
 from beliefd_broker.scales import OWN_BYTES, Scales
 from beliefd_broker.switchboard import Switchboard
 from beliefd_broker.upkeep import Upkeep
+from beliefd_broker.vigil import Vigil
 from beliefd_broker.workforce import survivor_key
 from beliefd_proto.errors import BeliefdError, EndpointNotUsable, StorageError
 from beliefd_service.access import Access
@@ -38,7 +39,9 @@ _WAVES = 3
 _FEW_OPEN = 4
 """Where so few requests are open it is not worth the wait to see whether somebody asks something too."""
 _TICK_MS = 20
-_HELD_POLL_MS = 5
+_SOON_MS = 5
+"""Where something is held back, or processors are kept awake. A shorter one than the system's own tick, often of 4 ms,
+would have a timer set and taken back at each wait."""
 _GC_OBJECTS = 50_000
 _DRAIN_S = 5.0
 _ACCESS_S = 0.5
@@ -61,6 +64,7 @@ class Broker:
         self._poller.register(stop.fd, zmq.POLLIN)
         self._workers = Switchboard(settings.worker_socket, self._poller)
         self._gate = Gate(settings.client_socket)
+        self._vigil = Vigil(settings.awake_ms / 1000)
         open_bytes = self._limits.open_bytes
         # Thrice: what is open, once more while it is put together, and what waits for slow clients.
         self._scales = Scales(self.endpoint, settings.client_socket, OWN_BYTES + 3 * open_bytes)
@@ -86,6 +90,8 @@ class Broker:
             survivors=len(survivors),
             keys=self._doorkeeper is not None,
         )
+        if self._vigil.refusal:
+            logger.info("processors_may_sleep", why=self._vigil.refusal)
 
     @property
     def endpoint(self) -> str:
@@ -167,12 +173,14 @@ class Broker:
         self._context.destroy(linger=200)
         self._workers.close()
         self._ring.close()
+        self._vigil.close()
         for fd in self._pidfds.values():
             os.close(fd)
 
     def _wait(self) -> list[Any]:
         """Wait for something, but not for long; returns the sockets and fds that have something to read."""
-        return [source for source, _ in self._poller.poll(_HELD_POLL_MS if self._client_outbox else _TICK_MS)]
+        soon = self._client_outbox or self._vigil.awake
+        return [source for source, _ in self._poller.poll(_SOON_MS if soon else _TICK_MS)]
 
     def _drain_clients(self) -> None:
         """Take what clients sent, of many a part at a time: it is worked on while the next part is read."""
@@ -181,12 +189,15 @@ class Broker:
             frames = receive(self._clients)
             if frames is None:
                 return
-            self._core.client_message(frames[0], frames[1:], time.monotonic())
+            now_s = time.monotonic()
+            self._vigil.keep(now_s)
+            self._core.client_message(frames[0], frames[1:], now_s)
             if number == 0 and self._core.open_requests <= _FEW_OPEN:
                 self._proceed()
 
     def _tick(self) -> None:
         now_s = time.monotonic()
+        self._vigil.look(now_s)
         if now_s - self._ticked_s >= _TICK_MS / 1000:
             self._ticked_s = now_s
             self._core.tick(now_s, time.time())

@@ -24,6 +24,9 @@ BELIEFD_OPEN             1024                         MiB of all open requests t
 BELIEFD_POPULATIONS      4096                         populations that the server holds
 BELIEFD_AGENTS           67108864                     agents that a population ever has
 BELIEFD_POLICIES         1000000                      policies of a model
+BELIEFD_AWAKE            2                            milliseconds after a message of a client for which processors
+                                                      are kept from sleeping, up to 5 more, where the broker may do
+                                                      that (README, Operating); 0: never
 BELIEFD_LOG_LEVEL        info                         debug, info, warning or error
 BELIEFD_CACHE            beliefd in the user's cache  compiled kernels; read by `beliefd.engine.jit`
 BELIEFD_CLIENT_KEY       none                         a client's file of keys; read by `beliefd.connect`
@@ -65,6 +68,7 @@ class Settings:
     journal_bytes: int
     history_bytes: int
     limits: Limits
+    awake_ms: int
     log_level: str
 
     @classmethod
@@ -96,6 +100,7 @@ class Settings:
             journal_bytes=2**20 * _count("BELIEFD_JOURNAL", environment.get("BELIEFD_JOURNAL") or "64", 1, 2**24),
             history_bytes=2**20 * _count("BELIEFD_HISTORY", environment.get("BELIEFD_HISTORY") or "256", 0, 2**24),
             limits=_limits(environment),
+            awake_ms=_count("BELIEFD_AWAKE", environment.get("BELIEFD_AWAKE") or "2", 0, 60_000),
             log_level=_choice("BELIEFD_LOG_LEVEL", environment.get("BELIEFD_LOG_LEVEL") or "info", LOG_LEVELS),
         )
         for path in (settings.client_socket, settings.worker_socket):

@@ -21,7 +21,7 @@ def test_nothing_set_is_a_stack_in_var(monkeypatch, tmp_path):
     assert settings.endpoint == "tcp://127.0.0.1:5757"
     assert (settings.http_host, settings.http_port) == ("127.0.0.1", 8757)
     assert settings.database == f"sqlite+aiosqlite:///{tmp_path}/var/gateway.db"
-    assert (settings.gateway_threads, settings.log_level) == (20, "info")
+    assert (settings.gateway_threads, settings.awake_ms, settings.log_level) == (20, 2, "info")
     assert settings.limits == Limits()
     assert settings.client_socket == tmp_path / "var" / "run" / "beliefd.ipc"
     folders = (settings.run, settings.leases, settings.events, settings.models, settings.populations)
@@ -48,6 +48,7 @@ def test_what_is_set_is_taken():
             "BELIEFD_POPULATIONS": "4",
             "BELIEFD_AGENTS": "5",
             "BELIEFD_POLICIES": "6",
+            "BELIEFD_AWAKE": "0",
             "BELIEFD_LOG_LEVEL": "debug",
         }
     )
@@ -59,7 +60,7 @@ def test_what_is_set_is_taken():
     assert settings.endpoint == "tcp://localhost:1"
     assert (settings.http_host, settings.http_port) == ("::1", 0)
     assert settings.database == "sqlite+aiosqlite:////d/x.db"
-    assert (settings.gateway_threads, settings.log_level) == (256, "debug")
+    assert (settings.gateway_threads, settings.awake_ms, settings.log_level) == (256, 0, "debug")
 
 
 REFUSED = {
@@ -100,6 +101,7 @@ REFUSED = {
     "BELIEFD_POPULATIONS": ["0", "x"],
     "BELIEFD_AGENTS": ["0", str(2**32 + 1)],
     "BELIEFD_POLICIES": ["0", "1000001"],
+    "BELIEFD_AWAKE": ["-1", "60001", "0.5"],
     "BELIEFD_LOG_LEVEL": ["loud", "INFO", "0"],
 }
 
