@@ -22,3 +22,16 @@ def test_one_wrong_entry_is_found_wherever_it_stands(dtype, rows, seed, data):
         wrong = [COUNTS[column], np.iinfo(dtype).max, *([-2] if lowest < 0 else [])]
         good[row, column] = data.draw(st.sampled_from(wrong))
         assert not all_known(good, COUNTS)
+
+
+@given(rows=st.integers(0, 5_000), seed=st.integers(0, 2**32), data=st.data())
+def test_what_a_narrower_type_cuts_off_is_found_beside_it(rows, seed, data):
+    rng = np.random.default_rng(seed)
+    good = rng.integers(MISSING, np.array(COUNTS), (rows, len(COUNTS)))
+    assert all_known(good, COUNTS, good.astype(np.int16))
+    if rows:
+        row, column = data.draw(st.integers(0, rows - 1)), data.draw(st.sampled_from([0, 1, 2]))
+        # Its lower bits are those of an index that is known.
+        cut = data.draw(st.sampled_from([2**16, -(2**16), 2**32 + 1, -(2**48)]))
+        good[row, column] = data.draw(st.sampled_from([cut, COUNTS[column], -2]))
+        assert not all_known(good, COUNTS, good.astype(np.int16))

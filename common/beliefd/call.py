@@ -183,7 +183,7 @@ def step_call(
         arrays: Arrays = {}
         first = _first(rows, start, stop, arrays)
         tick: int | None = int(ticks[start])
-        if stop - start > 1 and (ticks[start:stop] != tick).any():
+        if stop - start > 1 and not _all_the_same(ticks[start:stop]):
             arrays["ticks"], tick = ticks[start:stop], None
         for name, rows_of_input in inputs.items():
             arrays[name] = rows_of_input[start:stop]
@@ -228,6 +228,10 @@ def _chunk_agents(count: int, info: ModelInfo, limits: m.Limits, want: int, inpu
     row_bytes = max(info.answer_row_bytes(want), sum(a[:1].nbytes for a in inputs.values()), 1)
     most = max(min(limits.chunk_agents, limits.frame_bytes // row_bytes), 1)
     return -(-count // max(-(-count // most), 1))
+
+
+def _all_the_same(numbers: NDArray[np.int64]) -> bool:
+    return bool(np.minimum.reduce(numbers) == np.maximum.reduce(numbers))
 
 
 def _first(rows: Rows, start: int, stop: int, arrays: Arrays) -> int | None:

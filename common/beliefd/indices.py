@@ -14,13 +14,15 @@ _FEW = 32
 _BLOCK_ENTRIES = 4096
 
 
-def all_known(rows: NDArray[Any], counts: tuple[int, ...]) -> bool:
+def all_known(rows: NDArray[Any], counts: tuple[int, ...], narrow: NDArray[Any] | None = None) -> bool:
     """Whether every entry of a column is -1, or an index below its count.
 
     Parameters
     ----------
     rows : ndarray of an integer type, shape (n, M)
     counts : tuple of M int
+    narrow : ndarray of a signed integer type, shape (n, M), C-contiguous, optional
+        `rows` in a type that holds -1 and every index, and in which there are fewer bytes to look at.
     """
     if rows.size <= _FEW:  # where a call of NumPy costs more than all of it
         for row in rows.tolist():
@@ -28,9 +30,14 @@ def all_known(rows: NDArray[Any], counts: tuple[int, ...]) -> bool:
                 if not MISSING <= index < count:
                     return False
         return True
-    # A row is too short for NumPy's inner loop: many rows side by side are compared at once.
-    highest = _highest(counts, rows.dtype)
     entries = rows.reshape(-1)
+    if narrow is not None and narrow.itemsize < rows.itemsize:
+        # Between these two nothing was cut off in it.
+        if not (np.minimum.reduce(entries) >= MISSING and np.maximum.reduce(entries) < max(counts)):
+            return False
+        entries = narrow.reshape(-1)
+    # A row is too short for NumPy's inner loop: many rows side by side are compared at once.
+    highest = _highest(counts, entries.dtype)
     whole = len(entries) - len(entries) % len(highest)
     blocks, rest = entries[:whole].reshape(-1, len(highest)), entries[whole:]
     # The reductions themselves: the methods of arrays go through Python again.

@@ -92,8 +92,9 @@ def canonical(
     if rows.ndim == 1 and modalities == 1:
         rows = rows[:, np.newaxis]
     _check_shape(rows, None, (agents, modalities))
-    _check_indices(rows, info.num_obs)
-    return Observations(_laid_out(rows, dtype, copy), (None,) * modalities)
+    indices: NDArray[np.signedinteger] = _laid_out(rows, dtype, copy)
+    _check_indices(rows, info.num_obs, indices)
+    return Observations(indices, (None,) * modalities)
 
 
 def check(observations: Observations, info: ModelInfo) -> None:
@@ -213,9 +214,9 @@ def _check_shape(array: NDArray[Any], modality: int | None, expected: tuple[int,
         raise InvalidObservation("wrong shape", field=_field(modality), value=array.shape, allowed=str(expected))
 
 
-def _check_indices(rows: NDArray[Any], num_obs: tuple[int, ...]) -> None:
+def _check_indices(rows: NDArray[Any], num_obs: tuple[int, ...], narrow: NDArray[Any] | None = None) -> None:
     """Check all modalities at once, and one by one only where something is wrong, to say what."""
-    if not all_known(rows, num_obs):
+    if not all_known(rows, num_obs, narrow):
         for m, outcomes in enumerate(num_obs):
             _check_column(rows[:, m], m, outcomes)
 

@@ -125,8 +125,10 @@ class Broker:
         if any(source is not self._clients for source in ready):
             self._proceed()  # before more is read: who waits for an answer or for work waits for all of this
         if self._clients in ready:
+            known = self._core.clients
             self._drain_clients()
-            self._look_at_gate()  # who greets may be one of many who come within a tick
+            if self._core.clients > known:  # who greets may be one of many who come within a tick
+                self._look_at_gate()
         self._tick()
         self._proceed()
 

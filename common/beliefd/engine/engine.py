@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from beliefd import peragent
 from beliefd.agents import agent_rows, executed_array, reset_array
+from beliefd.allocation import keep_freed_memory
 from beliefd.call import want_bits
 from beliefd.engine.batch import LoadedPopulation, ReadOutputs, StepInputs, StepOutputs
 from beliefd.engine.boot import mark_clean
@@ -99,6 +100,7 @@ class Engine:
     ) -> None:
         if not isinstance(model, Model):
             raise InvalidArgument("not a model", field="model", value=type(model).__name__, allowed="a beliefd.Model")
+        keep_freed_memory()
         agents = _whole(agents, "agents", 1, 2**31 - 1)
         seed = _whole(seed, "seed", 0, 2**63 - 1)
         threads = _whole(threads, "threads", 1, 1024)

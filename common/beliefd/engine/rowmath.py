@@ -23,6 +23,8 @@ RAISE_CERTAINTY = math.exp(-16)
 """The same within the expected entropy of observations; there also the probability over which a state counts."""
 
 _i64 = types.int64
+_LOGS, _EXPS = 2, 4
+"""Of how many vectors at once there are registers enough for a logarithm in a sum, and for an exponential."""
 
 
 @intrinsic
@@ -160,13 +162,17 @@ def exp_rows(typing_context: Any, work: Any, first: Any, count: Any, largest: An
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, first, count, largest, factor = arguments
         scratch = Rows(context, builder, signature.args[0], array)
-        top, factors = scratch.load(largest), scratch.spread(factor)
 
-        def change(i: Any, row: list[Any]) -> list[Any]:
-            scaled = [builder.fmul(f, builder.fsub(x, t)) for f, x, t in zip(factors, row, top, strict=True)]
-            return [scratch.math.exp(x) for x in scaled]
+        def change_part(part: Rows) -> None:
+            top, factors = part.load(largest), part.spread(factor)
 
-        scratch.each(first, count, change)
+            def change(i: Any, row: list[Any]) -> list[Any]:
+                scaled = [builder.fmul(f, builder.fsub(x, t)) for f, x, t in zip(factors, row, top, strict=True)]
+                return [part.math.exp(x) for x in scaled]
+
+            part.each(first, count, change)
+
+        scratch.by_parts(_EXPS, change_part)
         return context.get_dummy_value()
 
     return signature, emit
@@ -188,32 +194,37 @@ def softmax_rows(typing_context: Any, work: Any, first: Any, between: Any, targe
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, first, between, target, count = arguments
         scratch = Rows(context, builder, signature.args[0], array)
-        top = _largest(scratch, first, count)
+        changes: list[Any] = []
 
-        def exponentiate(i: Any, sums: list[Any]) -> list[Any]:
-            row = scratch.load(builder.add(first, i))
-            powers = [scratch.math.exp(builder.fsub(x, t)) for x, t in zip(row, top, strict=True)]
-            scratch.store(builder.add(between, i), powers)
-            return [builder.fadd(a, b) for a, b in zip(sums, powers, strict=True)]
+        def normalise_part(part: Rows) -> None:
+            top = _largest(part, first, count)
 
-        sums = scratch.fold(count, scratch.zeros(), exponentiate)
-        shares = [builder.fdiv(scratch.math.constant(1.0), total) for total in sums]
-        flags = ir.VectorType(ir.IntType(1), top[0].type.count)
+            def exponentiate(i: Any, sums: list[Any]) -> list[Any]:
+                row = part.load(builder.add(first, i))
+                powers = [part.math.exp(builder.fsub(x, t)) for x, t in zip(row, top, strict=True)]
+                part.store(builder.add(between, i), powers)
+                return [builder.fadd(a, b) for a, b in zip(sums, powers, strict=True)]
 
-        def normalise(i: Any, changed: list[Any]) -> list[Any]:
-            row = builder.add(target, i)
-            old = scratch.load(row)
-            new = [builder.fmul(x, s) for x, s in zip(scratch.load(builder.add(between, i)), shares, strict=True)]
-            scratch.store(row, new)
-            # Probabilities are neither NaN nor negative zero, so two that are equal have the same bits.
-            differ = [builder.fcmp_unordered("!=", a, b) for a, b in zip(new, old, strict=True)]
-            return [builder.or_(a, b) for a, b in zip(changed, differ, strict=True)]
+            sums = part.fold(count, part.zeros(), exponentiate)
+            shares = [builder.fdiv(part.math.constant(1.0), total) for total in sums]
 
-        none = ir.Constant(flags, [0] * flags.count)
-        changed, *others = scratch.fold(count, [none] * scratch.in_row, normalise)
+            def normalise(i: Any, changed: list[Any]) -> list[Any]:
+                row = builder.add(target, i)
+                old = part.load(row)
+                new = [builder.fmul(x, s) for x, s in zip(part.load(builder.add(between, i)), shares, strict=True)]
+                part.store(row, new)
+                # Probabilities are neither NaN nor negative zero, so two that are equal have the same bits.
+                differ = [builder.fcmp_unordered("!=", a, b) for a, b in zip(new, old, strict=True)]
+                return [builder.or_(a, b) for a, b in zip(changed, differ, strict=True)]
+
+            flags = ir.VectorType(ir.IntType(1), top[0].type.count)
+            changes.extend(part.fold(count, [ir.Constant(flags, [0] * flags.count)] * part.in_row, normalise))
+
+        scratch.by_parts(_EXPS, normalise_part)
+        changed, *others = changes
         for other in others:
             changed = builder.or_(changed, other)
-        whole = ir.IntType(flags.count)
+        whole = ir.IntType(changed.type.count)
         return builder.icmp_unsigned("!=", builder.bitcast(changed, whole), whole(0))
 
     return signature, emit
@@ -228,12 +239,15 @@ def add_entropy(typing_context: Any, work: Any, target: Any, first: Any, count: 
         array, target, first, count = arguments
         scratch = Rows(context, builder, signature.args[0], array)
 
-        def add(i: Any, sums: list[Any]) -> list[Any]:
-            row = scratch.load(builder.add(first, i))
-            negative = [builder.fneg(p) for p in row]
-            return scratch.add_products(sums, negative, [scratch.math.log_floor(p) for p in row])
+        def add_part(part: Rows) -> None:
+            def add(i: Any, sums: list[Any]) -> list[Any]:
+                row = part.load(builder.add(first, i))
+                negative = [builder.fneg(p) for p in row]
+                return part.add_products(sums, negative, [part.math.log_floor(p) for p in row])
 
-        scratch.store(target, scratch.fold(count, scratch.load(target), add))
+            part.store(target, part.fold(count, part.load(target), add))
+
+        scratch.by_parts(_LOGS, add_part)
         return context.get_dummy_value()
 
     return signature, emit
@@ -248,12 +262,15 @@ def add_divergence(typing_context: Any, work: Any, target: Any, first: Any, refe
         array, target, first, reference, count = arguments
         scratch = Rows(context, builder, signature.args[0], array)
 
-        def add(i: Any, sums: list[Any]) -> list[Any]:
-            row, log_prior = scratch.load(builder.add(first, i)), scratch.load(builder.add(reference, i))
-            logs = [builder.fsub(scratch.math.log_floor(q), p) for q, p in zip(row, log_prior, strict=True)]
-            return scratch.add_products(sums, row, logs)
+        def add_part(part: Rows) -> None:
+            def add(i: Any, sums: list[Any]) -> list[Any]:
+                row, log_prior = part.load(builder.add(first, i)), part.load(builder.add(reference, i))
+                logs = [builder.fsub(part.math.log_floor(q), p) for q, p in zip(row, log_prior, strict=True)]
+                return part.add_products(sums, row, logs)
 
-        scratch.store(target, scratch.fold(count, scratch.load(target), add))
+            part.store(target, part.fold(count, part.load(target), add))
+
+        scratch.by_parts(_LOGS, add_part)
         return context.get_dummy_value()
 
     return signature, emit
@@ -286,12 +303,15 @@ def add_weighed_logs(
         array, target, weights, first, step, count = arguments
         scratch = Rows(context, builder, signature.args[0], array)
 
-        def add(i: Any, sums: list[Any]) -> list[Any]:
-            row = scratch.load(builder.add(first, builder.mul(i, step)))
-            logs = [scratch.math.log_floor(p) for p in row]
-            return scratch.add_products(sums, scratch.load(builder.add(weights, i)), logs)
+        def add_part(part: Rows) -> None:
+            def add(i: Any, sums: list[Any]) -> list[Any]:
+                row = part.load(builder.add(first, builder.mul(i, step)))
+                logs = [part.math.log_floor(p) for p in row]
+                return part.add_products(sums, part.load(builder.add(weights, i)), logs)
 
-        scratch.store(target, scratch.fold(count, scratch.load(target), add))
+            part.store(target, part.fold(count, part.load(target), add))
+
+        scratch.by_parts(_LOGS, add_part)
         return context.get_dummy_value()
 
     return signature, emit
@@ -306,11 +326,14 @@ def add_negentropy(typing_context: Any, work: Any, target: Any, first: Any, step
         array, target, first, step, count = arguments
         scratch = Rows(context, builder, signature.args[0], array)
 
-        def add(i: Any, sums: list[Any]) -> list[Any]:
-            row = scratch.load(builder.add(first, builder.mul(i, step)))
-            return scratch.add_products(sums, row, [scratch.math.log_floor(p) for p in row])
+        def add_part(part: Rows) -> None:
+            def add(i: Any, sums: list[Any]) -> list[Any]:
+                row = part.load(builder.add(first, builder.mul(i, step)))
+                return part.add_products(sums, row, [part.math.log_floor(p) for p in row])
 
-        scratch.store(target, scratch.fold(count, scratch.load(target), add))
+            part.store(target, part.fold(count, part.load(target), add))
+
+        scratch.by_parts(_LOGS, add_part)
         return context.get_dummy_value()
 
     return signature, emit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ class Rows:
     ----------
     math : VectorMath
     in_row : int
-        Vectors in a row.
+        Vectors in a row; of a part, in the part.
     """
 
     def __init__(self, context: Any, builder: Any, array_type: Any, array: Any) -> None:
@@ -30,17 +31,18 @@ class Rows:
         self._width = _VECTOR_BYTES * 8 // array_type.dtype.bitwidth
         self.math = VectorMath(builder, array_type.dtype.bitwidth, self._width)
         self.in_row = LANES // self._width
+        self._vectors: Sequence[int] = range(self.in_row)
         self._data = context.make_array(array_type)(context, builder, array).data
 
     def load(self, row: Any, vectors: Sequence[int] | None = None) -> list[Any]:
-        """The vectors of a row: all, or those with these numbers."""
-        loaded = [self.builder.load(self._pointer(row, v)) for v in vectors or range(self.in_row)]
+        """The vectors of a row: all of this part, or those with these numbers."""
+        loaded = [self.builder.load(self._pointer(row, v)) for v in vectors or self._vectors]
         for vector in loaded:
             vector.align = self.math.item_bytes
         return loaded
 
     def store(self, row: Any, values: Sequence[Any], vectors: Sequence[int] | None = None) -> None:
-        for v, value in zip(vectors or range(self.in_row), values, strict=True):
+        for v, value in zip(vectors or self._vectors, values, strict=True):
             self.builder.store(value, self._pointer(row, v)).align = self.math.item_bytes
 
     def load_one(self, row: Any, vector: Any) -> Any:
@@ -66,12 +68,24 @@ class Rows:
         spread = self.builder.shuffle_vector(one, undefined, everywhere)
         return [spread] * (self.in_row if count is None else count)
 
+    def by_parts(self, vectors: int, emit: Callable[[Rows], None]) -> None:
+        """Emit code for so many vectors of each row at a time: where it says rows, it gets those alone.
+
+        For code that has too few registers for all of them. LLVM would keep what does not fit on the stack, and across
+        two cache lines wherever the stack of the process does not happen to begin at one.
+        """
+        for first in range(0, self.in_row, vectors):
+            part = copy.copy(self)
+            part._vectors = self._vectors[first : first + vectors]
+            part.in_row = len(part._vectors)
+            emit(part)
+
     def marks(self, array_type: Any, array: Any, row: Any) -> list[Any]:
         """The vectors of a row of an int32 array that has as many columns as a row has lanes."""
         vector = ir.VectorType(ir.IntType(32), self._width)
         data = self._context.make_array(array_type)(self._context, self.builder, array).data
         loaded = []
-        for v in range(self.in_row):
+        for v in self._vectors:
             lane = self.builder.add(self.builder.mul(row, INDEX(LANES)), INDEX(v * self._width))
             pointer = self.builder.bitcast(self.builder.gep(data, [lane]), vector.as_pointer())
             loaded.append(self.builder.load(pointer))
