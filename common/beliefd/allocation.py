@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 
 import numpy as np
 
-_LARGE_BYTES = 31 * 2**20
+_BYTES_PER_AGENT = 32
+"""Of one agent in the largest arrays of a step, twice: eight modalities in int32, or four in int64."""
+_MOST_BYTES = 31 * 2**20
+"""glibc learns from nothing that is larger than 32 MiB."""
 
 
-@functools.cache
-def keep_freed_memory() -> None:
-    """Have glibc keep the memory of large arrays for those that come next, up to some 60 MiB, once in a process.
+def keep_freed_memory(agents: int) -> None:
+    """Have glibc keep memory that steps of so many agents free for the steps that come next.
 
-    Steps of a hundred thousand agents come and go as arrays of about a megabyte. glibc gives those back to the system,
-    and each page that is had anew costs a fault, until the program has freed an array as large: from then on it keeps
-    twice as much (mallopt(3), M_MMAP_THRESHOLD). So one is freed here, of nearly the size up to which it learns, whose
-    pages nobody has touched.
+    It gives the memory of a large array back to the system, and each page that is had anew costs a fault, until the
+    program has freed one as large: from then on each of its arenas, about one per thread, keeps up to twice as much
+    (mallopt(3), M_MMAP_THRESHOLD; who sets MALLOC_MMAP_THRESHOLD_ decides otherwise). So one is freed here whose pages
+    nobody has touched.
+
+    Parameters
+    ----------
+    agents : int
+        32 bytes of each count, up to 31 MiB in all.
     """
-    np.empty(_LARGE_BYTES, np.uint8)
+    with contextlib.suppress(MemoryError):
+        np.empty(min(_BYTES_PER_AGENT * agents, _MOST_BYTES), np.uint8)

@@ -19,7 +19,6 @@ import zmq
 
 from beliefd import peragent
 from beliefd.agents import new_ids, some_ids
-from beliefd.allocation import keep_freed_memory
 from beliefd.background import GRACE_S, Collectors
 from beliefd.call import checked_header, deadline_after
 from beliefd.keys import Keys
@@ -92,7 +91,6 @@ class Client:
     def __init__(self, endpoint: str, keys: Keys | None = None) -> None:
         if not isinstance(endpoint, str):
             raise InvalidArgument("an endpoint is text", field="endpoint", value=endpoint, allowed=_ENDPOINTS)
-        keep_freed_memory()
         self.endpoint = endpoint
         self._session = Session(client=f"beliefd-python pid {os.getpid()}", token=keys.token if keys else "")
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)

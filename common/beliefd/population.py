@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from beliefd import peragent
 from beliefd.agents import Rows, agent_rows, compact, executed_array, new_ids, reset_array, some_ids
+from beliefd.allocation import keep_freed_memory
 from beliefd.background import Collected
 from beliefd.call import Call, Chunk, checked_header, deadline_after, read_call, remaining_s, step_call, want_bits
 from beliefd.learned import LearnedCounts, learned_counts
@@ -371,6 +372,7 @@ class Population:
         assert isinstance(header, m.Population)
         ranges, ids = attached.arrays["members"], ids_from(attached.arrays)
         agents = np.concatenate([np.arange(a, b) for a, b in ranges] or [np.zeros(0, np.int64)])
+        keep_freed_memory(len(agents))
         with self._lock:
             self.name = header.info.name
             self.uid = header.info.uid

@@ -1,7 +1,7 @@
 """One agent, one client, one call after the other, beside a bare double hop of the same transports and sizes.
 
-The broker keeps processors awake while it has something to do. So they are kept awake for the double hop too, and both
-are measured once more on processors that sleep.
+The broker keeps processors awake while clients wait. So they are kept awake for the double hop too, and both are
+measured once more on processors that sleep.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ def round_trips(client: Client, stack: Stack, calls: int, hop_awake: bool = True
     back = f"ipc://{stack.data / 'run' / 'hop.ipc'}"
     served_s: list[float] = []
     bare_s: list[float] = []
+    refusals: list[str] = []
     used_s = dict.fromkeys(("client", "broker", "workers", "zeromq"), 0.0)
     workers = [stack.worker_pid(f"worker_{number:02d}") for number in range(stack.workers)]
     owners = {os.getpid(): "client", stack.pid("broker"): "broker", **dict.fromkeys(workers, "workers")}
@@ -63,7 +64,7 @@ def round_trips(client: Client, stack: Stack, calls: int, hop_awake: bool = True
         for block in range(1 + calls // _BLOCK):
             with _processors(owners, used_s if block else {}):
                 served = [timed(lambda: population.step(observation)) for _ in range(_BLOCK)]
-            with _awake(hop_awake):
+            with _awake(hop_awake, refusals.append):
                 bare = [timed(lambda: there_and_back(frames)) for _ in range(_BLOCK)]
             if block:  # the first is the warm-up
                 served_s += served
@@ -73,6 +74,7 @@ def round_trips(client: Client, stack: Stack, calls: int, hop_awake: bool = True
     ours, least = percentiles(served_s), percentiles(bare_s)
     return {
         **ours,
+        "kept_awake": hop_awake and not refusals,
         "bare_double_hop": least,
         "over_bare": {name.removesuffix("_ms"): ours[name] / least[name] for name in ours},
         **cold,
@@ -82,9 +84,9 @@ def round_trips(client: Client, stack: Stack, calls: int, hop_awake: bool = True
 
 
 @contextmanager
-def _awake(wanted: bool) -> Iterator[None]:
+def _awake(wanted: bool, refused: Callable[[str], None]) -> Iterator[None]:
     """Have processors kept awake meanwhile, as the broker does."""
-    vigil = Vigil(float(wanted))
+    vigil = Vigil(float(wanted), refused)
     vigil.keep(time.monotonic())
     try:
         yield

@@ -12,10 +12,7 @@ _PEERS = {
     "pool": "process pool, Manager",
     "ray": "Ray actors",
 }
-_ONE_AGENT = {
-    "one-agent": "one agent, one client",
-    "one-agent-asleep": "the same where processors are let sleep",
-}
+_ONE_AGENT = ("one-agent", "one-agent-asleep")
 NOT_MEASURED = "-"
 EXPLORER = "explorer-50"
 """The work of FreeAgentics' own kind of agent."""
@@ -68,13 +65,14 @@ def served_table(report: dict[str, Any]) -> str:
         )
         what = f"`{name.rpartition('-')[0]}`, {flight['populations']} populations in flight"
         rows.append([what, f"{number(flight['agent_steps_per_s'])} agent-steps/s", beside])
-    for section, what in _ONE_AGENT.items():
+    for section in _ONE_AGENT:
         if not (one := report.get(section)):
             continue
         bare = one["bare_double_hop"]
+        processors = "kept awake" if one["kept_awake"] else "that sleep"
         rows.append(
             [
-                what,
+                f"one agent, one client, processors {processors}",
                 f"p50 {one['p50_ms']:.2f} ms, p99 {one['p99_ms']:.2f} ms, p99.9 {one['p99.9_ms']:.2f} ms",
                 f"a bare double hop: {bare['p50_ms']:.2f}, {bare['p99_ms']:.2f}, {bare['p99.9_ms']:.2f} ms",
             ]

@@ -64,7 +64,7 @@ class Broker:
         self._poller.register(stop.fd, zmq.POLLIN)
         self._workers = Switchboard(settings.worker_socket, self._poller)
         self._gate = Gate(settings.client_socket)
-        self._vigil = Vigil(settings.awake_ms / 1000)
+        self._vigil = Vigil(settings.awake_ms / 1000, lambda why: logger.info("processors_may_sleep", why=why))
         open_bytes = self._limits.open_bytes
         # Thrice: what is open, once more while it is put together, and what waits for slow clients.
         self._scales = Scales(self.endpoint, settings.client_socket, OWN_BYTES + 3 * open_bytes)
@@ -90,8 +90,6 @@ class Broker:
             survivors=len(survivors),
             keys=self._doorkeeper is not None,
         )
-        if self._vigil.refusal:
-            logger.info("processors_may_sleep", why=self._vigil.refusal)
 
     @property
     def endpoint(self) -> str:
@@ -125,10 +123,8 @@ class Broker:
         if any(source is not self._clients for source in ready):
             self._proceed()  # before more is read: who waits for an answer or for work waits for all of this
         if self._clients in ready:
-            known = self._core.clients
             self._drain_clients()
-            if self._core.clients > known:  # who greets may be one of many who come within a tick
-                self._look_at_gate()
+            self._look_at_gate()  # who greets may be one of many who come within a tick
         self._tick()
         self._proceed()
 
@@ -192,8 +188,9 @@ class Broker:
             if frames is None:
                 return
             now_s = time.monotonic()
-            self._vigil.keep(now_s)
             self._core.client_message(frames[0], frames[1:], now_s)
+            if self._core.open_requests:  # not for what is answered at once, or refused
+                self._vigil.keep(now_s)
             if number == 0 and self._core.open_requests <= _FEW_OPEN:
                 self._proceed()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 DEVICE = Path("/dev/cpu_dma_latency")
@@ -18,41 +19,45 @@ _ANY_LATENCY = struct.pack("=i", 2_000_000_000)  # the system's own default, in 
 
 
 class Vigil:
-    """Awake from `keep` until `hold_s` after the last one; never where `hold_s` is 0 or `device` may not be written.
+    """Awake from `keep` until `hold_s` after the last one; never where `hold_s` is 0 or `device` cannot be written.
 
-    Attributes
-    ----------
-    refusal : str
-        Why it may not be written; empty where it may.
+    Of the latter `refused` is told, once, with the reason.
     """
 
-    def __init__(self, hold_s: float, device: Path = DEVICE) -> None:
+    def __init__(self, hold_s: float, refused: Callable[[str], None], device: Path = DEVICE) -> None:
         self._hold_s = hold_s
+        self._refused = refused
         self._kept_s = float("-inf")
         self._device = -1
         self.awake = False
-        self.refusal = ""
         if hold_s:
             try:
                 # Once: to open it for each vigil would take a descriptor where there may be none left.
-                self._device = os.open(device, os.O_WRONLY | os.O_CLOEXEC)
+                self._device = os.open(device, os.O_WRONLY)
             except OSError as error:
-                self.refusal = str(error)
+                refused(str(error))
 
     def keep(self, now_s: float) -> None:
-        """Somebody waits for something that takes little."""
+        """Somebody waits."""
         self._kept_s = now_s
         if not self.awake and self._device >= 0:
-            os.write(self._device, _NO_LATENCY)
             self.awake = True
+            self._write(_NO_LATENCY)
 
     def look(self, now_s: float) -> None:
-        """Let processors sleep where nobody has asked for long enough."""
+        """Let processors sleep where nobody has waited for long enough."""
         if self.awake and now_s - self._kept_s >= self._hold_s:
-            os.write(self._device, _ANY_LATENCY)
             self.awake = False
+            self._write(_ANY_LATENCY)
 
     def close(self) -> None:
         if self._device >= 0:
             os.close(self._device)
             self._device, self.awake = -1, False
+
+    def _write(self, latency: bytes) -> None:
+        try:
+            os.write(self._device, latency)
+        except OSError as error:
+            self.close()
+            self._refused(str(error))

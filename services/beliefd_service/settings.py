@@ -24,8 +24,8 @@ BELIEFD_OPEN             1024                         MiB of all open requests t
 BELIEFD_POPULATIONS      4096                         populations that the server holds
 BELIEFD_AGENTS           67108864                     agents that a population ever has
 BELIEFD_POLICIES         1000000                      policies of a model
-BELIEFD_AWAKE            2                            milliseconds after a message of a client for which processors
-                                                      are kept from sleeping, up to 5 more, where the broker may do
+BELIEFD_AWAKE            2                            milliseconds after a client's request for which processors are
+                                                      kept from sleeping, and up to 5 more, where the broker may do
                                                       that (README, Operating); 0: never
 BELIEFD_LOG_LEVEL        info                         debug, info, warning or error
 BELIEFD_CACHE            beliefd in the user's cache  compiled kernels; read by `beliefd.engine.jit`

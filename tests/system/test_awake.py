@@ -49,7 +49,9 @@ def test_a_broker_that_dies_keeps_nobody_awake(asked_us):
         tempfile.TemporaryDirectory(prefix="bd-") as folder,
         Stack(Path(folder), workers=1, environment=environment) as stack,
     ):
-        beliefd.connect(stack.endpoint).close()
+        with beliefd.connect(stack.endpoint) as client:
+            population = client.create_population("mice", tmaze(), agents=1)
+            population.step(np.zeros((1, 3), np.int64))
         assert asked_us() == 0
         broker = stack.pid("broker")
         # supervisord does not start it again: the gateway would greet the next one.
@@ -61,7 +63,7 @@ def test_a_broker_that_dies_keeps_nobody_awake(asked_us):
             os.kill(stack.supervisord_pid, signal.SIGCONT)
 
 
-def test_processors_may_be_left_alone(asked_us):
+def test_processors_may_be_left_alone():
     with (
         tempfile.TemporaryDirectory(prefix="bd-") as folder,
         Stack(Path(folder), workers=1, environment={"BELIEFD_AWAKE": "0"}) as stack,

@@ -100,13 +100,13 @@ class Engine:
     ) -> None:
         if not isinstance(model, Model):
             raise InvalidArgument("not a model", field="model", value=type(model).__name__, allowed="a beliefd.Model")
-        keep_freed_memory()
         agents = _whole(agents, "agents", 1, 2**31 - 1)
         seed = _whole(seed, "seed", 0, 2**63 - 1)
         threads = _whole(threads, "threads", 1, 1024)
         own = peragent.of_model(per_agent, model, agents)
         info = msgspec.structs.replace(model.info, per_agent={name: a.shape[1:] for name, a in own.items()})
         rows = given_rows(model, info, own) if own else None
+        keep_freed_memory(agents)
         self.model = model
         self.seed = seed
         self.agents: NDArray[np.int64] = np.arange(agents)

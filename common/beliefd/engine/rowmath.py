@@ -24,7 +24,7 @@ RAISE_CERTAINTY = math.exp(-16)
 
 _i64 = types.int64
 _LOGS, _EXPS = 2, 4
-"""Of how many vectors at once there are registers enough for a logarithm in a sum, and for an exponential."""
+"""Of how many vectors at once there are registers enough for a sum over logarithms, and for exponentials."""
 
 
 @intrinsic
