@@ -7,7 +7,7 @@ import contextlib
 import numpy as np
 
 _BYTES_PER_AGENT = 32
-"""Of one agent in the largest arrays of a step, twice: eight modalities in int32, or four in int64."""
+"""Of one agent in the largest array of a step: four modalities in int64, or eight in int32."""
 _MOST_BYTES = 31 * 2**20
 """glibc learns from nothing that is larger than 32 MiB."""
 
