@@ -439,6 +439,8 @@ class Work(Header, frozen=True, kw_only=True):
 
     `rows` is the number of agents that the population ever had: a worker that maps fewer maps anew. `generation` is
     where the steps of a population that is journalled are written.
+    Of a batch with a `tally`, the number of a shared count, another worker may take a part: one of the two takes its
+    agents `from_end`.
     A request that is not about agents travels whole as `request`, the MessagePack header that the client sent.
     """
 
@@ -453,6 +455,8 @@ class Work(Header, frozen=True, kw_only=True):
     want: int = 0
     request: bytes = b""
     generation: int = 0
+    tally: int | None = None
+    from_end: bool = False
 
 
 class Bundle(Header, frozen=True, kw_only=True):
@@ -476,7 +480,10 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class Result(Header, frozen=True, kw_only=True):
-    """Answers WORK. A failure has `error`; its `id` is that of the first part."""
+    """Answers WORK. A failure has `error`; its `id` is that of the first part.
+
+    Of a batch that is shared `count` says how many agents were taken here: the first ones, or the last.
+    """
 
     epoch: int
     batch: int

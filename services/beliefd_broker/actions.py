@@ -28,6 +28,12 @@ class SendWorker(msgspec.Struct, frozen=True, gc=False):
     frames: Sequence[Any]
 
 
+class ResetTally(msgspec.Struct, frozen=True, gc=False):
+    """Begin the count of this number anew, before what is sent after this."""
+
+    number: int
+
+
 class WatchWorker(msgspec.Struct, frozen=True, gc=False):
     """Report the death of this process as `Core.worker_died(incarnation)`; at once where it is dead already."""
 
@@ -63,4 +69,4 @@ class Log(msgspec.Struct, frozen=True, gc=False):
     fields: dict[str, Any]
 
 
-Action = SendClient | SendWorker | WatchWorker | KillWorker | MarkQuarantine | Emit | Log
+Action = SendClient | SendWorker | ResetTally | WatchWorker | KillWorker | MarkQuarantine | Emit | Log

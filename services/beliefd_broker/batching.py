@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from beliefd_broker.request import Chunk, Job, Piece
+from beliefd_broker.worker import Batch
 from beliefd_proto import Arrays, Command, encode
 from beliefd_proto.messages import Part, Work
 
@@ -27,11 +28,12 @@ def job_message(job: Job, epoch: int, number: int) -> list[Any]:
     return encode(Command.WORK, work, job.arrays)
 
 
-def pieces_message(pieces: list[Piece], epoch: int, number: int) -> list[Any]:
+def pieces_message(batch: Batch, epoch: int) -> list[Any]:
     """The frames of a batch of pieces that ask alike.
 
     One piece travels as slices of the frames it came in; several are put together.
     """
+    pieces, shared = batch.pieces, batch.shared
     piece = pieces[0]
     chunk = piece.chunk
     info = chunk.population.info
@@ -51,7 +53,7 @@ def pieces_message(pieces: list[Piece], epoch: int, number: int) -> list[Any]:
             arrays[name] = np.concatenate([p.chunk.per_agent[name][p.start : p.start + p.count] for p in pieces])
     work = Work(
         epoch=epoch,
-        batch=number,
+        batch=batch.number,
         kind=chunk.command,
         population=info.uid,
         rows=info.rows,
@@ -60,6 +62,8 @@ def pieces_message(pieces: list[Piece], epoch: int, number: int) -> list[Any]:
         tick=tick,
         want=chunk.header.want,
         generation=chunk.population.generation,
+        tally=None if shared is None else shared.tally,
+        from_end=batch.from_end,
     )
     return encode(Command.WORK, work, arrays)
 

@@ -12,7 +12,17 @@ import zmq
 
 from beliefd.engine.boot import mark_clean, take_clean
 from beliefd.transport import receive
-from beliefd_broker.actions import Action, Emit, KillWorker, Log, MarkQuarantine, SendClient, SendWorker, WatchWorker
+from beliefd_broker.actions import (
+    Action,
+    Emit,
+    KillWorker,
+    Log,
+    MarkQuarantine,
+    ResetTally,
+    SendClient,
+    SendWorker,
+    WatchWorker,
+)
 from beliefd_broker.desk import CREDITS
 from beliefd_broker.disk import clear_leftovers, load_populations, mark_quarantine, next_epoch
 from beliefd_broker.doorkeeper import Doorkeeper
@@ -33,6 +43,7 @@ from beliefd_service.logging import Logger
 from beliefd_service.process import ProcessIdentity, kill_process, open_process
 from beliefd_service.ring import RingWriter
 from beliefd_service.settings import Settings
+from beliefd_service.tallies import Tallies
 
 _LEAST_DRAINED, _MOST_DRAINED = 32, 512
 _WAVES = 3
@@ -70,6 +81,7 @@ class Broker:
         self._scales = Scales(self.endpoint, settings.client_socket, OWN_BYTES + 3 * open_bytes)
         self._client_outbox = Outbox(self._clients, open_bytes)
         self._ring = RingWriter(settings.events)
+        self._tallies = Tallies(settings.tallies)
         self._deaths: dict[int, Callable[[], None]] = {}
         self._pidfds: dict[bytes, int] = {}
         epoch = next_epoch(settings.run)
@@ -242,6 +254,8 @@ class Broker:
             case SendWorker():
                 # A worker that cannot be reached is dying: its pidfd tells, and its work is run again.
                 self._workers.send(action.route, action.frames)
+            case ResetTally():
+                self._tallies.reset(action.number)
             case WatchWorker(incarnation, identity):
                 self._watch(incarnation, identity, self._worker_died(incarnation))
             case KillWorker(incarnation, reason):

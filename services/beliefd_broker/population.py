@@ -143,6 +143,11 @@ class Population:
         """Whether a batch that asked alike has been done."""
         return cost_key in self._paces
 
+    def is_measured(self, cost_key: int) -> bool:
+        """Whether a batch that asked alike was large enough to tell what an agent takes."""
+        pace = self._paces.get(cost_key)
+        return pace is not None and pace.ns is not None
+
     def batch_agents(self, cost_key: int, batch_ns: float) -> int:
         """How many agents a batch of `batch_ns` holds; one tile as long as nobody knows what an agent takes."""
         pace = self._paces.get(cost_key)

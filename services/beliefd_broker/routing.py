@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 
 from beliefd_broker import answers
 from beliefd_broker.accounts import Accounts
-from beliefd_broker.actions import Action, Emit, Log, SendWorker
+from beliefd_broker.actions import Action, Emit, Log, ResetTally, SendWorker
 from beliefd_broker.admission import check_arrays, check_chunk
 from beliefd_broker.batching import job_message, pieces_message, shares
 from beliefd_broker.desk import CREDITS, Desk
 from beliefd_broker.keeper import DEATHS_TO_QUARANTINE, Keeper, crashed_error
 from beliefd_broker.population import Damaged, Population
-from beliefd_broker.request import Chunk, Job, Request
+from beliefd_broker.request import Chunk, Job, Piece, Request
 from beliefd_broker.scheduling import BATCH_NS, Scheduler
 from beliefd_broker.session import Session
+from beliefd_broker.sharing import Sharing
 from beliefd_broker.upkeep import Upkeep
 from beliefd_broker.worker import Batch, Worker
 from beliefd_broker.workforce import Workforce
@@ -62,6 +63,7 @@ class Core:
         self.workforce = Workforce(epoch, held_leases, now_s)
         self._accounts = Accounts(grants, now_s)
         self._scheduler = Scheduler()
+        self._sharing = Sharing()
         self._desk = Desk(self._actions.append, epoch, self.limits, self._accounts, self._scheduler.release)
         self._keeper = Keeper(
             self._actions.append,
@@ -232,11 +234,23 @@ class Core:
             for chunk in self._scheduler.take_late():
                 self._desk.end_unbegun(chunk, self._too_late())
             if load:
+                if len(load) == 1 and (shared := self._sharing.begin(worker, load[0])) is not None:
+                    self._actions.append(ResetTally(shared.tally))
                 self._start(worker, load, now_s)
                 return True
             if found is None:
-                return False
-        return False
+                break
+        return bool(self._sharing) and self._help(now_s)
+
+    def _help(self, now_s: float) -> bool:
+        """Have an idle worker help another with its piece, since there is nothing else to do; whether one does."""
+        free = self.workforce.free(now_s)
+        if not free or free[0].batches:
+            return False
+        batch = self._sharing.help(free[0], now_s)
+        if batch is not None:
+            self._start(free[0], [batch], now_s)
+        return batch is not None
 
     def _load(self, first: Batch, workers: int) -> list[Batch]:
         """The batch, and where it takes little others with it: as long as a large one, a fair share of `workers`."""
@@ -260,7 +274,7 @@ class Core:
             if batch.job is not None:
                 messages.append(job_message(batch.job, self.epoch, batch.number))
             else:
-                messages.append(pieces_message(batch.pieces, self.epoch, batch.number))
+                messages.append(pieces_message(batch, self.epoch))
         self._counters["batches"] += len(load)
         self._actions.append(SendWorker(worker.incarnation, bundle(messages)))
 
@@ -339,13 +353,33 @@ class Core:
             return
         for piece in batch.pieces:
             piece.deaths += blamed
-            if piece.deaths < DEATHS_TO_QUARANTINE and not piece.chunk.population.info.quarantined:
-                share = batch.predicted_ns * piece.count / batch.agents
-                self.workforce.lost.append(Batch(0, [piece], None, share))
-            else:
-                piece.chunk.fail(crashed_error(piece.chunk.population), piece.start, piece.count, Applied.UNKNOWN)
-                self._keeper.quarantine(piece.chunk.population, True)
-                self._desk.answer_if_done(piece.chunk)
+        if batch.shared is not None:
+            self._end_shared(batch, 0, None)
+        else:
+            for piece in batch.pieces:
+                self._run_again(piece, batch.predicted_ns * piece.count / batch.agents)
+
+    def _run_again(self, piece: Piece, predicted_ns: float) -> None:
+        """Run alone what a dead worker had in hand, unless too many have died of it."""
+        if piece.deaths < DEATHS_TO_QUARANTINE and not piece.chunk.population.info.quarantined:
+            self.workforce.lost.append(Batch(0, [piece], None, predicted_ns))
+        else:
+            piece.chunk.fail(crashed_error(piece.chunk.population), piece.start, piece.count, Applied.UNKNOWN)
+            self._keeper.quarantine(piece.chunk.population, True)
+            self._desk.answer_if_done(piece.chunk)
+
+    def _end_shared(self, batch: Batch, taken: int, error: BeliefdError | None) -> None:
+        """One of the two that share a piece has ended. Once both have, what has no result is run again, or failed."""
+        shared = batch.shared
+        assert shared is not None
+        if not self._sharing.end(batch, taken, error) or (rest := shared.rest) is None:
+            return
+        if shared.error is not None:
+            rest.chunk.fail(shared.error, rest.start, rest.count, Applied.UNKNOWN)
+            self._desk.answer_if_done(rest.chunk)
+        else:
+            population = rest.chunk.population
+            self._run_again(rest, population.predicted_ns(rest.chunk.cost_key, rest.count))
 
     def _result(
         self, worker: Worker, batch: Batch, header: m.Result, arrays: Arrays, now_s: float, wall_s: float
@@ -355,10 +389,17 @@ class Core:
         if batch.job is not None:
             self._keeper.end_job(batch.job, header, arrays, wall_s)
             return
-        if header.error is None:
-            self._learn(worker, batch, header, arrays.get("status"), now_s)
-        if header.error is not None:
-            error = from_header(header.error, {})
+        error = None if header.error is None else from_header(header.error, {})
+        taken = batch.agents if batch.shared is None else header.count
+        if error is None and taken:
+            self._learn(worker, batch, taken, header, arrays.get("status"), now_s)
+        if batch.shared is not None:
+            if taken:
+                piece = batch.pieces[0]
+                start = piece.start + piece.count - taken if batch.from_end else piece.start
+                piece.chunk.finish(start, taken, dict(arrays))
+            self._end_shared(batch, taken, error)
+        elif error is not None:
             for piece in batch.pieces:
                 piece.chunk.fail(error, piece.start, piece.count, Applied.UNKNOWN)
         else:
@@ -368,10 +409,15 @@ class Core:
             self._desk.answer_if_done(piece.chunk)
 
     def _learn(
-        self, worker: Worker, batch: Batch, header: m.Result, status: NDArray[np.uint8] | None, now_s: float
+        self,
+        worker: Worker,
+        batch: Batch,
+        agents: int,
+        header: m.Result,
+        status: NDArray[np.uint8] | None,
+        now_s: float,
     ) -> None:
-        """Take into predictions and telemetry what a batch did."""
-        agents = batch.agents
+        """Take into predictions and telemetry what a batch did, with so many agents."""
         chunk = batch.pieces[0].chunk
         population = chunk.population
         population.record(chunk.cost_key, agents, header.elapsed_ns, now_s)

@@ -33,6 +33,8 @@ ASKS_AGAIN_S = 10.0
 GUIDE = 1.5
 """By so much a long batch is smaller than a worker's part of what is left, where nothing else waits."""
 LEAST_BATCH_NS = 200_000.0
+WORTH_SHARING_NS = 2 * LEAST_BATCH_NS
+"""What takes less is not shared: one worker would be done before the other has begun."""
 MOST_ANSWER_BYTES = 16 * 2**20
 PRUDENCE = 2.0
 """What is begun has that many times as long as it should take: others may come to share the workers."""
@@ -256,27 +258,37 @@ class Scheduler:
             most = max(most, min(fair, population.batch_agents(chunk.cost_key, LONG_BATCH_NS)))
         return _answerable(chunk, most)
 
+    def _hands(self, chunk: Chunk, free_workers: int) -> int:
+        """How many workers are likely to work on the next piece of a chunk: one, or two of them that share it."""
+        others = self._waiting or len(self._open) > 1
+        if self._workers < 2 or (others and free_workers < 2) or not may_share(chunk, chunk.count - chunk.next):
+            return 1
+        return 2
+
     def _take(self, chunk: Chunk, most: int, free_workers: int) -> Piece:
         """Cut the next piece off a chunk: of whole tiles, as many agents as `_share` says."""
         agents = remaining = chunk.count - chunk.next
         if remaining > TILE_AGENTS:
-            agents = min(remaining, -(-self._share(chunk, most, free_workers) // TILE_AGENTS) * TILE_AGENTS)
+            hands = self._hands(chunk, free_workers)
+            share = self._share(chunk, most * hands, max(free_workers // hands, 1), max(self._workers // hands, 1))
+            agents = min(remaining, -(-share // TILE_AGENTS) * TILE_AGENTS)
         piece = Piece(chunk, chunk.next, agents)
         chunk.next += agents
         if chunk.next == chunk.count:
             self._drop_open(chunk)
         return piece
 
-    def _share(self, chunk: Chunk, most: int, free_workers: int) -> int:
+    def _share(self, chunk: Chunk, most: int, free_workers: int, workers: int) -> int:
         """How many agents the next piece gets, `most` at the most, so that workers end closer together.
 
-        A part of what is left where long pieces are allowed and nothing else waits, else an even cut.
+        A part of what is left where long pieces are allowed and nothing else waits, else an even cut. Two workers that
+        share a piece count as one.
         """
         population = chunk.population
         remaining = chunk.count - chunk.next
         usual = population.batch_agents(chunk.cost_key, BATCH_NS)
         if usual < most < remaining and not self._waiting and len(self._open) == 1:
-            most = max(usual, min(most, math.ceil(remaining / (GUIDE * self._workers))))
+            most = max(usual, min(most, math.ceil(remaining / (GUIDE * workers))))
             if most > usual:
                 return most
         # At its first piece, at the last that are of the usual length, and where its agents turn out to be otherwise.
@@ -324,6 +336,21 @@ class Scheduler:
 def _answerable(chunk: Chunk, most: int) -> int:
     """`most` agents, or as many as an answer has room for."""
     return min(most, max(MOST_ANSWER_BYTES // chunk.row_bytes, 1))
+
+
+def may_share(chunk: Chunk, agents: int) -> bool:
+    """Whether two workers may share so many agents of a chunk, and it is worth it.
+
+    Of a step that no journal keeps batch by batch, and of which it is known how long it takes.
+    """
+    population = chunk.population
+    return (
+        agents > TILE_AGENTS
+        and chunk.command is Command.STEP
+        and population.info.durability == "process"
+        and population.is_measured(chunk.cost_key)
+        and population.predicted_ns(chunk.cost_key, agents) >= WORTH_SHARING_NS
+    )
 
 
 def is_small(request: Chunk | Job) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -11,6 +12,9 @@ from beliefd_broker.request import Job, Piece
 from beliefd_broker.scheduling import LEAST_BATCH_NS
 from beliefd_proto.messages import WorkerHello, WorkerStatus
 from beliefd_service.process import ProcessIdentity
+
+if TYPE_CHECKING:
+    from beliefd_broker.sharing import Shared
 
 LOADS_IN_FLIGHT = 2
 """One that runs and one that waits in the worker's socket, so that a worker never waits for the broker."""
@@ -22,7 +26,8 @@ class Batch(msgspec.Struct, eq=False):
     """What a worker does at once: pieces that run together, or one job.
 
     It goes to the worker in one message with the others of its `load`, and their results come back in one. From
-    `late_s` on it has taken longer than it should, and from `due_s` on its worker counts as hung.
+    `late_s` on it has taken longer than it should, and from `due_s` on its worker counts as hung. Its piece may be
+    `shared` with another worker's batch; one of the two takes it `from_end`.
     """
 
     number: int
@@ -32,6 +37,8 @@ class Batch(msgspec.Struct, eq=False):
     load: int = 0
     late_s: float = 0.0
     due_s: float = 0.0
+    shared: Shared | None = None
+    from_end: bool = False
 
     @classmethod
     def of_job(cls, job: Job) -> Batch:
@@ -131,6 +138,21 @@ class Worker:
     def awaited_s(self, now_s: float) -> float:
         """When it is likely to be done; 0 where it has nothing. Who is late is likely to be as late again."""
         return self.done_s if self.done_s >= now_s or not self.batches else 2 * now_s - self.done_s
+
+    def left_ns(self, batch: Batch, now_s: float) -> float:
+        """What of a batch in its hands is likely to be left to do."""
+        left_ns = (self.awaited_s(now_s) - now_s) * 1e9
+        for other in reversed(self.batches.values()):  # they run in their order
+            if other is batch:
+                break
+            left_ns -= other.predicted_ns
+        return min(left_ns, batch.predicted_ns)
+
+    def relieve(self, batch: Batch, by_ns: float) -> None:
+        """So much of a batch in its hands somebody else does."""
+        batch.predicted_ns -= by_ns
+        self.ahead_ns -= by_ns
+        self.done_s -= by_ns / 1e9
 
     def has_room(self, now_s: float) -> bool:
         if self.state != "ready":

@@ -135,6 +135,10 @@ class Settings:
         return self.run / "events.ring"
 
     @property
+    def tallies(self) -> Path:
+        return self.run / "tallies.bin"
+
+    @property
     def models(self) -> Path:
         return self.data / "models"
 

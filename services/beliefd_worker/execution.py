@@ -55,6 +55,8 @@ class Outcome(msgspec.Struct, eq=False):
 def execute(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
     """Do the work. Errors of the tree and all others are the caller's to report."""
     if work.kind is Command.STEP:
+        if work.tally is not None and shelf.is_taken(work.tally, sum([part.count for part in work.parts])):
+            return Outcome()  # by who shares it: the population may be gone by now
         return _step(work, arrays, shelf)
     if work.kind is Command.READ:
         return _read(work, arrays, shelf.population(work.population, work.rows))
@@ -65,22 +67,25 @@ def execute(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
 
 def _step(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
     population = shelf.population(work.population, work.rows)
-    rows = _rows(work, arrays)
+    journal = shelf.journal(work.population)
     told = observations_from(arrays, population.info)
+    n = len(told.indices)
     executed = arrays.get("executed_actions")
     sampled = shelf.sample_due(work.population)
     inputs = StepInputs(
-        rows=rows,
-        ticks=_ticks(work, arrays, len(rows)),
-        request_ids=_request_ids(work, len(rows)),
+        rows=_rows(work, arrays) if work.first is None or journal is not None else np.array([work.first]),
+        ticks=_ticks(work, arrays, 1 if journal is None else n),
+        request_ids=_request_ids(work, n, journal is not None),
         observations=Observations(told.indices.astype(np.int32), told.distributions),
         reset=arrays.get("reset"),
         executed_actions=None if executed is None else executed.astype(np.int32),
         want=work.want | _VFE if sampled else work.want,
     )
-    journal, journal_bytes, synced_ns = shelf.journal(work.population), 0, 0
+    journal_bytes, synced_ns, here = 0, 0, slice(0, n)
     started_ns = time.perf_counter_ns()
-    if journal is None:
+    if work.tally is not None:
+        here, outputs = population.step_part(inputs, shelf.tally(work.tally), work.from_end)
+    elif journal is None:
         outputs = population.step(inputs)
     else:  # synced before anything of it counts
         begun = population.begin(inputs)
@@ -94,8 +99,10 @@ def _step(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
         answer["status"] = outputs.status
     if work.want:
         answer |= {name: getattr(outputs, name) for bit, name in _OUTPUTS if work.want & bit}
-    telemetry = _telemetry(population, rows, outputs) if sampled else None
-    return Outcome(answer, telemetry=telemetry, elapsed_ns=elapsed_ns, journal_bytes=journal_bytes)
+    telemetry = _telemetry(population, _rows(work, arrays)[here], outputs) if sampled else None
+    return Outcome(
+        answer, count=here.stop - here.start, telemetry=telemetry, elapsed_ns=elapsed_ns, journal_bytes=journal_bytes
+    )
 
 
 def _read(work: m.Work, arrays: Arrays, population: LoadedPopulation) -> Outcome:
@@ -122,6 +129,7 @@ def _rows(work: m.Work, arrays: Arrays) -> NDArray[np.int64]:
 
 
 def _ticks(work: m.Work, arrays: Arrays, agents: int) -> NDArray[np.int64]:
+    """The tick of each agent; `agents` times the one that all have."""
     if work.tick is None:
         return arrays["ticks"].copy()  # in a message it may begin at any byte; kernels are compiled for aligned ones
     ticks = np.empty(agents, np.int64)
@@ -129,11 +137,11 @@ def _ticks(work: m.Work, arrays: Arrays, agents: int) -> NDArray[np.int64]:
     return ticks
 
 
-def _request_ids(work: m.Work, agents: int) -> NDArray[np.uint64]:
-    """The request id of each agent, (n, 2)."""
+def _request_ids(work: m.Work, agents: int, each: bool) -> NDArray[np.uint64]:
+    """The request id of each agent, (n, 2); the one that all have, (1, 2), unless `each` shall have it."""
     parts = work.parts
     if len(parts) == 1:
-        return np.frombuffer(parts[0].id * agents, np.uint64).reshape(-1, 2)
+        return np.frombuffer(parts[0].id * (agents if each else 1), np.uint64).reshape(-1, 2)
     ids = np.frombuffer(b"".join([part.id for part in parts]), np.uint64).reshape(-1, 2)
     return ids if len(ids) == agents else np.repeat(ids, [part.count for part in parts], axis=0)
 

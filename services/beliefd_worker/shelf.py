@@ -8,16 +8,20 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from beliefd.engine.batch import LoadedPopulation
 from beliefd.engine.given import open_given
 from beliefd.engine.journal import Journal
 from beliefd.engine.manifest import read_facts
+from beliefd.engine.plan import LANES
 from beliefd.engine.planfile import load_plan
 from beliefd.engine.scratch import Scratch
 from beliefd.engine.store import Store
 from beliefd_proto import ModelInfo
 from beliefd_service.settings import Settings
+from beliefd_service.tallies import Tallies
 
 SAMPLE_EVERY_S = 0.05
 
@@ -32,6 +36,7 @@ class Shelf:
         self._scratches: WeakValueDictionary[bytes, Scratch] = WeakValueDictionary()
         self._journals: dict[str, Journal] = {}
         self._sampled_s: dict[str, float] = {}
+        self._tallies: Tallies | None = None
 
     def folder(self, uid: str) -> Path:
         return self.settings.populations / uid
@@ -69,6 +74,21 @@ class Shelf:
     def journal(self, uid: str) -> Journal | None:
         """The journal of a population that is open; None where it has none."""
         return self._journals.get(uid)
+
+    def tally(self, number: int) -> NDArray[np.int64]:
+        """The count of this number, which is shared with another worker.
+
+        Raises
+        ------
+        DiskFull, FolderNotUsable
+        """
+        if self._tallies is None:
+            self._tallies = Tallies(self.settings.tallies)
+        return self._tallies.of(number)
+
+    def is_taken(self, tally: int, agents: int) -> bool:
+        """Whether nothing is left of so many agents that are shared."""
+        return self.tally(tally).item() * LANES >= agents
 
     def sample_due(self, uid: str) -> bool:
         """Whether the population's telemetry has not been sampled for a while; if so, it is now."""

@@ -8,8 +8,17 @@ from collections import deque
 import msgspec
 import numpy as np
 
-from beliefd_broker.actions import Emit, KillWorker, Log, MarkQuarantine, SendClient, SendWorker, WatchWorker
-from beliefd_broker.population import Population
+from beliefd_broker.actions import (
+    Emit,
+    KillWorker,
+    Log,
+    MarkQuarantine,
+    ResetTally,
+    SendClient,
+    SendWorker,
+    WatchWorker,
+)
+from beliefd_broker.population import TILE_AGENTS, Population
 from beliefd_broker.routing import Core
 from beliefd_proto import Command, ModelInfo, StepStatus, decode, encode
 from beliefd_proto import messages as m
@@ -28,13 +37,13 @@ INFO = ModelInfo(
 )
 
 
-def population(uid="0" * 16, name="mice", rows=100, model=INFO, quarantined=False):
+def population(uid="0" * 16, name="mice", rows=100, model=INFO, quarantined=False, durability="process"):
     info = m.PopulationInfo(
         uid=uid,
         name=name,
         model=model,
         seed=0,
-        durability="process",
+        durability=durability,
         rows=rows,
         live=rows,
         record_bytes=168,
@@ -90,14 +99,21 @@ class FakeWorker:
             self.epoch, self.welcome = self.welcome, None
             self.hello()
 
-    def run_one(self, answer=True):
-        """Do the oldest batch in the inbox; without `answer` the worker dies before it can tell."""
+    def run_one(self, answer=True, tiles=None):
+        """Do the oldest batch in the inbox; without `answer` the worker dies before it can tell.
+
+        Of what it shares with another, who has not ended, it takes so many `tiles`, by default half of what is left.
+        Returns how many agents it did.
+        """
         work, arrays = self.inbox.popleft()
         load = self.loads.pop(work.batch)
         rows = rows_of(work, arrays)
-        self.world.in_hands -= {(work.population, int(row)) for row in rows}
         ids = [part.id for part in work.parts for _ in range(part.count)]
         ticks = arrays.get("ticks", np.zeros(len(rows))) if work.tick is None else np.full(len(rows), work.tick)
+        if work.tally is not None:
+            here = self.world.take(work, len(rows), tiles)
+            rows, ids, ticks = rows[here], ids[here], ticks[here]
+        self.world.let_go(work, rows)
         status = np.zeros(len(rows), np.uint8)
         for i, (row, tick, request) in enumerate(zip(rows, ticks, ids, strict=True)):
             committed, by = self.world.store.get((work.population, row), (0, b""))
@@ -111,20 +127,25 @@ class FakeWorker:
             else:
                 status[i] = StepStatus.STALE_TICK if tick < committed else StepStatus.TICK_GAP
         if not answer:
-            return
+            return len(rows)
         out = {"actions": np.stack([rows % 4, rows * 0], axis=1).astype(np.int8)}
         if work.kind is Command.READ:
             out = {"tick": np.array([self.world.store.get((work.population, r), (0,))[0] for r in rows]), **out}
         elif status.any():
             out["status"] = status
         result = m.Result(
-            epoch=work.epoch, batch=work.batch, elapsed_ns=1000 * len(rows), telemetry=m.Telemetry(agents=len(rows))
+            epoch=work.epoch,
+            batch=work.batch,
+            count=len(rows),
+            elapsed_ns=self.world.agent_ns * len(rows),
+            telemetry=m.Telemetry(agents=len(rows)),
         )
         load.left -= 1
         load.results.append(encode(Command.RESULT, result, out))
         if not load.left:
             self.world.from_worker(self, bundle(load.results))
         self.register()
+        return len(rows)
 
 
 class World:
@@ -137,6 +158,8 @@ class World:
             1, populations if populations is not None else [population()], held or {}, self.now_s, 0.0, **core
         )
         self.store, self.applied, self.in_hands = {}, [], set()
+        self.tallies, self.taken = {}, {}
+        self.agent_ns = 1000
         self.workers, self.answers, self.events, self.logs, self.killed, self.quarantined = {}, [], [], [], [], {}
         for i in range(workers):
             self.add_worker(f"worker_{i:02d}")
@@ -151,8 +174,30 @@ class World:
     def kill(self, worker):
         del self.workers[worker.incarnation]
         for work, arrays in worker.inbox:
-            self.in_hands -= {(work.population, int(row)) for row in rows_of(work, arrays)}
+            self.let_go(work, rows_of(work, arrays))
         self.core.worker_died(worker.incarnation, self.now_s)
+
+    def sharers(self, tally):
+        """The batches of workers that count by this tally and have not ended."""
+        inboxes = (worker.inbox for worker in self.workers.values())
+        return [work for inbox in inboxes for work, _ in inbox if work.tally == tally and work.epoch == self.core.epoch]
+
+    def take(self, work, agents, tiles):
+        """What a worker takes of a shared batch: all that is left, or some of it where another takes the rest."""
+        whole = -(-agents // TILE_AGENTS)
+        left = whole - self.tallies[work.tally]
+        alone = not self.sharers(work.tally)
+        count = left if alone else min(left, left // 2 if tiles is None else tiles)
+        self.tallies[work.tally] += count
+        if work.from_end:
+            return slice(min((whole - count) * TILE_AGENTS, agents), agents)
+        return slice(0, min(count * TILE_AGENTS, agents))
+
+    def let_go(self, work, rows):
+        """Agents are in a worker's hands no longer; of a shared batch all of it once both have ended or died."""
+        self.in_hands -= {(work.population, int(row)) for row in rows}
+        if work.tally is not None and not self.sharers(work.tally):
+            self.in_hands -= self.taken.get(work.tally, set())
 
     def client(self, session=None):
         route = secrets.token_bytes(5)
@@ -204,6 +249,9 @@ class World:
                     load = Load(len(messages))
                     for message in messages:
                         self._deliver(self.workers[incarnation], message, load)
+                case ResetTally(number):
+                    assert not self.sharers(number), "a count begins anew by which somebody counts"
+                    self.tallies[number] = 0
                 case WatchWorker() | SendWorker():
                     pass
                 case KillWorker(incarnation, _):
@@ -223,9 +271,15 @@ class World:
         elif isinstance(message.header, m.Retire):
             worker.retired = True
         elif isinstance(message.header, m.Work):
-            agents = {(message.header.population, int(row)) for row in rows_of(message.header, message.arrays)}
-            assert not agents & self.in_hands, "an agent in two batches"
-            self.in_hands |= agents
+            work = message.header
+            agents = {(work.population, int(row)) for row in rows_of(work, message.arrays)}
+            if work.from_end:
+                assert agents == self.taken[work.tally], "the two share other agents"
+            else:
+                assert not agents & self.in_hands, "an agent in two batches"
+                self.in_hands |= agents
+                if work.tally is not None:
+                    self.taken[work.tally] = agents
             worker.inbox.append((message.header, message.arrays))
             worker.loads[message.header.batch] = load
 

@@ -9,6 +9,7 @@ from broker_world import World, population, rows_of
 from demand import SIZE, Demand
 
 from beliefd_broker.pace import TRUSTED_BATCHES
+from beliefd_broker.population import TILE_AGENTS
 from beliefd_broker.scheduling import ASKS_AGAIN_S
 from beliefd_proto import Applied, Command, encode
 from beliefd_proto import messages as m
@@ -22,25 +23,42 @@ class TimedWorker:
     """Does the batches of one of a world's workers in the time that they take, a third more or less."""
 
     def __init__(self, worker, request_s, rng):
-        self.worker, self.request_s, self.rng = worker, request_s, rng
+        self.worker, self.agent_s, self.rng = worker, request_s / SIZE, rng
         self.done_s = self.elapsed_s = self.worked_s = 0.0
+        self.taken = 0
 
     def turn(self, now_s):
+        world = self.worker.world
         while self.worker.inbox:
             work, arrays = self.worker.inbox[0]
             agents = len(rows_of(work, arrays))
-            if not self.elapsed_s:
-                self.elapsed_s = self.request_s / SIZE * agents * self.rng.uniform(2 / 3, 4 / 3)
-                self.done_s = max(self.done_s, now_s - TURN_S) + self.elapsed_s
-            if self.done_s > now_s:
+            if work.tally is not None:
+                while world.tallies[work.tally] * TILE_AGENTS < agents:
+                    if not self._is_done(min(TILE_AGENTS, agents - world.tallies[work.tally] * TILE_AGENTS), now_s):
+                        return
+                    world.tallies[work.tally] += 1
+                self.taken = min(self.taken, agents)
+            elif not self._is_done(agents, now_s):
                 return
             self.worker.inbox.popleft()
-            self.worker.world.in_hands -= {(work.population, int(row)) for row in rows_of(work, arrays)}
-            out = {"actions": np.zeros((agents, 2), np.int8)}
-            result = m.Result(epoch=work.epoch, batch=work.batch, elapsed_ns=int(self.elapsed_s * 1e9))
-            self.worked_s += self.elapsed_s
-            self.elapsed_s = 0.0
-            self.worker.world.from_worker(self.worker, encode(Command.RESULT, result, out))
+            world.let_go(work, rows_of(work, arrays))
+            out = {"actions": np.zeros((self.taken, 2), np.int8)}
+            elapsed_ns = int(self.worked_s * 1e9)
+            result = m.Result(epoch=work.epoch, batch=work.batch, count=self.taken, elapsed_ns=elapsed_ns)
+            self.worked_s, self.taken = 0.0, 0
+            world.from_worker(self.worker, encode(Command.RESULT, result, out))
+
+    def _is_done(self, agents, now_s):
+        """Whether the next agents are: they are begun as soon as those before them are done."""
+        if not self.elapsed_s:
+            self.elapsed_s = self.agent_s * agents * self.rng.uniform(2 / 3, 4 / 3)
+            self.done_s = max(self.done_s, now_s - TURN_S) + self.elapsed_s
+        if self.done_s > now_s:
+            return False
+        self.worked_s += self.elapsed_s
+        self.taken += agents
+        self.elapsed_s = 0.0
+        return True
 
 
 def overload(clients, request_s, times, timeout_s, seconds, seed=0):

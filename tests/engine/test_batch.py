@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,65 @@ def test_packing_changes_no_bit(seed: int, dtype: str, sharp: bool) -> None:
         assert_same_bits(joined(found), expected)
     for other in (singles, shuffled, pieces):
         assert (other.store.bytes == whole.store.bytes).all()
+
+
+@pytest.mark.parametrize(("seed", "dtype"), [(0, "float32"), (1, "float64")])
+@pytest.mark.parametrize("agents", [1, 64, 65, 700])
+def test_two_who_share_a_call_do_each_agent_once_and_change_no_bit(seed: int, dtype: str, agents: int) -> None:
+    rng = np.random.default_rng(seed)
+    model = random_model(rng, dtype=dtype, sharp=True)
+    whole, one = population(model, agents), population(model, agents)
+    two = LoadedPopulation(Scratch(one.compiled), one.store, one.seed)
+    rows = np.arange(agents)
+    with ThreadPoolExecutor(2) as threads:
+        for tick in range(1, 20):
+            inputs = call(model, rows, tick, rng, request=tick)
+            if tick % 3 == 0:  # some are done already, and give what is recorded
+                done = part(inputs, rng.permutation(agents)[: agents // 3])
+                assert_same_bits(one.step(done), whole.step(done))
+            expected = whole.step(inputs)
+            tally = np.zeros(1, np.int64)
+            ahead = threads.submit(one.step_part, inputs, tally, False)
+            back, last = two.step_part(inputs, tally, True)
+            front, first = ahead.result()
+            assert (front.start, back.stop) == (0, agents)
+            assert front.stop == back.start
+            assert_same_bits(joined([first, last]), expected)
+            assert (one.store.bytes == whole.store.bytes).all()
+
+
+def test_of_a_call_that_another_has_taken_whole_nothing_is_left() -> None:
+    rng = np.random.default_rng(3)
+    one = population(tmaze(), 200)
+    inputs = call(tmaze(), np.arange(200), 1, rng)
+    tally = np.zeros(1, np.int64)
+    assert one.step_part(inputs, tally, False)[0] == slice(0, 200)
+    before = one.store.bytes.copy()
+    here, outputs = one.step_part(inputs, tally, True)
+    assert here == slice(200, 200)
+    assert len(outputs.actions) == len(outputs.status) == 0
+    assert (one.store.bytes == before).all()
+
+
+def test_what_a_dead_sharer_had_taken_is_left_as_it_was() -> None:
+    """Tiles that are counted and never done: the other takes none of them."""
+    one = population(tmaze(), 640)
+    inputs = call(tmaze(), np.arange(640), 1, np.random.default_rng(4))
+    here, _ = one.step_part(inputs, np.full(1, 3, np.int64), True)
+    assert here == slice(3 * 64, 640)
+    assert (one.store.int64[:, 0] == (np.arange(640) >= 3 * 64)).all()
+
+
+@pytest.mark.parametrize("first", [0, 30])
+def test_neighbours_at_one_tick_are_told_by_one_number_each(first: int) -> None:
+    rng = np.random.default_rng(5)
+    model = random_model(rng, dtype="float32")
+    each, short = population(model, 300), population(model, 300)
+    for tick in (1, 2, 2):
+        inputs = call(model, np.arange(first, first + 200), tick, rng, request=tick)
+        few = replace(inputs, rows=inputs.rows[:1], ticks=inputs.ticks[:1], request_ids=inputs.request_ids[:1])
+        assert_same_bits(short.step(few), each.step(inputs))
+        assert (short.store.bytes == each.store.bytes).all()
 
 
 def test_a_retry_gives_the_recorded_result_and_commits_nothing() -> None:

@@ -30,7 +30,7 @@ WANT = ("beliefs", "vfe")
 class Run:
     """A simulator beside an engine that does the same undisturbed; `step` compares every action and belief."""
 
-    def __init__(self, client, name, agents=3000, seed=0, model=None):
+    def __init__(self, client, name, agents=12_000, seed=0, model=None):  # so many that two workers share them
         self.rng = np.random.default_rng(seed)
         self.model = model or tmaze()
         self.agents = agents
@@ -176,6 +176,20 @@ def test_a_stopped_worker_that_outlives_its_broker_writes_nothing_more(stack, ru
     until(lambda: ended(victim))
     for _ in range(5):
         run.step()
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_what_a_stopped_worker_has_not_begun_the_other_does(stack, run, stopped):
+    """They share a piece, and nobody waits until the one that does not run is found to hang, and ended."""
+    for _ in range(5):
+        run.step()
+    pids = [stack.worker_pid(f"worker_0{i}") for i in range(2)]
+    os.kill(pids[stopped], signal.SIGSTOP)
+    run.step()
+    os.kill(pids[stopped], signal.SIGCONT)
+    for _ in range(5):
+        run.step()
+    assert [stack.worker_pid(f"worker_0{i}") for i in range(2)] == pids
 
 
 def test_a_worker_that_goes_on_after_its_broker_died_writes_nothing_of_the_old_batch(stack, run):

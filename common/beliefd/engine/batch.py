@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from beliefd.engine import jit, kernels
 from beliefd.engine.own import counts_of, gamma_of
+from beliefd.engine.plan import LANES
 from beliefd.engine.scratch import Scratch
 from beliefd.engine.store import Store
 from beliefd.observations import Observations
@@ -42,11 +43,12 @@ class StepInputs(msgspec.Struct, eq=False):
 
     Attributes
     ----------
-    rows : ndarray of int64, shape (n,)
-        Agent numbers, in any order.
-    ticks : ndarray of int64, shape (n,)
-        The tick that the call wants to commit, per agent; 1 or above.
-    request_ids : ndarray of uint64, shape (n, 2)
+    rows : ndarray of int64, shape (n,) or (1,)
+        Agent numbers, in any order; or the first of neighbouring agents.
+    ticks : ndarray of int64, shape (n,) or (1,)
+        The tick that the call wants to commit, per agent or of all; 1 or above.
+    request_ids : ndarray of uint64, shape (n, 2) or (1, 2)
+        Of what is journalled all three are given per agent.
     observations : Observations
     reset : ndarray of uint8, shape (n,), or None
         Nonzero: the agent starts from D.
@@ -94,6 +96,9 @@ class StepOutputs(msgspec.Struct, eq=False):
     gamma: Reals | None = None
 
 
+_WANTED = StepOutputs.__struct_fields__[2:]
+
+
 class Begun(msgspec.Struct, eq=False):
     """A call that was computed into idle slots, and that `commit` is to commit, or that is committed.
 
@@ -103,7 +108,11 @@ class Begun(msgspec.Struct, eq=False):
     status, actions : ndarray
         As in `StepOutputs`; the actions of agents that are picked are those that they will have done.
     picked : ndarray of int64, shape (count,)
-        The positions in the call of the agents that it steps.
+        The positions in the call of the agents that it steps, as long as they are not committed.
+    count : int
+        How many these are, or were.
+    taken : slice
+        The agents of the call that were looked at here: all, where nobody shares it.
     """
 
     inputs: StepInputs
@@ -112,6 +121,8 @@ class Begun(msgspec.Struct, eq=False):
     status: NDArray[np.uint8]
     actions: NDArray[np.int32]
     picked: NDArray[np.int64]
+    count: int
+    taken: slice
     results: tuple[Reals, Reals, Reals, Reals, Reals]
 
 
@@ -175,11 +186,37 @@ class LoadedPopulation:
         self._no_vector = np.zeros(0, dtype=self._dtype)
         self._no_matrix = np.zeros((0, 1), dtype=self._dtype)
         self._no_parts = np.zeros((len(_PARTS), 0, 1), dtype=self._dtype)
+        self._own_tally = np.zeros(1, dtype=np.int64)
+        self._picked = np.empty(LANES, dtype=np.int64)
         self._nothing = (self._no_vector, self._no_matrix, self._no_matrix, self._no_matrix, self._no_parts)
 
     def step(self, inputs: StepInputs) -> StepOutputs:
         """Step agents. A death or an error in between leaves some committed, each whole, the others as they were."""
         return self._told(self._advance(inputs, commits=True))
+
+    def step_part(self, inputs: StepInputs, tally: NDArray[np.int64], from_end: bool) -> tuple[slice, StepOutputs]:
+        """Step those agents of a call that another, who does the same in another process at once, does not.
+
+        Parameters
+        ----------
+        tally : ndarray of int64, shape (1,)
+            In memory that both share, 0 before the call: how many tiles they have taken.
+        from_end : bool
+            Whether the last agents are taken first; one of the two does so.
+
+        Returns
+        -------
+        slice
+            Which agents of the call were taken: the first ones, or the last.
+        StepOutputs
+            Theirs.
+        """
+        begun = self._advance(inputs, commits=True, tally=tally, from_end=from_end)
+        told, here = self._told(begun), begun.taken
+        wanted = [getattr(told, name) for name in _WANTED]
+        return here, StepOutputs(
+            told.status[here], told.actions[here], *[None if array is None else array[here] for array in wanted]
+        )
 
     def begin(self, inputs: StepInputs) -> Begun:
         """Compute a call into the idle slots. Nothing of it counts until `commit`; it may be begun again, or never."""
@@ -187,18 +224,27 @@ class LoadedPopulation:
 
     def commit(self, begun: Begun) -> StepOutputs:
         """Commit what was begun: from here on it is the state of its agents."""
-        count = len(begun.picked)
-        if count:
-            kernels.publish(self.store.int64, begun.rows, begun.ticks, begun.picked, count)
+        if begun.count:
+            kernels.publish(self.store.int64, begun.rows, begun.ticks, begun.picked, begun.count)
         return self._told(begun)
 
-    def _advance(self, inputs: StepInputs, commits: bool) -> Begun:
+    def _advance(
+        self,
+        inputs: StepInputs,
+        commits: bool,
+        tally: NDArray[np.int64] | None = None,
+        from_end: bool = False,
+    ) -> Begun:
         compiled, store = self.compiled, self.store
         rows, ticks = inputs.rows, inputs.ticks
-        n = len(rows)
-        status = np.empty(n, dtype=np.uint8)
+        n = len(inputs.observations.indices)
+        part = np.array([from_end, 0], dtype=np.int64)
+        if tally is None:
+            tally = self._own_tally
+            tally[0] = 0
+        status = np.zeros(n, dtype=np.uint8)  # which is what it stays of agents that another takes
         actions = np.empty((n, len(self.info.num_controls)), dtype=np.int32)
-        picked = np.empty(n, dtype=np.int64)
+        picked = self._picked if commits else np.empty(n, dtype=np.int64)
         results = self._results(n, inputs.want) if inputs.want else self._nothing
         reset, executed = inputs.reset, inputs.executed_actions
         count = kernels.advance(
@@ -213,6 +259,8 @@ class LoadedPopulation:
             self._parameters,
             self.seed,
             int(commits),
+            tally,
+            part,
             rows,
             ticks,
             inputs.request_ids.view(np.int64),
@@ -225,17 +273,24 @@ class LoadedPopulation:
             actions,
             *results,
         )
-        return Begun(inputs, rows, ticks, status, actions, picked[:count], results)
+        agents = part.item(1) * LANES
+        first = max(-(-n // LANES) * LANES - agents, 0) if from_end else 0
+        taken = slice(min(first, n), n if from_end else min(agents, n))
+        return Begun(inputs, rows, ticks, status, actions, picked[:count], count, taken, results)
 
     def _told(self, begun: Begun) -> StepOutputs:
         """The outputs of a call that is committed."""
         rows, status, actions, results = begun.rows, begun.status, begun.actions, begun.results
-        if len(begun.picked) < len(rows):
+        n, want = len(status), begun.inputs.want
+        others = begun.count < begun.taken.stop - begun.taken.start
+        if len(rows) < n and (others or want):
+            rows = np.arange(rows[0], rows[0] + n)
+        if others:
             recorded = np.flatnonzero(status == StepStatus.RECORDED)
-            self._report(rows, recorded, np.empty_like(begun.ticks), actions, None, results)
-        if not begun.inputs.want:
+            self._report(rows, recorded, np.empty(n, np.int64), actions, None, results)
+        if not want:
             return StepOutputs(status, actions)
-        wanted = self._wanted(results, begun.inputs.want, rows)
+        wanted = self._wanted(results, want, rows)
         if wanted[-1] is not None:
             wanted[-1][status > StepStatus.RECORDED] = 0
         return StepOutputs(status, actions, *wanted)

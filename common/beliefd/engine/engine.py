@@ -179,7 +179,8 @@ class Engine:
         mask = None if reset is None else reset_array(reset, n)
         executed = None if executed_actions is None else executed_array(executed_actions, info, n)
         # One for all agents of the call, and so for all pieces the same rows.
-        request_ids = np.frombuffer(os.urandom(16) * min(n, _LARGEST_PIECE), dtype=np.uint64).reshape(-1, 2)
+        ids = 1 if self._journal is None else min(n, _LARGEST_PIECE)
+        request_ids = np.frombuffer(os.urandom(16) * ids, dtype=np.uint64).reshape(-1, 2)
         bits = want_bits(want)
         ticks = np.empty(n, dtype=np.int64)
         with self._busy:

@@ -112,7 +112,7 @@ class Journal:
 def entry_of(population: LoadedPopulation, begun: Begun, epoch: int, batch: int) -> Entry:
     """What is written of a step: the inputs of the agents that it will commit, and what they chose."""
     inputs, actions, picked = begun.inputs, begun.actions, begun.picked
-    if len(picked) < len(begun.rows):
+    if begun.count < len(begun.rows):
         inputs, actions = selected(inputs, picked), actions[picked]
     return Entry(epoch, batch, inputs, population.store.request_ids(inputs.rows), actions)
 

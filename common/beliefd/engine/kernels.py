@@ -5,8 +5,9 @@ idle slots, and then their commit words, while the records of the next tile are 
 journal has to be synced before anything counts, it leaves the commit words to `publish`.
 
 The first arguments are a plan, the scratch, the records seen as three types (see `store`), and the agents' parameters
-(see `given`). An input that a call
-does not have, and an output that it does not want, is an array without rows. `picked` holds positions in the call.
+(see `given`). An input that a call does not have, and an output that it does not want, is an array without rows.
+`picked` holds positions in the call. One number in `rows` stands for the first of neighbouring agents, and one tick or
+request id for that of all.
 """
 
 # Numba types these functions by their arguments.
@@ -41,7 +42,7 @@ from beliefd.engine.perception import free_energy, observe, predict_prior
 from beliefd.engine.plan import ALL_PARTS, LANES
 from beliefd.engine.policy import evaluate_policies
 from beliefd.engine.precision import keep_precision, load_precision, update_precision
-from beliefd.engine.recordmath import fetch_ahead, gather_rows, keep_order, scatter_rows
+from beliefd.engine.recordmath import fetch_ahead, gather_rows, keep_order, scatter_rows, take_some
 from beliefd.engine.refinement import refine_states, refine_window
 from beliefd.engine.sequence import (
     beliefs_row,
@@ -90,6 +91,8 @@ After them stand, for every step of a window, its observations, and then for eve
     _ID_HIGH,
 ) = range(LANE_ROWS)
 _FRESH, _CHOICE, _FLAGS, _FIRST, _FROM_START = range(MARK_ROWS)  # whether the prior is D; of a window, see load_steps
+_PARTS = 4
+"""Who takes tiles of a call takes one of so many parts of what is left at once: to count takes time, too."""
 _INT32_BYTES = 4
 _INT64_BYTES = 8
 
@@ -100,7 +103,17 @@ def _slot(ints, tick):
 
 
 @inline
-def admit(ints, int32s, int64s, rows, ticks, request_ids, status, actions, picked, first, last, count):
+def _row(rows, item):
+    return rows[item] if len(rows) > 1 else rows[0] + item
+
+
+@inline
+def _tick(ticks, item):
+    return ticks[item if len(ticks) > 1 else 0]
+
+
+@inline
+def admit(ints, int32s, int64s, rows, ticks, request_ids, status, actions, picked, first, last, start):
     """Decide the status of the agents `first` up to `last` by their committed ticks, and pick those to apply.
 
     The actions of the others are set: to the recorded ones, or to -1.
@@ -108,25 +121,26 @@ def admit(ints, int32s, int64s, rows, ticks, request_ids, status, actions, picke
     Returns
     -------
     int64
-        How many are picked now, of which `count` were before.
+        How many are picked; they stand in `picked` from `start` on.
     """
+    count = 0
     for i in range(first, last):
-        record = rows[i]
+        record, tick, id_at = _row(rows, i), _tick(ticks, i), i if len(request_ids) > 1 else 0
         committed = int64s[record, 0]
-        if ticks[i] == committed + 1:
+        if tick == committed + 1:
             status[i] = APPLIED
-            picked[count] = i
+            picked[start + count] = i
             count += 1
             if ints[plan.NUM_COUNTS] > 0:
-                mark_copy(ints, int64s, record, ticks[i])
+                mark_copy(ints, int64s, record, tick)
             continue
         slot = _slot(ints, committed)
         request = (slot + ints[plan.REQUEST_ID_AT]) // _INT64_BYTES
-        if ticks[i] > committed:
+        if tick > committed:
             status[i] = TICK_GAP
-        elif ticks[i] < committed or ticks[i] < 1:
+        elif tick < committed or tick < 1:
             status[i] = STALE_TICK
-        elif int64s[record, request] == request_ids[i, 0] and int64s[record, request + 1] == request_ids[i, 1]:
+        elif int64s[record, request] == request_ids[id_at, 0] and int64s[record, request + 1] == request_ids[id_at, 1]:
             status[i] = RECORDED
         else:
             status[i] = TICK_TAKEN
@@ -145,7 +159,7 @@ def publish(int64s, rows, ticks, picked, count):
 @inline
 def _commit(int64s, rows, ticks, picked, first, last):
     for i in range(first, last):
-        int64s[rows[picked[i]], 0] = ticks[picked[i]]
+        int64s[_row(rows, picked[i]), 0] = _tick(ticks, picked[i])
 
 
 @kernel(
@@ -160,6 +174,8 @@ def _commit(int64s, rows, ticks, picked, first, last):
     "const real[:, :]",
     "int64",
     "int64",
+    "int64[:]",
+    "int64[:]",
     "const int64[:]",
     "const int64[:]",
     "const int64[:, :]",
@@ -188,6 +204,8 @@ def advance(
     given,
     seed,
     commits,
+    tally,
+    part,
     rows,
     ticks,
     request_ids,
@@ -208,10 +226,14 @@ def advance(
 
     It is committed where `commits` is not 0.
 
+    Two may take one call, at once and each with outputs of its own: one its tiles from the first on, the other, whose
+    ``part[0]`` is not 0, from the last back. `tally` counts what both have taken; when that is all, both have ended.
+    ``part[1]`` is set to how many tiles were taken here.
+
     Returns
     -------
     int64
-        How many of `picked` were set: the positions of those agents.
+        How many agents were stepped. Where they are not committed `picked` has their positions, else those of a tile.
     """
     observed = marks[MARK_ROWS : MARK_ROWS + ints[plan.NUM_MODALITIES]]
     previous = marks[
@@ -224,14 +246,24 @@ def advance(
     free_energy_row = ints[plan.MESSAGE_ROW]  # free after inference
     earliest, latest, count = 0, 0, 0
     slots_end_bytes = ints[plan.SLOT_START] + 2 * ints[plan.SLOT_BYTES]
-    for first in range(0, len(rows), LANES):
-        for following in range(first + LANES, min(first + 2 * LANES, len(rows))):
-            fetch_ahead(int64s, rows[following], slots_end_bytes)
-        start, last = count, min(first + LANES, len(rows))
-        count = admit(ints, int32s, int64s, rows, ticks, request_ids, status, actions, picked, first, last, start)
-        used = count - start
+    n = len(status)
+    tiles, taken = (n + LANES - 1) // LANES, 0
+    at, end = 0, 0
+    while True:
+        if at == end:
+            at, end = _take_tiles(tally, tiles, taken, part[0] != 0)
+            if at == end:
+                break
+            taken += end - at
+        first = at * LANES
+        at += 1
+        for following in range(first + LANES, min(first + 2 * LANES, n)):
+            fetch_ahead(int64s, _row(rows, following), slots_end_bytes)
+        start, last = 0 if commits != 0 else count, min(first + LANES, n)
+        used = admit(ints, int32s, int64s, rows, ticks, request_ids, status, actions, picked, first, last, start)
         if used == 0:
             continue
+        count += used
         if ints[plan.NUM_COUNTS] > 0:
             keep_order()  # copies are marked before anything of them is written
         _place_agents(ints, lanes, picked, start, used, rows, ticks)
@@ -366,8 +398,24 @@ def advance(
         _write_slots(ints, lanes, marks, int32s, int64s, request_ids, chosen, reset, executed, actions)
         if commits != 0:
             keep_order()
-            _commit(int64s, rows, ticks, picked, start, count)
+            _commit(int64s, rows, ticks, picked, start, start + used)
+    part[1] = taken
     return count
+
+
+@inline
+def _take_tiles(tally, tiles, taken, from_end):
+    """Take the next tiles of a call, of which `taken` have been taken here: from the first to before the last of them.
+
+    Fewer the fewer are left, so that two who share a call end together. None are left where both are the same.
+    """
+    count = max((tiles - tally[0]) // _PARTS, 1)
+    count = min(tiles - take_some(tally, count), count)
+    if count <= 0:
+        return 0, 0
+    if from_end:
+        return tiles - taken - count, tiles - taken
+    return taken, taken + count
 
 
 @inline
@@ -391,9 +439,9 @@ def _place_agents(ints, lanes, picked, start, used, rows, ticks):
     """Put the next agents into the lanes. Those beyond `used` repeat the first agent, and nothing of them stays."""
     for lane in range(LANES):
         item = picked[start + lane if lane < used else start]
-        tick = ticks[item]
+        tick = _tick(ticks, item)
         lanes[_ITEM, lane] = item
-        lanes[_RECORD, lane] = rows[item]
+        lanes[_RECORD, lane] = _row(rows, item)
         lanes[_TICK, lane] = tick
         lanes[_READ_SLOT, lane] = _slot(ints, tick - 1)
         lanes[_WRITE_SLOT, lane] = _slot(ints, tick)
@@ -548,6 +596,9 @@ def _write_scores(ints, work, lanes, used, scores):
 @inline
 def _write_slots(ints, lanes, marks, int32s, int64s, request_ids, chosen, reset, executed, actions):
     request_at = ints[plan.REQUEST_ID_AT]
+    if len(request_ids) == 1:
+        for lane in range(LANES):
+            lanes[_IDS, lane] = 0
     gather_rows(lanes, _ID, request_ids, lanes[_IDS], 0, 2)
     scatter_rows(int64s, lanes[_WRITE_LONGS], request_at // _INT64_BYTES, lanes, _ID, 2)
     scatter_rows(int64s, lanes[_WRITE_LONGS], 0, lanes, _TICK, 1)

@@ -167,6 +167,22 @@ def keep_order(typing_context: Any) -> Any:
     return signature, emit
 
 
+@intrinsic
+def take_some(typing_context: Any, tally: Any, count: Any) -> Any:
+    """Add `count` to ``tally[0]``, int64, and return what it was.
+
+    Of those who do so at once, in whatever process, no two get the same.
+    """
+    signature = types.int64(tally, types.int64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        tally, count = arguments
+        data = context.make_array(signature.args[0])(context, builder, tally).data
+        return builder.atomic_rmw("add", data, count, "monotonic")
+
+    return signature, emit
+
+
 def _check_sizes(work: Any, records: Any) -> None:
     if work.dtype.bitwidth != records.dtype.bitwidth:
         raise errors.TypingError(f"rows and records have numbers of one size, not {work.dtype} and {records.dtype}")

@@ -1,0 +1,48 @@
+"""Counts that several processes share."""
+
+import multiprocessing
+
+import numpy as np
+
+from beliefd.engine import jit
+from beliefd_service.tallies import TALLIES, Tallies
+
+_EACH = 20_000
+
+
+def test_all_who_open_them_count_by_the_same_and_a_reset_is_of_one_alone(tmp_path):
+    one, two = Tallies(tmp_path / "run" / "tallies.bin"), Tallies(tmp_path / "run" / "tallies.bin")
+    for number in (0, 1, TALLIES - 1):
+        one.of(number)[0] += number + 1
+    assert [two.of(number).item() for number in (0, 1, TALLIES - 1)] == [1, 2, TALLIES]
+    two.reset(1)
+    assert [one.of(number).item() for number in (0, 1, TALLIES - 1)] == [1, 0, TALLIES]
+
+
+def test_a_broker_that_comes_back_does_not_take_the_counts_from_under_workers(tmp_path):
+    worker = Tallies(tmp_path / "tallies.bin")
+    worker.of(3)[0] = 7
+    assert Tallies(tmp_path / "tallies.bin").of(3).item() == 7
+
+
+def test_no_two_processes_that_count_at_once_get_the_same(tmp_path):
+    path = tmp_path / "tallies.bin"
+    Tallies(path)
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        got = pool.map(_count, [path] * 2, chunksize=1)
+    numbers = np.concatenate(got)
+    assert len(numbers) == 2 * _EACH
+    assert sorted(numbers.tolist()) == list(range(2 * _EACH))
+
+
+def _count(path):
+    from beliefd.engine.recordmath import take_some
+
+    @jit.kernel("int64[:]", "int64[:]")
+    def count(tally, numbers):
+        for i in range(len(numbers)):
+            numbers[i] = take_some(tally, 1)
+
+    numbers = np.empty(_EACH, np.int64)
+    count(Tallies(path).of(0), numbers)
+    return numbers
