@@ -34,6 +34,7 @@ from benches.roundtrip import asleep, round_trips
 from benches.saturation import saturation
 from benches.scaling import size_scaling, workers_scaling
 from benches.timing import rounded, without_raw
+from benches.transports import transports
 from benches.workers import measure_workers
 from benches.works import GRID, GRID_CROWD, WORKS
 from provenance import provenance
@@ -46,6 +47,8 @@ CLIENTS = ((50, 1), (150, 1), (150, 150), (1_000, 1))
 """How many clients with an agent each, in how many populations."""
 KEPT = ("tmaze-1000", "tmaze-10000", "tmaze-100000")
 """Works that are measured in both durabilities."""
+TRANSPORTED = ("explorer-50", "tmaze-10000", "tmaze-100000")
+"""Works of small, middling and large messages, over the Unix socket and over TCP."""
 ROOFS = (5, 10)
 """Sides of grids whose sensor is dense."""
 SECTIONS = (
@@ -54,6 +57,7 @@ SECTIONS = (
     "one-agent",
     "one-agent-asleep",
     "clients",
+    "transports",
     "fairness",
     "scaling",
     "sizes",
@@ -130,7 +134,7 @@ def measured(
     with (
         tempfile.TemporaryDirectory(prefix="bd-") as folder,
         Stack(Path(folder), workers=WORKERS) as stack,
-        beliefd.connect(stack.endpoint) as client,
+        beliefd.connect(stack.local_endpoint) as client,
     ):
         for name, measure in own_sections(client, stack, works, quick).items():
             if name in sections:
@@ -163,6 +167,7 @@ def own_sections(client: Client, stack: Stack, works: list[str], quick: bool) ->
             one_agent_clients(client, stack, clients, short_s, populations)
             for clients, populations in (CLIENTS[:2] if quick else CLIENTS)
         ],
+        "transports": lambda: transports(stack, [WORKS[name] for name in TRANSPORTED], short_s),
         "fairness": lambda: fairness(client, stack, 1_000_000, 2.0 if quick else 20.0),
         "scaling": lambda: workers_scaling(client, SCALINGS[:1] if quick else SCALINGS, long_s),
         "sizes": lambda: size_scaling(client, stack, sizes, short_s),

@@ -43,7 +43,7 @@ def analysis(client: Client, stack: Stack, quick: bool) -> list[dict[str, Any]]:
     limit_s = 0.3 if quick else 2.0
     rows: list[dict[str, Any]] = []
     for work, sizes in ((TMAZE, (1, 50, 1_000) if quick else SIZES), (EXPLORER, CLIENT_SIZES)):
-        served = Peer("served", variables={"BELIEFD_ENDPOINT": stack.endpoint})
+        served = Peer("served", variables={"BELIEFD_ENDPOINT": stack.local_endpoint})
         for means, peer in {"threads": PEERS["threads"], "pool": PEERS["pool"], "beliefd": served}.items():
             rows += with_efficiency([row_of(means, peer, stack, work, agents, limit_s) for agents in sizes])
         rows += with_efficiency([clients_row(client, stack, work, n, limit_s) for n in CLIENT_SIZES if n in sizes])

@@ -40,7 +40,7 @@ def one_agent_clients(
     made = [client.create_population(name, make(), agents=clients // populations) for name in names]
     agents = [(names[n % populations], n // populations) for n in range(clients)]
     given = [agents[first::loaders] for first in range(loaders)]
-    processes = [start_loader(stack.endpoint, share, seconds) for share in given if share]
+    processes = [start_loader(stack.local_endpoint, share, seconds) for share in given if share]
     greeted = sum(json.loads(line_of(process))["greeted"] for process in processes)
     family = [*stack_tree(stack), *(process.pid for process in processes)]
     before_s = cpu_s(family)

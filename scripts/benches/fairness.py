@@ -51,7 +51,7 @@ def fairness(client: Client, stack: Stack, agents: int, seconds: float) -> dict[
         stdout=subprocess.PIPE,
         text=True,
     )
-    tell(flood, json.dumps({"endpoint": stack.endpoint, "name": many}))
+    tell(flood, json.dumps({"endpoint": stack.local_endpoint, "name": many}))
     line_of(flood)  # it has stepped once, and goes on
     beside_s = steps(time.perf_counter() + seconds)
     assert flood.stdin is not None

@@ -21,7 +21,7 @@ from beliefd.client import Client
 from beliefd.worlds import tmaze
 from beliefd_broker.vigil import Vigil
 from beliefd_proto import Command, encode
-from beliefd_service.stack import Stack, free_port
+from beliefd_service.stack import Stack
 from benches.coldness import coldness
 from benches.hop import double_hop
 from benches.load import requests
@@ -38,7 +38,7 @@ def asleep(calls: int) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory(prefix="bd-") as folder,
         Stack(Path(folder), workers=2, environment={"BELIEFD_AWAKE": "0"}) as stack,
-        beliefd.connect(stack.endpoint) as client,
+        beliefd.connect(stack.local_endpoint) as client,
     ):
         return round_trips(client, stack, calls, hop_awake=False)
 
@@ -51,16 +51,16 @@ def round_trips(client: Client, stack: Stack, calls: int, hop_awake: bool = True
     name = fresh_name("one-agent")
     population = client.create_population(name, tmaze(), agents=1)
     observation = np.zeros((1, 3), np.int64)
-    [(header, arrays)] = requests(stack.endpoint, [[name, 0]])
+    [(header, arrays)] = requests(stack.local_endpoint, [[name, 0]])
     frames = encode(Command.STEP, header, arrays)
-    back = f"ipc://{stack.data / 'run' / 'hop.ipc'}"
+    front, back = (f"ipc://{stack.data / 'run' / name}.ipc" for name in ("front", "back"))
     served_s: list[float] = []
     bare_s: list[float] = []
     refusals: list[str] = []
     used_s = dict.fromkeys(("client", "broker", "workers", "zeromq"), 0.0)
     workers = [stack.worker_pid(f"worker_{number:02d}") for number in range(stack.workers)]
     owners = {os.getpid(): "client", stack.pid("broker"): "broker", **dict.fromkeys(workers, "workers")}
-    with double_hop(f"tcp://127.0.0.1:{free_port()}", back) as there_and_back:
+    with double_hop(front, back) as there_and_back:
         for block in range(1 + calls // _BLOCK):
             with _processors(owners, used_s if block else {}):
                 served = [timed(lambda: population.step(observation)) for _ in range(_BLOCK)]

@@ -29,7 +29,7 @@ def workers_scaling(client: Client, works: Sequence[tuple[Work, int]], limit_s: 
     with (
         tempfile.TemporaryDirectory(prefix="bd-") as folder,
         Stack(Path(folder), workers=1) as single,
-        connect(single.endpoint) as single_client,
+        connect(single.local_endpoint) as single_client,
     ):
         return [_two_over_one([single_client, client], *each, limit_s) for each in works]
 

@@ -105,6 +105,14 @@ def served_table(report: dict[str, Any]) -> str:
                 f"{found['served']:,} served; p50 {found['p50_ms']:.1f} ms, p99 {found['p99_ms']:.1f} ms",
             ]
         )
+    rows += [
+        [
+            f"`{found['work']}`, over the Unix socket",
+            f"{number(found['ipc_agent_steps_per_s'])} agent-steps/s",
+            f"over TCP {number(found['tcp_agent_steps_per_s'])}: {found['ipc_over_tcp']:.2f}x",
+        ]
+        for found in report.get("transports", [])
+    ]
     if fair := report.get("fairness"):
         rows.append(
             [

@@ -60,7 +60,7 @@ def without_preloader(stack: Stack) -> None:
 def memory(stack: Stack) -> dict[str, Any]:
     """Memory of every process that is there because of workers, in kB, while they serve T-mazes."""
     names = [f"worker_{number:02d}" for number in range(stack.workers)]
-    with beliefd.connect(stack.endpoint) as client:
+    with beliefd.connect(stack.local_endpoint) as client:
         population = client.create_population("mice", tmaze(), agents=_AGENTS)
         for _ in range(_STEPS):
             step(population)
@@ -86,7 +86,7 @@ def memory(stack: Stack) -> dict[str, Any]:
 def restarts(stack: Stack, kills: int) -> dict[str, Any]:
     """The only worker, killed with -9 again and again."""
     reaction_s, ready_s, first_s, later_s = [], [], [], []
-    with beliefd.connect(stack.endpoint) as client:
+    with beliefd.connect(stack.local_endpoint) as client:
         population = client.create_population(f"rats-{kills}", tmaze(), agents=_AGENTS)
         for _ in range(50):
             step(population)

@@ -105,6 +105,11 @@ class Stack:
         return self.folder / "var"
 
     @property
+    def local_endpoint(self) -> str:
+        """Where clients connect that may open the data folder: a Unix socket, quicker than TCP."""
+        return f"ipc://{self.data / 'run' / 'beliefd.ipc'}"
+
+    @property
     def supervisord_pid(self) -> int | None:
         """The process id of supervisord; None where it was not started."""
         return None if self._supervisord is None else self._supervisord.pid

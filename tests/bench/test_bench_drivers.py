@@ -140,7 +140,7 @@ def test_what_was_measured_is_in_the_file_when_a_later_section_fails(
     def fails() -> None:
         raise RuntimeError("no such luck")
 
-    monkeypatch.setattr(bench, "Stack", lambda *_, **__: nullcontext(SimpleNamespace(endpoint="")))
+    monkeypatch.setattr(bench, "Stack", lambda *_, **__: nullcontext(SimpleNamespace(local_endpoint="")))
     monkeypatch.setattr(bench.beliefd, "connect", nullcontext)
     monkeypatch.setattr(bench, "own_sections", lambda *_: {"flight": lambda: 2, "roof": lambda: 3, "profile": fails})
     file = tmp_path / "bench.json"
