@@ -70,7 +70,10 @@ class Chunk(msgspec.Struct, eq=False):
 
 
 class Call(msgspec.Struct, eq=False):
-    """One call of the user. `rows` are the `count` agents, `ticks` what the call commits for each (steps only)."""
+    """One call of the user. `rows` are the `count` agents, `ticks` what the call commits for each (steps only).
+
+    `tick` is the one that all of them have, where they have.
+    """
 
     command: Command
     info: ModelInfo
@@ -78,6 +81,7 @@ class Call(msgspec.Struct, eq=False):
     count: int
     ticks: NDArray[np.int64] | None
     chunks: list[Chunk]
+    tick: int | None = None
 
     def pending(self) -> list[Pending]:
         """The requests of its chunks."""
@@ -173,18 +177,23 @@ def step_call(
     ticks: NDArray[np.int64],
     inputs: Mapping[str, NDArray[Any]],
     want: int,
+    tick: int | None = None,
 ) -> Call:
-    """Cut a step into chunks. `inputs` are the arrays with a row per agent; every chunk gets an id of its own."""
+    """Cut a step into chunks. `inputs` are the arrays with a row per agent; every chunk gets an id of its own.
+
+    `tick` is that of all of `ticks` where it is known that they are the same.
+    """
     count = len(ticks)
+    if tick is None and (count == 1 or _all_the_same(ticks)):
+        tick = int(ticks[0])
     size = _chunk_agents(count, info, limits, want, inputs)
     chunks = []
     for start in range(0, count, size):
         stop = min(start + size, count)
         arrays: Arrays = {}
         first = _first(rows, start, stop, arrays)
-        tick: int | None = int(ticks[start])
-        if stop - start > 1 and not _all_the_same(ticks[start:stop]):
-            arrays["ticks"], tick = ticks[start:stop], None
+        if tick is None:
+            arrays["ticks"] = ticks[start:stop]
         for name, rows_of_input in inputs.items():
             arrays[name] = rows_of_input[start:stop]
         header = m.Step(
@@ -197,7 +206,7 @@ def step_call(
             tick=tick,
         )
         chunks.append(Chunk(start, stop, header, arrays))
-    return Call(Command.STEP, info, rows, count, ticks, chunks)
+    return Call(Command.STEP, info, rows, count, ticks, chunks, tick)
 
 
 def read_call(population: str, info: ModelInfo, limits: m.Limits, rows: Rows, want: int) -> Call:

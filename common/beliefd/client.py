@@ -459,8 +459,12 @@ class Client:
     def _pump_loop(self) -> None:
         while True:
             with self._lock:
-                while not self._closed and self._attended():
-                    self._unattended.wait(GRACE_S if self._collectors.expected else None)
+                while not self._closed:
+                    # Asked once: it ends by time alone, and whoever waits without one must be told of the next request.
+                    expected = self._collectors.expected
+                    if not (expected or self._idle()):
+                        break
+                    self._unattended.wait(GRACE_S if expected else None)
                 if self._closed:
                     return
             self.drive(self._attended)

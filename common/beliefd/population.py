@@ -66,6 +66,8 @@ class Population:
         # Guards ticks, in-flight marks and membership: futures end on whichever thread drives the client.
         self._lock = threading.Lock()
         self._ticks = np.zeros(0, np.int64)
+        # The tick of all agents where it is known to be one: then nobody looks at each.
+        self._even: int | None = None
         # At first all are uncertain, since somebody may have stepped them.
         self._marks = np.zeros(0, np.uint8)
         self._adopt(attached)
@@ -393,6 +395,7 @@ class Population:
         self.agent_ids = agent_ids
         self.agents: NDArray[np.int64] = agents
         self._all: Rows = compact(agents) if len(agents) else agents
+        self._even = None
 
     def _rows(self, agents: Any) -> tuple[Rows, int]:
         """The agents of a call, and how many they are."""
@@ -433,8 +436,9 @@ class Population:
             if not certain:
                 self._learn_ticks(rows, deadline_s)
             with self._lock:
-                ticks = self._ticks[rows] + 1
-            return step_call(self.uid, self.info, self._client.limits, rows, ticks, inputs, bits)
+                tick = None if self._even is None else self._even + 1
+                ticks = self._ticks[rows] + 1 if tick is None else np.full(count, tick)
+            return step_call(self.uid, self.info, self._client.limits, rows, ticks, inputs, bits, tick)
         except BaseException as error:
             with self._lock:
                 self._marks[rows] &= ~np.uint8(_IN_FLIGHT)
@@ -469,6 +473,7 @@ class Population:
         ticks = self._read(numbers, (), deadline_s).tick
         with self._lock:
             self._ticks[numbers] = ticks
+            self._even = None
             self._marks[numbers] = _IN_FLIGHT
 
     def _carry(self, call: Call, chunks: list[Chunk], deadline_s: float) -> None:
@@ -495,12 +500,16 @@ class Population:
         assert call.ticks is not None
         error = call.error()
         with self._lock:
+            everyone, self._even = self._even if call.rows is self._all else None, None
             if error is None:
-                # Not back: a step that is retried late may have been followed by others.
-                ticks = self._ticks[call.rows]
-                np.maximum(ticks, call.ticks, out=ticks)
-                if not isinstance(call.rows, slice):  # of which it is a view
+                if everyone is not None and call.tick == everyone + 1:
+                    self._ticks[call.rows] = self._even = call.tick
+                else:
+                    # Not back: a step that is retried late may have been followed by others.
+                    ticks = np.maximum(self._ticks[call.rows], call.ticks)
                     self._ticks[call.rows] = ticks
+                    if call.rows is self._all and call.tick is not None and ticks.max() == call.tick:
+                        self._even = call.tick
                 self._marks[call.rows] = 0
             else:
                 applied = error.applied if error.applied is not None else np.full(call.count, Applied.UNKNOWN)

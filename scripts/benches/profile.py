@@ -47,7 +47,7 @@ def profile(limit_s: float) -> dict[str, Any]:
             rows,
             np.full(_AGENTS, tick),
             ids,
-            canonical(history.observations[tick % _TICKS], model.info, _AGENTS),
+            canonical(history.observations[tick % _TICKS], model.info, _AGENTS, np.int8),
             want=8,
         )
         population.step(inputs)
@@ -136,7 +136,7 @@ def _memory_ns(population: LoadedPopulation, limit_s: float) -> float:
     ticks = store.int64[rows, 0] + 1
     status, picked = np.empty(_AGENTS, np.uint8), np.empty(_AGENTS, np.int64)
     actions = np.empty((_AGENTS, len(population.info.num_controls)), np.int32)
-    indices, vfe = np.zeros((_AGENTS, modalities), np.int32), np.zeros(_AGENTS, np.float32)
+    indices, vfe = np.zeros((_AGENTS, modalities), np.int8), np.zeros(_AGENTS, np.float32)
     nothing = np.zeros((0, 1), np.float32), np.zeros(0, np.uint8), np.zeros((0, 1), np.int32)
 
     def move() -> None:

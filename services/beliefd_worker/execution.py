@@ -76,7 +76,7 @@ def _step(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
         rows=_rows(work, arrays) if work.first is None or journal is not None else np.array([work.first]),
         ticks=_ticks(work, arrays, 1 if journal is None else n),
         request_ids=_request_ids(work, n, journal is not None),
-        observations=Observations(told.indices.astype(np.int32), told.distributions),
+        observations=told if journal is None else Observations(told.indices.astype(np.int32), told.distributions),
         reset=arrays.get("reset"),
         executed_actions=None if executed is None else executed.astype(np.int32),
         want=work.want | _VFE if sampled else work.want,

@@ -75,7 +75,8 @@ class Peer:
     """The protocol spoken over a real ROUTER socket by a thread.
 
     `answer(header)` gives the frames that a request is answered with, or None for silence. By default a step takes
-    action 1, and what is read is at tick 0. `hold` keeps answers back until it is cleared. `heard` is all that arrived.
+    action 1, and what is read is at tick 0. `hold` keeps answers back until it is cleared. `heard` is all that arrived,
+    `arrays` those of the last message.
     """
 
     def __init__(self, answer=None, limits=None):
@@ -128,7 +129,8 @@ class Peer:
                 continue
             with contextlib.suppress(zmq.Again):
                 route, *received = self._socket.recv_multipart(zmq.DONTWAIT)
-                header = decode(received).header
+                message = decode(received)
+                header, self.arrays = message.header, message.arrays
                 self.heard.append(header)
                 if isinstance(header, m.Hello):
                     self._socket.send_multipart([route, *welcome(header.id, limits=self._limits)])

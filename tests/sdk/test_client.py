@@ -12,7 +12,7 @@ from peer import Peer, error, frames, population, stepped, until, values
 
 import beliefd
 import beliefd.session
-from beliefd.background import Collected
+from beliefd.background import Collected, Collectors
 from beliefd_proto import Applied, Command
 from beliefd_proto import messages as m
 from beliefd_proto.errors import (
@@ -138,6 +138,16 @@ def test_who_waits_for_a_future_drives_in_place_of_the_clients_own_thread(peer, 
 def test_futures_that_nobody_waits_for_end_after_others_that_were_waited_for(peer, mice):
     for tick in range(1, 20):
         assert mice.submit(np.zeros(8, int), timeout_s=NOW).result().tick[0] == tick
+    ended = threading.Event()
+    mice.submit(np.zeros(8, int), timeout_s=NOW).add_done_callback(lambda _: ended.set())
+    assert ended.wait(NOW / 2)  # before its deadline ends it
+
+
+def test_who_was_expected_to_drive_when_the_clients_own_thread_looked_is_not_waited_for(client, mice, monkeypatch):
+    """Twice it is likely that a caller comes, and from then on it is not: the thread looks again by itself."""
+    mice.step(np.zeros(8, int))
+    likely = iter([True, True])
+    monkeypatch.setattr(Collectors, "expected", property(lambda _: next(likely, False)))
     ended = threading.Event()
     mice.submit(np.zeros(8, int), timeout_s=NOW).add_done_callback(lambda _: ended.set())
     assert ended.wait(NOW / 2)  # before its deadline ends it

@@ -39,7 +39,7 @@ Reals = NDArray[np.floating]
 class StepInputs(msgspec.Struct, eq=False):
     """One call, checked by the caller: observations in range, no agent twice, every row in the store.
 
-    Arrays are aligned and C-contiguous.
+    Arrays are aligned and C-contiguous; indices of observations may begin at any byte.
 
     Attributes
     ----------
@@ -264,7 +264,7 @@ class LoadedPopulation:
             rows,
             ticks,
             inputs.request_ids.view(np.int64),
-            inputs.observations.indices,
+            inputs.observations.indices.view(np.int8),
             self._packed(inputs.observations),
             self._no_reset if reset is None else reset,
             self._no_actions if executed is None else executed,

@@ -43,6 +43,7 @@ _OPTIONS: Any = {"fastmath": {"contract", "nnan", "ninf", "nsz"}, "error_model":
 _ALLOCATING: Any = {**_OPTIONS, "_nrt": True}
 _KERNEL_MODULES = ("kernels",)
 _SCALARS = {
+    "int8": types.int8,
     "uint8": types.uint8,
     "int32": types.int32,
     "int64": types.int64,

@@ -13,6 +13,8 @@ request id for that of all.
 # Numba types these functions by their arguments.
 # mypy: disable-error-code="no-untyped-def"
 
+import numpy as np
+
 from beliefd.engine import plan
 from beliefd.engine.action import (
     choose_best_policies,
@@ -59,7 +61,7 @@ from beliefd.engine.windowlearning import learn_window
 
 APPLIED, RECORDED, TICK_TAKEN, STALE_TICK, TICK_GAP = range(5)
 
-LANE_ROWS = 17
+LANE_ROWS = 16
 """Rows of the int64 lane array; see _ITEM and the names after it."""
 
 MARK_ROWS = 5
@@ -70,7 +72,7 @@ After them stand, for every step of a window, its observations, and then for eve
 
 # Position in the call; slots as byte offsets; where in a row of distributions those of this agent begin; where numbers
 # of its own begin among those of all agents. Then where slots begin among the int32s, the reals and the int64s of all
-# records, and where this agent's observations, actions and request id do among those of the call; and that id's halves.
+# records, and where this agent's actions and request id do among those of the call; and that id's halves.
 (
     _ITEM,
     _RECORD,
@@ -84,7 +86,6 @@ After them stand, for every step of a window, its observations, and then for eve
     _READ_REALS,
     _WRITE_REALS,
     _WRITE_LONGS,
-    _INDICES,
     _ACTIONS,
     _IDS,
     _ID,
@@ -179,7 +180,7 @@ def _commit(int64s, rows, ticks, picked, first, last):
     "const int64[:]",
     "const int64[:]",
     "const int64[:, :]",
-    "const int32[:, :]",
+    "const int8[:, :]",
     "const real[:, :]",
     "const uint8[:]",
     "const int32[:, :]",
@@ -454,7 +455,7 @@ def _place_numbers(ints, lanes, int32s, records):
     start, size = ints[plan.SLOT_START] // _INT32_BYTES, ints[plan.SLOT_BYTES] // _INT32_BYTES
     in_record = int32s.shape[1]
     halved = records.itemsize // _INT64_BYTES  # reals are as wide as int32s, or as int64s
-    modalities, controls = ints[plan.NUM_MODALITIES], ints[plan.NUM_CONTROL_FACTORS]
+    controls = ints[plan.NUM_CONTROL_FACTORS]
     for lane in range(LANES):
         slots = lanes[_RECORD, lane] * in_record + start
         written = (lanes[_TICK, lane] & 1) * size
@@ -465,7 +466,6 @@ def _place_numbers(ints, lanes, int32s, records):
         lanes[_WRITE_REALS, lane] = lanes[_WRITE_INTS, lane] >> halved
         lanes[_WRITE_LONGS, lane] = lanes[_WRITE_INTS, lane] >> 1
     for lane in range(LANES):
-        lanes[_INDICES, lane] = lanes[_ITEM, lane] * modalities
         lanes[_ACTIONS, lane] = lanes[_ITEM, lane] * controls
         lanes[_IDS, lane] = lanes[_ITEM, lane] * 2
 
@@ -485,7 +485,7 @@ def _gather(ints, work, lanes, marks, int32s, records, indices, reset, executed)
         for lane in range(LANES):
             if reset[lanes[_ITEM, lane]] != 0:
                 marks[_FRESH, lane] = 1
-    gather_rows(marks, MARK_ROWS, indices, lanes[_INDICES], 0, modalities)
+    _load_observations(ints, marks, lanes, indices)
     gather_rows(marks, actions, int32s, lanes[_READ_INTS], ints[plan.ACTION_AT] // _INT32_BYTES, controls)
     if len(executed) > 0:
         for c in range(controls):
@@ -503,6 +503,20 @@ def _gather(ints, work, lanes, marks, int32s, records, indices, reset, executed)
                 marks[moves + f, lane] = marks[moves + f, lane] * choices + marks[actions + c, lane]
     beliefs_at = ints[plan.BELIEFS_AT] // records.itemsize
     gather_rows(work, 0, records, lanes[_READ_REALS], beliefs_at, ints[plan.TOTAL_STATES])
+
+
+@inline
+def _load_observations(ints, marks, lanes, indices):
+    """Set the observations of the lanes, whose `indices` may have 1, 2 or 4 bytes each, the lowest first."""
+    modalities = ints[plan.NUM_MODALITIES]
+    width = indices.shape[1] // modalities
+    for m in range(modalities):
+        for lane in range(LANES):
+            item, highest = lanes[_ITEM, lane], (m + 1) * width - 1
+            index = np.int32(indices[item, highest])  # which has the sign
+            for byte in range(highest - 1, m * width - 1, -1):
+                index = np.int32((index << 8) | (np.int32(indices[item, byte]) & 255))
+            marks[MARK_ROWS + m, lane] = index
 
 
 @inline

@@ -1,0 +1,88 @@
+"""Ticks as a client keeps them, whichever of its agents step, fail or step at two times, against a peer that counts."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from peer import Peer, error, frames, population, stepped
+
+import beliefd
+from beliefd_proto import Command
+from beliefd_proto import messages as m
+from beliefd_proto.errors import DeadlineExceeded
+
+AGENTS = 6
+LIMITS = m.Limits(chunk_agents=4)
+
+
+class Counting(Peer):
+    """Has a tick for each agent, and takes no step but the next one, or one that it took before.
+
+    `refuse` is how many of the next steps fail; of `lose` of them the answer is lost.
+    """
+
+    def __init__(self):
+        super().__init__(self.answer, LIMITS)
+        self.ticks = np.zeros(AGENTS, np.int64)
+        self.refuse = self.lose = 0
+
+    def answer(self, header):
+        if isinstance(header, m.Attach):
+            return population(header.id, rows=AGENTS)
+        if not isinstance(header, (m.Step, m.Read)):
+            return self.default(header)
+        first = header.first
+        rows = self.arrays["agents"].astype(int) if first is None else np.arange(first, first + header.count)
+        if isinstance(header, m.Read):
+            arrays = {"tick": self.ticks[rows], "actions": np.zeros((header.count, 1), np.int32)}
+            return frames(Command.VALUES, m.Values(id=header.id, credits=8), arrays)
+        asked = self.arrays["ticks"] if header.tick is None else header.tick
+        if self.refuse:
+            self.refuse -= 1
+            return error(header.id, "deadline_exceeded")
+        if (asked > self.ticks[rows] + 1).any():
+            return error(header.id, "tick_gap")
+        self.ticks[rows] = np.maximum(self.ticks[rows], asked)
+        if self.lose:
+            self.lose -= 1
+            return error(header.id, "deadline_exceeded")
+        return stepped(header)
+
+
+def test_a_retry_that_comes_late_takes_no_tick_back():
+    with Counting() as peer, beliefd.connect(peer.endpoint) as client:
+        mice = client.population("mice")
+        everyone = np.zeros(AGENTS, int)
+        peer.lose = 2
+        with pytest.raises(DeadlineExceeded) as lost:
+            mice.step(everyone)
+        assert mice.step(everyone).tick.tolist() == [2] * AGENTS
+        assert mice.retry(lost.value).tick.tolist() == [1] * AGENTS
+        assert mice.step(everyone).tick.tolist() == [3] * AGENTS
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(st.none(), st.sets(st.integers(0, AGENTS - 1), min_size=1)), st.sampled_from([0, 0, 0, 1, 2])
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_a_client_always_asks_for_the_next_tick_of_each_agent(calls):
+    """Calls of everyone or of some agents, of which the first chunks fail."""
+    with Counting() as peer, beliefd.connect(peer.endpoint) as client:
+        mice = client.population("mice")
+        for agents, fails in calls:
+            rows = np.arange(AGENTS) if agents is None else np.array(sorted(agents))
+            peer.refuse = refused = min(fails, 1 + (len(rows) > LIMITS.chunk_agents))
+            before = peer.ticks.copy()
+            try:
+                step = mice.step(np.zeros(len(rows), int), agents=None if agents is None else rows)
+            except DeadlineExceeded:
+                assert refused
+            else:
+                assert not refused
+                assert step.tick.tolist() == (before[rows] + 1).tolist() == peer.ticks[rows].tolist()
