@@ -81,7 +81,7 @@ class Broker:
         self._scales = Scales(self.endpoint, settings.client_socket, OWN_BYTES + 3 * open_bytes)
         self._client_outbox = Outbox(self._clients, open_bytes)
         self._ring = RingWriter(settings.events)
-        self._tallies = Tallies(settings.tallies)
+        self._tallies = Tallies(settings.tallies, create=True)
         self._deaths: dict[int, Callable[[], None]] = {}
         self._pidfds: dict[bytes, int] = {}
         epoch = next_epoch(settings.run)

@@ -221,16 +221,16 @@ class Core:
             if self.workforce.lost:
                 self._start(worker, [self.workforce.lost.pop(0)], now_s)
                 return True
-            idle = 0
+            idle = -len(self._sharing)  # who will help with what was handed out before
             for other in free:
                 idle += not other.batches
-            found = self._scheduler.next(idle or 1, now_s, self.workforce.ready)
+            found = self._scheduler.next(max(idle, 1), now_s, self.workforce.ready)
             load = []
             if isinstance(found, Job):
                 if not self._keeper.settle_making(found):
                     load = [Batch.of_job(found)]
             elif found is not None:
-                load = self._load(Batch.of_pieces(found), idle or len(free))
+                load = self._load(Batch.of_pieces(found), idle if idle > 0 else len(free))
             for chunk in self._scheduler.take_late():
                 self._desk.end_unbegun(chunk, self._too_late())
             if load:
@@ -240,14 +240,14 @@ class Core:
                 return True
             if found is None:
                 break
-        return bool(self._sharing) and self._help(now_s)
+        return len(self._sharing) > 0 and self._help(now_s)
 
     def _help(self, now_s: float) -> bool:
         """Have an idle worker help another with its piece, since there is nothing else to do; whether one does."""
         free = self.workforce.free(now_s)
         if not free or free[0].batches:
             return False
-        batch = self._sharing.help(free[0], now_s)
+        batch = self._sharing.help(now_s)
         if batch is not None:
             self._start(free[0], [batch], now_s)
         return batch is not None
@@ -343,7 +343,7 @@ class Core:
             self._retry(batch, blamed=batch.load == batches[0].load)
 
     def _retry(self, batch: Batch, blamed: bool) -> None:
-        self._counters["retried_batches"] += 1
+        self._counters["retried_batches"] += batch.is_open
         if batch.job is not None:
             batch.job.deaths += blamed
             if batch.job.deaths < DEATHS_TO_QUARANTINE:
@@ -351,13 +351,13 @@ class Core:
             else:
                 self._keeper.end_crashed(batch.job)
             return
+        if batch.shared is not None:
+            batch.shared.blamed |= blamed
+            self._end_shared(batch, 0, 0, None)
+            return
         for piece in batch.pieces:
             piece.deaths += blamed
-        if batch.shared is not None:
-            self._end_shared(batch, 0, None)
-        else:
-            for piece in batch.pieces:
-                self._run_again(piece, batch.predicted_ns * piece.count / batch.agents)
+            self._run_again(piece, batch.predicted_ns * piece.count / batch.agents)
 
     def _run_again(self, piece: Piece, predicted_ns: float) -> None:
         """Run alone what a dead worker had in hand, unless too many have died of it."""
@@ -368,18 +368,18 @@ class Core:
             self._keeper.quarantine(piece.chunk.population, True)
             self._desk.answer_if_done(piece.chunk)
 
-    def _end_shared(self, batch: Batch, taken: int, error: BeliefdError | None) -> None:
+    def _end_shared(self, batch: Batch, taken: int, elapsed_ns: int, error: BeliefdError | None) -> None:
         """One of the two that share a piece has ended. Once both have, what has no result is run again, or failed."""
         shared = batch.shared
         assert shared is not None
-        if not self._sharing.end(batch, taken, error) or (rest := shared.rest) is None:
+        if not self._sharing.end(batch, taken, elapsed_ns, error) or (rest := shared.rest) is None:
             return
+        chunk = rest.chunk
         if shared.error is not None:
-            rest.chunk.fail(shared.error, rest.start, rest.count, Applied.UNKNOWN)
-            self._desk.answer_if_done(rest.chunk)
+            chunk.fail(shared.error, rest.start, rest.count, Applied.UNKNOWN)
+            self._desk.answer_if_done(chunk)
         else:
-            population = rest.chunk.population
-            self._run_again(rest, population.predicted_ns(rest.chunk.cost_key, rest.count))
+            self._run_again(rest, chunk.population.predicted_ns(chunk.cost_key, rest.count))
 
     def _result(
         self, worker: Worker, batch: Batch, header: m.Result, arrays: Arrays, now_s: float, wall_s: float
@@ -392,35 +392,34 @@ class Core:
         error = None if header.error is None else from_header(header.error, {})
         taken = batch.agents if batch.shared is None else header.count
         if error is None and taken:
-            self._learn(worker, batch, taken, header, arrays.get("status"), now_s)
+            self._learn(worker, batch, taken, header, arrays.get("status"))
         if batch.shared is not None:
             if taken:
                 piece = batch.pieces[0]
                 start = piece.start + piece.count - taken if batch.from_end else piece.start
                 piece.chunk.finish(start, taken, dict(arrays))
-            self._end_shared(batch, taken, error)
+            self._end_shared(batch, taken, header.elapsed_ns, error)
         elif error is not None:
             for piece in batch.pieces:
                 piece.chunk.fail(error, piece.start, piece.count, Applied.UNKNOWN)
         else:
             for piece, share in shares(batch.pieces, arrays):
                 piece.chunk.finish(piece.start, piece.count, share)
+        chunk, shared = batch.pieces[0].chunk, batch.shared
+        if shared is None and error is None:
+            chunk.population.record(chunk.cost_key, taken, header.elapsed_ns, now_s)
+        elif shared is not None and not shared.open and shared.rest is None:
+            # Both together: one that took little, and was held up, would say that agents are slow.
+            chunk.population.record(chunk.cost_key, shared.piece.count, shared.elapsed_ns, now_s)
         for piece in batch.pieces:
             self._desk.answer_if_done(piece.chunk)
 
     def _learn(
-        self,
-        worker: Worker,
-        batch: Batch,
-        agents: int,
-        header: m.Result,
-        status: NDArray[np.uint8] | None,
-        now_s: float,
+        self, worker: Worker, batch: Batch, agents: int, header: m.Result, status: NDArray[np.uint8] | None
     ) -> None:
-        """Take into predictions and telemetry what a batch did, with so many agents."""
+        """Count what a batch did with so many agents."""
         chunk = batch.pieces[0].chunk
         population = chunk.population
-        population.record(chunk.cost_key, agents, header.elapsed_ns, now_s)
         population.journal_bytes += header.journal_bytes
         if chunk.command is Command.STEP:
             applied = agents if status is None else agents - int(np.count_nonzero(status))

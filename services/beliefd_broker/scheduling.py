@@ -2,10 +2,10 @@
 
 Clients take turns. A turn takes at most one batch's worth of a client's work, so a million-agent call and a
 single-agent client both go on. A batch then fills up with what other clients ask of the same population in the same
-way. A client's requests over one population stay in their order; over different populations they may overtake.
-Batches are of about two milliseconds; of up to eight where for a while nobody has asked for so little that it would
-wait. Those get smaller toward the end of all that was asked, so that workers end closer together (guided
-self-scheduling: Polychronopoulos and Kuck 1987).
+way. A client's requests over one population stay in their order; over different populations they may overtake. Batches
+are of about two milliseconds for each worker that is to work on them; of up to eight where for a while nobody has asked
+for so little that it would wait. Those get smaller toward the end of all that was asked, so that workers end closer
+together (guided self-scheduling: Polychronopoulos and Kuck 1987).
 
 Nothing is begun that cannot be done by its deadline beside what is begun already: if all were begun at once, each would
 get so small a part of the workers that none would be done in time.
@@ -100,6 +100,8 @@ class Scheduler:
                 most = self._most_agents(request)
                 piece = self._take(request, most, free_workers)
                 self._end_turn(session)
+                if free_workers > 1 and may_share(request, piece.count):
+                    return [piece]  # with another's agents in it nobody could help
                 return self._fill(piece, most)
             self._end_turn(session)
             return request
@@ -258,19 +260,25 @@ class Scheduler:
             most = max(most, min(fair, population.batch_agents(chunk.cost_key, LONG_BATCH_NS)))
         return _answerable(chunk, most)
 
-    def _hands(self, chunk: Chunk, free_workers: int) -> int:
-        """How many workers are likely to work on the next piece of a chunk: one, or two of them that share it."""
-        others = self._waiting or len(self._open) > 1
-        if self._workers < 2 or (others and free_workers < 2) or not may_share(chunk, chunk.count - chunk.next):
-            return 1
-        return 2
+    def _hands(self, chunk: Chunk, most: int, free_workers: int) -> int:
+        """How many workers are likely to work on the next piece of a chunk: one, or two of them that share it.
+
+        Two where nothing of the chunk is left for the second, and it is idle, or nobody else may need one soon: a piece
+        for two is long for one alone.
+        """
+        remaining = chunk.count - chunk.next
+        workers = free_workers
+        if free_workers < 2:
+            others = self._waiting or len(self._open) > 1 or self._now_s - self._little_s <= ASKS_AGAIN_S
+            workers = 1 if others else self._workers
+        return 2 if workers > 1 and remaining <= most * workers and may_share(chunk, remaining) else 1
 
     def _take(self, chunk: Chunk, most: int, free_workers: int) -> Piece:
         """Cut the next piece off a chunk: of whole tiles, as many agents as `_share` says."""
         agents = remaining = chunk.count - chunk.next
         if remaining > TILE_AGENTS:
-            hands = self._hands(chunk, free_workers)
-            share = self._share(chunk, most * hands, max(free_workers // hands, 1), max(self._workers // hands, 1))
+            hands = self._hands(chunk, most, free_workers)
+            share = min(hands * self._share(chunk, most, free_workers), _answerable(chunk, remaining))
             agents = min(remaining, -(-share // TILE_AGENTS) * TILE_AGENTS)
         piece = Piece(chunk, chunk.next, agents)
         chunk.next += agents
@@ -278,19 +286,19 @@ class Scheduler:
             self._drop_open(chunk)
         return piece
 
-    def _share(self, chunk: Chunk, most: int, free_workers: int, workers: int) -> int:
-        """How many agents the next piece gets, `most` at the most, so that workers end closer together.
+    def _share(self, chunk: Chunk, most: int, free_workers: int) -> int:
+        """How many agents a worker gets of the next piece, `most` at the most, so that workers end closer together.
 
-        A part of what is left where long pieces are allowed and nothing else waits, else an even cut. Two workers that
-        share a piece count as one.
+        A part of what is left where long pieces are allowed and nothing else waits, else an even cut.
         """
         population = chunk.population
         remaining = chunk.count - chunk.next
         usual = population.batch_agents(chunk.cost_key, BATCH_NS)
         if usual < most < remaining and not self._waiting and len(self._open) == 1:
-            most = max(usual, min(most, math.ceil(remaining / (GUIDE * workers))))
-            if most > usual:
-                return most
+            guided = min(most, math.ceil(remaining / (GUIDE * self._workers)))
+            if guided > usual:
+                return guided
+            most = usual
         # At its first piece, at the last that are of the usual length, and where its agents turn out to be otherwise.
         if not most / 2 <= chunk.share <= most:
             rounds = math.ceil(remaining / (most * free_workers))

@@ -2,8 +2,9 @@
 
 What is cut beforehand ends at different times: the first worker begins earlier, and what else runs on its processor is
 nobody's to foresee. So a piece goes to one worker whole; an idle one for which there is nothing else gets it too, and
-takes its tiles from the last back. Both count the tiles that they take (see `beliefd_service.tallies`), so they end
-within a tile of each other, having done each of them once. What one took and did not tell before it died is run again.
+takes its tiles from the last back. Both count the tiles that they take (see `beliefd_service.tallies`), fewer at once
+the fewer are left: they end close together, having done each of them once. What one took and did not tell before it
+died is run again.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from beliefd_broker.worker import Batch, Worker
 from beliefd_proto.errors import BeliefdError
 from beliefd_service.tallies import TALLIES
 
+WORTH_HELPING_NS = 0.75 * WORTH_SHARING_NS
+"""Of what less is left of the other would be done before the helper has begun."""
+
 
 class Shared(msgspec.Struct, eq=False):
     """A piece in the hands of `worker`, and of a helper's where `helped`.
 
-    `open` of the two have not ended; of its agents the first `front` and the last `back` have a result. `error` is what
-    one of the two ended in.
+    `open` of the two have not ended; of its agents the first `front` and the last `back` have a result, which took
+    `elapsed_ns` in all. `error` is what one of the two ended in. `blamed`: a worker died that may have died of it.
     """
 
     piece: Piece
@@ -32,7 +36,9 @@ class Shared(msgspec.Struct, eq=False):
     open: int = 1
     front: int = 0
     back: int = 0
+    elapsed_ns: int = 0
     error: BeliefdError | None = None
+    blamed: bool = False
 
     @property
     def rest(self) -> Piece | None:
@@ -40,7 +46,8 @@ class Shared(msgspec.Struct, eq=False):
         count = self.piece.count - self.front - self.back
         if not count:
             return None
-        return Piece(self.piece.chunk, self.piece.start + self.front, count, self.piece.deaths)
+        # No agent was in the hands of both: though both have died, nobody's agents have had two deaths.
+        return Piece(self.piece.chunk, self.piece.start + self.front, count, self.piece.deaths + self.blamed)
 
 
 class Sharing:
@@ -50,9 +57,9 @@ class Sharing:
         self._free = list(range(TALLIES))
         self._open: list[Shared] = []
 
-    def __bool__(self) -> bool:
-        """Whether there is a piece that nobody helps with."""
-        return bool(self._open)
+    def __len__(self) -> int:
+        """How many pieces there are that nobody helps with."""
+        return len(self._open)
 
     def begin(self, worker: Worker, batch: Batch) -> Shared | None:
         """Let a batch that `worker` is about to get be shared, if that may come to be worth it."""
@@ -62,21 +69,21 @@ class Sharing:
         self._open.append(batch.shared)
         return batch.shared
 
-    def help(self, helper: Worker, now_s: float) -> Batch | None:
+    def help(self, now_s: float) -> Batch | None:
         """The other end of the piece that most is left of, for an idle worker; None where it is not worth it."""
-        found, most_ns = None, WORTH_SHARING_NS
+        found, most_ns = None, WORTH_HELPING_NS
         for shared in self._open:
             left_ns = shared.worker.left_ns(shared.batch, now_s)
-            if left_ns >= most_ns and shared.worker is not helper:
+            if left_ns >= most_ns:
                 found, most_ns = shared, left_ns
         if found is None:
             return None
         self._open.remove(found)
         found.helped, found.open = True, 2
-        found.worker.relieve(found.batch, most_ns / 2)
+        found.worker.relieve(found.batch, most_ns / 2, now_s)
         return Batch(0, [found.piece], None, most_ns / 2, shared=found, from_end=True)
 
-    def end(self, batch: Batch, taken: int, error: BeliefdError | None = None) -> bool:
+    def end(self, batch: Batch, taken: int, elapsed_ns: int, error: BeliefdError | None) -> bool:
         """One of the two has ended, having done `taken` agents; returns whether that was the last."""
         shared = batch.shared
         assert shared is not None
@@ -84,6 +91,7 @@ class Sharing:
             shared.back = taken
         else:
             shared.front = taken
+        shared.elapsed_ns += elapsed_ns
         shared.error = shared.error or error
         shared.open -= 1
         if not shared.helped:

@@ -58,6 +58,11 @@ class Batch(msgspec.Struct, eq=False):
         return all(piece.count == piece.chunk.count for piece in self.pieces)
 
     @property
+    def is_open(self) -> bool:
+        """Whether somebody waits for it; not, where who shares its piece has done all of it."""
+        return self.shared is None or self.shared.piece.chunk.open_agents > 0
+
+    @property
     def opening_ns(self) -> float:
         """What its worker may take before it begins, where nobody has opened the population under its kernels."""
         population = self.population
@@ -148,11 +153,12 @@ class Worker:
             left_ns -= other.predicted_ns
         return min(left_ns, batch.predicted_ns)
 
-    def relieve(self, batch: Batch, by_ns: float) -> None:
+    def relieve(self, batch: Batch, by_ns: float, now_s: float) -> None:
         """So much of a batch in its hands somebody else does."""
         batch.predicted_ns -= by_ns
         self.ahead_ns -= by_ns
-        self.done_s -= by_ns / 1e9
+        if self.done_s > now_s:  # who is late does not get later
+            self.done_s -= by_ns / 1e9
 
     def has_room(self, now_s: float) -> bool:
         if self.state != "ready":

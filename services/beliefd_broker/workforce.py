@@ -111,8 +111,8 @@ class Workforce:
 
     @property
     def busy(self) -> bool:
-        """Whether work is in anybody's hands."""
-        return any(worker.batches for worker in self._workers.values())
+        """Whether work that somebody waits for is in anybody's hands."""
+        return any(batch.is_open for worker in self._workers.values() for batch in worker.batches.values())
 
     def get(self, incarnation: bytes) -> Worker | None:
         return self._workers.get(incarnation)

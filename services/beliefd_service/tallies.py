@@ -21,19 +21,22 @@ _APART = 64
 
 
 class Tallies:
-    """The counts of the data folder whose file is `path`; it is made where there is none, and never replaced.
+    """The counts of the data folder whose file is `path`.
+
+    With `create` it is made where there is none, which is the broker's to do; it is never replaced, since workers that
+    were started before go on with it.
 
     Raises
     ------
     DiskFull, FolderNotUsable
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, create: bool = False) -> None:
         with storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
             try:
-                os.posix_fallocate(fd, 0, TALLIES * _APART)
+                if create:
+                    os.posix_fallocate(fd, 0, TALLIES * _APART)
                 self._map = mmap.mmap(fd, TALLIES * _APART)
             finally:
                 os.close(fd)

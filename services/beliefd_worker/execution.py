@@ -85,6 +85,8 @@ def _step(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
     started_ns = time.perf_counter_ns()
     if work.tally is not None:
         here, outputs = population.step_part(inputs, shelf.tally(work.tally), work.from_end)
+        if here.start == here.stop:
+            return Outcome()
     elif journal is None:
         outputs = population.step(inputs)
     else:  # synced before anything of it counts

@@ -858,7 +858,7 @@ def test_batches_are_longer_where_for_a_while_nobody_has_asked_for_little():
         world.pump()
         works = [work for worker in world.workers.values() for work, _ in worker.inbox]
         world.settle()
-        return max(sum(part.count for part in work.parts) / hands(work) for work in works) / 1000
+        return max(sum(part.count for part in work.parts) for work in works) / 1000
 
     assert 7 < longest_ms() <= 8.1
     world.step(one, uid="1" * 16, count=1)
@@ -868,11 +868,6 @@ def test_batches_are_longer_where_for_a_while_nobody_has_asked_for_little():
     assert longest_ms() <= 2.1
     world.now_s += ASKS_AGAIN_S
     assert longest_ms() > 7
-
-
-def hands(work):
-    """How many workers a batch is meant for."""
-    return 1 if work.tally is None else 2
 
 
 def agents_handed_out(world):
@@ -985,7 +980,7 @@ def test_one_agent_of_a_slow_model_counts_as_asking_for_little():
     world.pump()
     works = [work for worker in world.workers.values() for work, _ in worker.inbox]
     assert works
-    assert all(part.count <= 2048 * hands(work) for work in works for part in work.parts)
+    assert all(part.count <= 2048 for work in works for part in work.parts)
 
 
 def test_pieces_grow_once_agents_turn_out_to_be_quick():

@@ -150,20 +150,87 @@ def test_what_a_dead_worker_had_taken_is_run_again_alone_once_the_other_has_ende
     assert world.core._counters["retried_batches"] == 1
 
 
-def test_who_kills_three_workers_is_quarantined_though_two_of_them_shared_it():
+def test_two_that_die_while_they_share_are_one_death_and_the_third_is_the_last():
+    """No agent was in the hands of both."""
     world, client = world_of()
     request = world.step(client, count=AGENTS)
     world.pump()
     for worker in list(world.workers.values()):
         world.kill(worker)
         world.add_worker(f"after-{worker.name}")
-    (last,) = (worker for worker in world.workers.values() if worker.inbox)
-    world.kill(last)
-    world.settle()
+    for _ in range(2):
+        assert not world.quarantined
+        (last,) = (worker for worker in world.workers.values() if worker.inbox)
+        world.kill(last)
+        world.settle(run=False)
     answer = world.answer(request)
     assert answer.header.code == "worker_crashed"
     assert set(answer.arrays["applied"]) == {Applied.UNKNOWN}
     assert world.quarantined == {"0" * 16: True}
+
+
+def test_one_that_took_little_does_not_make_agents_slow():
+    world, client = world_of()
+    world.step(client, count=AGENTS)
+    world.pump()
+    first, second = world.workers.values()
+    world.agent_ns = 100 * NS
+    first.run_one(tiles=1)
+    world.agent_ns = NS
+    second.run_one()
+    world.pump()
+    (mice,) = world.core._populations
+    assert NS < mice.predicted_ns(Command.STEP << 8, AGENTS) / 2048 < 4 * NS
+
+
+def test_a_stop_does_not_wait_for_who_has_nothing_left_to_do():
+    world, client = world_of()
+    world.step(client, count=AGENTS)
+    world.pump()
+    first, second = world.workers.values()
+    first.run_one(tiles=AGENTS)
+    world.core.drain()
+    world.pump()
+    assert second.inbox
+    assert world.core.drained
+    world.kill(second)
+    assert not world.core._counters["retried_batches"]
+
+
+@pytest.mark.parametrize("workers", [3, 4, 5, 8, 16])
+def test_with_more_than_two_workers_all_are_busy(workers):
+    world, client = world_of(workers=workers)
+    world.step(client, count=AGENTS)
+    world.pump()
+    assert sum(bool(worker.inbox) for worker in world.workers.values()) >= min(workers, 8)  # of 200 us each and more
+
+
+def test_where_somebody_asks_for_little_no_worker_has_a_piece_for_two_alone():
+    """Each has one of its own as long as there are enough, and the last one is shared."""
+    world = World([population(rows=60_000), population(uid="1" * 16, name="few")])
+    for each in world.core._populations:
+        each.record(Command.STEP << 8, AGENTS, AGENTS * NS, world.now_s)
+    few, many = world.client(), world.client()
+    world.step(few, uid="1" * 16, count=1)
+    world.settle()
+    world.step(many, count=60_000)
+    world.pump()
+    seen = set()
+    while any(worker.inbox for worker in world.workers.values()):
+        seen |= {batch for batches in in_hand(world) for batch in batches}
+        next(worker for worker in world.workers.values() if worker.inbox).run_one()
+        world.pump()
+    assert all(agents <= 2048 for _, agents, _ in seen)
+    assert any(from_end for _, _, from_end in seen)
+
+
+def test_another_clients_agents_are_not_put_into_what_two_shall_share():
+    world, client = world_of()
+    other = world.client()
+    world.step(client, count=1500)
+    world.step(other, first=1500, count=1)
+    world.pump()
+    assert sorted(agents for batches in in_hand(world) for _, agents, _ in batches) in ([1, 1500], [1, 1500, 1500])
 
 
 def test_an_error_of_one_is_that_of_the_agents_that_the_other_did_not_do():

@@ -139,7 +139,7 @@ def test_two_who_share_a_call_do_each_agent_once_and_change_no_bit(seed: int, dt
             front, first = ahead.result()
             assert (front.start, back.stop) == (0, agents)
             assert front.stop == back.start
-            assert_same_bits(joined([first, last]), expected)
+            assert_same_bits(joined([found for found in (first, last) if len(found.status)]), expected)
             assert (one.store.bytes == whole.store.bytes).all()
 
 

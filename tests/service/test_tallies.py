@@ -3,15 +3,17 @@
 import multiprocessing
 
 import numpy as np
+import pytest
 
 from beliefd.engine import jit
+from beliefd_proto.errors import FolderNotUsable
 from beliefd_service.tallies import TALLIES, Tallies
 
 _EACH = 20_000
 
 
 def test_all_who_open_them_count_by_the_same_and_a_reset_is_of_one_alone(tmp_path):
-    one, two = Tallies(tmp_path / "run" / "tallies.bin"), Tallies(tmp_path / "run" / "tallies.bin")
+    one, two = Tallies(tmp_path / "tallies.bin", create=True), Tallies(tmp_path / "tallies.bin")
     for number in (0, 1, TALLIES - 1):
         one.of(number)[0] += number + 1
     assert [two.of(number).item() for number in (0, 1, TALLIES - 1)] == [1, 2, TALLIES]
@@ -20,14 +22,20 @@ def test_all_who_open_them_count_by_the_same_and_a_reset_is_of_one_alone(tmp_pat
 
 
 def test_a_broker_that_comes_back_does_not_take_the_counts_from_under_workers(tmp_path):
+    Tallies(tmp_path / "tallies.bin", create=True)
     worker = Tallies(tmp_path / "tallies.bin")
     worker.of(3)[0] = 7
-    assert Tallies(tmp_path / "tallies.bin").of(3).item() == 7
+    assert Tallies(tmp_path / "tallies.bin", create=True).of(3).item() == 7
+
+
+def test_a_worker_makes_no_counts_of_its_own(tmp_path):
+    with pytest.raises(FolderNotUsable):
+        Tallies(tmp_path / "tallies.bin")
 
 
 def test_no_two_processes_that_count_at_once_get_the_same(tmp_path):
     path = tmp_path / "tallies.bin"
-    Tallies(path)
+    Tallies(path, create=True)
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         got = pool.map(_count, [path] * 2, chunksize=1)
     numbers = np.concatenate(got)

@@ -22,9 +22,11 @@ class OneShelf:
 
     due = True
 
-    def __init__(self):
+    def __init__(self, agents=AGENTS):
         compiled = compile_model(tmaze())
-        self.one = LoadedPopulation(Scratch(compiled), Store.in_memory(compiled.layout, AGENTS), 7)
+        self.one = LoadedPopulation(Scratch(compiled), Store.in_memory(compiled.layout, agents), 7)
+        self.count = np.zeros(1, np.int64)
+        self.looks = True
 
     def population(self, uid, rows):
         return self.one
@@ -34,6 +36,12 @@ class OneShelf:
 
     def sample_due(self, uid):
         return self.due
+
+    def tally(self, number):
+        return self.count
+
+    def is_taken(self, number, agents):
+        return self.looks and self.count[0] * 64 >= agents
 
 
 @pytest.fixture
@@ -111,6 +119,26 @@ def test_agents_and_ticks_by_name(shelf):
     assert (outcome.telemetry.agents, outcome.telemetry.entropy_agents) == (2, 2)
     read = execute(work(Command.READ, counts=(4,), first=None), {"agents": arrays["agents"]}, shelf)
     assert read.arrays["tick"].tolist() == [1, 2, 1, 0]
+
+
+def test_a_shared_batch_is_told_of_as_far_as_it_was_taken():
+    shelf, seen = OneShelf(200), observations(200)
+    local = Engine(tmaze(), agents=200, seed=7).step(seen)
+    shelf.count[0] = 1  # a tile that another takes
+    shared = work(counts=(200,), rows=200, want=int(Want.BELIEFS), tally=3, from_end=True)
+    outcome = execute(shared, {"observations": seen}, shelf)
+    assert outcome.count == outcome.telemetry.agents == len(outcome.arrays["beliefs"]) == 200 - 64
+    np.testing.assert_array_equal(outcome.arrays["actions"], local.actions[64:])
+    assert (shelf.one.store.int64[:, 0] == (np.arange(200) >= 64)).all()
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_of_a_shared_batch_that_another_has_done_nothing_is_told(shelf, looks):
+    """Whether that is seen before it is begun, or only when nothing is left to take."""
+    shelf.count[0], shelf.looks = -(-AGENTS // 64), looks
+    outcome = execute(work(want=int(Want.BELIEFS), tally=3), {"observations": observations(AGENTS)}, shelf)
+    assert (outcome.count, outcome.arrays, outcome.error, outcome.telemetry) == (0, {}, None, None)
+    assert not shelf.one.store.int64[:, 0].any()
 
 
 def test_arrays_of_a_message_may_start_at_any_byte_and_be_read_only(shelf):

@@ -209,10 +209,13 @@ class LoadedPopulation:
         slice
             Which agents of the call were taken: the first ones, or the last.
         StepOutputs
-            Theirs.
+            Theirs; of none, no more than status and actions.
         """
         begun = self._advance(inputs, commits=True, tally=tally, from_end=from_end)
-        told, here = self._told(begun), begun.taken
+        here = begun.taken
+        if here.start == here.stop:
+            return here, StepOutputs(begun.status[here], begun.actions[here])
+        told = self._told(begun)
         wanted = [getattr(told, name) for name in _WANTED]
         return here, StepOutputs(
             told.status[here], told.actions[here], *[None if array is None else array[here] for array in wanted]

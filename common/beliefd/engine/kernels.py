@@ -92,7 +92,7 @@ After them stand, for every step of a window, its observations, and then for eve
     _ID_HIGH,
 ) = range(LANE_ROWS)
 _FRESH, _CHOICE, _FLAGS, _FIRST, _FROM_START = range(MARK_ROWS)  # whether the prior is D; of a window, see load_steps
-_PARTS = 4
+_SHARES = 4
 """Who takes tiles of a call takes one of so many parts of what is left at once: to count takes time, too."""
 _INT32_BYTES = 4
 _INT64_BYTES = 8
@@ -228,7 +228,7 @@ def advance(
     It is committed where `commits` is not 0.
 
     Two may take one call, at once and each with outputs of its own: one its tiles from the first on, the other, whose
-    ``part[0]`` is not 0, from the last back. `tally` counts what both have taken; when that is all, both have ended.
+    ``part[0]`` is not 0, from the last back. `tally` counts what both have taken; when that is all, nothing is left.
     ``part[1]`` is set to how many tiles were taken here.
 
     Returns
@@ -410,7 +410,7 @@ def _take_tiles(tally, tiles, taken, from_end):
 
     Fewer the fewer are left, so that two who share a call end together. None are left where both are the same.
     """
-    count = max((tiles - tally[0]) // _PARTS, 1)
+    count = max((tiles - tally[0]) // _SHARES, 1)
     count = min(tiles - take_some(tally, count), count)
     if count <= 0:
         return 0, 0
