@@ -22,16 +22,17 @@ WORTH_HELPING_NS = 0.75 * WORTH_SHARING_NS
 
 
 class Shared(msgspec.Struct, eq=False):
-    """A piece in the hands of `worker`, and of a helper's where `helped`.
+    """A piece in the hands of a worker, and of a helper's where `helped`.
 
     `open` of the two have not ended; of its agents the first `front` and the last `back` have a result, which took
     `elapsed_ns` in all. `error` is what one of the two ended in. `blamed`: a worker died that may have died of it.
+    `of` is the worker's batch as long as somebody may come to help with it. Not longer: the batch holds this, and what
+    holds each other stays, with all its arrays, until the garbage collector comes, which is seldom.
     """
 
     piece: Piece
     tally: int
-    worker: Worker
-    batch: Batch
+    of: tuple[Worker, Batch] | None
     helped: bool = False
     open: int = 1
     front: int = 0
@@ -65,7 +66,7 @@ class Sharing:
         """Let a batch that `worker` is about to get be shared, if that may come to be worth it."""
         if len(batch.pieces) != 1 or not self._free or not may_share(batch.pieces[0].chunk, batch.agents):
             return None
-        batch.shared = Shared(batch.pieces[0], self._free.pop(), worker, batch)
+        batch.shared = Shared(batch.pieces[0], self._free.pop(), (worker, batch))
         self._open.append(batch.shared)
         return batch.shared
 
@@ -73,14 +74,18 @@ class Sharing:
         """The other end of the piece that most is left of, for an idle worker; None where it is not worth it."""
         found, most_ns = None, WORTH_HELPING_NS
         for shared in self._open:
-            left_ns = shared.worker.left_ns(shared.batch, now_s)
+            assert shared.of is not None
+            worker, batch = shared.of
+            left_ns = worker.left_ns(batch, now_s)
             if left_ns >= most_ns:
                 found, most_ns = shared, left_ns
         if found is None:
             return None
+        assert found.of is not None
+        worker, batch = found.of
+        worker.relieve(batch, most_ns / 2, now_s)
         self._open.remove(found)
-        found.helped, found.open = True, 2
-        found.worker.relieve(found.batch, most_ns / 2, now_s)
+        found.helped, found.open, found.of = True, 2, None
         return Batch(0, [found.piece], None, most_ns / 2, shared=found, from_end=True)
 
     def end(self, batch: Batch, taken: int, elapsed_ns: int, error: BeliefdError | None) -> bool:
@@ -96,6 +101,7 @@ class Sharing:
         shared.open -= 1
         if not shared.helped:
             self._open.remove(shared)
+            shared.of = None
         if shared.open:
             return False
         self._free.append(shared.tally)

@@ -1,5 +1,8 @@
 """Two workers take one piece from both its ends: which pieces, when, and what is left where one of them dies."""
 
+import gc
+import weakref
+
 import pytest
 from broker_world import World, population
 
@@ -250,6 +253,21 @@ def test_an_error_of_one_is_that_of_the_agents_that_the_other_did_not_do():
     applied = answer.arrays["applied"]
     assert (applied[: 3 * TILE_AGENTS] == Applied.UNKNOWN).all()
     assert (applied[3 * TILE_AGENTS :] == Applied.YES).all()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nothing_of_what_was_shared_stays_until_the_garbage_collector_comes(workers):
+    """The broker's comes seldom, and the arrays of many calls would pile up."""
+    world, client = world_of(workers=workers)
+    gc.collect()
+    gc.disable()
+    try:
+        chunk = weakref.ref(world.core._desk.request(world.step(client, count=AGENTS)))
+        assert chunk() is not None
+        world.settle()
+        assert chunk() is None
+    finally:
+        gc.enable()
 
 
 def test_counts_are_used_again_and_where_none_is_left_pieces_go_out_alone():
