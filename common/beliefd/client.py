@@ -1,4 +1,4 @@
-"""The synchronous client: a socket and a clock around `beliefd.session`."""
+"""The synchronous client: a connection and a clock around `beliefd.session`."""
 
 from __future__ import annotations
 
@@ -15,24 +15,22 @@ from types import TracebackType
 from typing import Any
 
 import msgspec
-import zmq
 
 from beliefd import peragent
 from beliefd.agents import new_ids, some_ids
 from beliefd.background import GRACE_S, Collectors
 from beliefd.call import checked_header, deadline_after
+from beliefd.connection import ENDPOINTS, Refused, open_connection
 from beliefd.keys import Keys
 from beliefd.model import Model
 from beliefd.population import Population
 from beliefd.session import Pending, Session
-from beliefd.transport import receive, send
 from beliefd_proto import Arrays, Command, Message
 from beliefd_proto import messages as m
-from beliefd_proto.errors import BeliefdError, Disconnected, InvalidArgument, Unauthenticated
+from beliefd_proto.errors import BeliefdError, Disconnected, InvalidArgument, TooLarge, Unauthenticated
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5757"
 DEFAULT_TIMEOUT_S = 10.0
-_ENDPOINTS = "tcp://HOST:PORT, ipc://PATH"
 
 
 def connect(
@@ -43,7 +41,7 @@ def connect(
     Parameters
     ----------
     endpoint : str, optional
-        ``tcp://HOST:PORT`` or ``ipc://PATH``. By default ``BELIEFD_ENDPOINT``, else ``tcp://127.0.0.1:5757``.
+        ``tcp://HOST:PORT`` or, on the broker's machine, ``unix://PATH``. By default ``BELIEFD_ENDPOINT``, else ``tcp://127.0.0.1:5757``.
     timeout_s : float
         How long to wait for the broker, in seconds.
     keys : Keys, str or Path, optional
@@ -90,35 +88,17 @@ class Client:
 
     def __init__(self, endpoint: str, keys: Keys | None = None) -> None:
         if not isinstance(endpoint, str):
-            raise InvalidArgument("an endpoint is text", field="endpoint", value=endpoint, allowed=_ENDPOINTS)
+            raise InvalidArgument("an endpoint is text", field="endpoint", value=endpoint, allowed=ENDPOINTS)
         self.endpoint = endpoint
         self._session = Session(client=f"beliefd-python pid {os.getpid()}", token=keys.token if keys else "")
-        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.SNDHWM, 0)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
-        self._socket.setsockopt(zmq.IPV6, int("[" in endpoint))
-        if keys is not None and endpoint.startswith("tcp://"):  # a file of this machine needs no encryption
-            self._socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server_key.encode())
-            self._socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public_key.encode())
-            self._socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret_key.encode())
-        try:
-            self._socket.connect(endpoint)
-        except zmq.ZMQError as error:
-            self._socket.close()
-            raise InvalidArgument(
-                f"cannot connect to this: {error}",
-                field="endpoint",
-                value=endpoint,
-                allowed=_ENDPOINTS,
-            ) from None
         self._wake_fd, self._wake_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._poller = zmq.Poller()
-        self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(self._wake_fd, zmq.POLLIN)
-        # Guards the session, `_driver` and `_collectors`. The socket and `_ended` belong to the thread `_driver`, lock
-        # or no lock.
+        try:
+            self._connection = open_connection(endpoint, keys, self._wake_fd)
+        except BaseException:
+            self._close_pipe()
+            raise
+        # Guards the session, `_driver` and `_collectors`. The connection and `_ended` belong to the thread `_driver`,
+        # lock or no lock.
         self._lock = threading.RLock()
         self._turn = threading.Condition(self._lock)
         self._driver: int | None = None
@@ -280,9 +260,8 @@ class Client:
         self._resolve_ended()
         if self._pump is not None and self._pump is not threading.current_thread():
             self._pump.join()
-        self._socket.close()
-        os.close(self._wake_fd)
-        os.close(self._wake_write_fd)
+        self._connection.close()
+        self._close_pipe()
 
     def __enter__(self) -> Client:
         return self
@@ -308,8 +287,10 @@ class Client:
 
     def send(self, pending: Pending) -> None:
         """Hand a request to the session. Somebody has to drive."""
-        most_bytes = self._session.limits.frame_bytes
+        most_bytes, open_bytes = self._session.limits.frame_bytes, self._session.limits.open_bytes
+        all_bytes = 0
         for array in pending.arrays.values():
+            all_bytes += array.nbytes
             if array.nbytes > most_bytes:
                 raise InvalidArgument(
                     "one array, or the list of ids, is larger than the broker takes in a frame",
@@ -317,6 +298,13 @@ class Client:
                     value=f"{array.nbytes} bytes",
                     allowed=f"{most_bytes} bytes",
                 )
+        if 2 * all_bytes > open_bytes:  # as the broker would say; over a stream it would not read so much
+            raise TooLarge(
+                "this request is too large for this server; ask for fewer agents at once",
+                field="bytes",
+                value=all_bytes,
+                allowed=f"{open_bytes // 2}",
+            )
         self._check_process()
         with self._lock:
             if self._closed:
@@ -427,12 +415,12 @@ class Client:
     def _exchange(self) -> None:
         session, now_s = self._session, time.monotonic()
         due_s = self._send_outgoing(now_s)
-        for source, _ in self._poller.poll(math.ceil(max(due_s - now_s, 0.0) * 1000)):
-            if source == self._wake_fd:
-                os.read(self._wake_fd, 4096)
+        anew = self._connection.wait(math.ceil(max(due_s - now_s, 0.0) * 1000))
         now_s = time.monotonic()
         with self._lock:
-            while (frames := receive(self._socket)) is not None:
+            if anew:
+                session.introduce()
+            while (frames := self._connection.receive()) is not None:
                 session.receive(frames, now_s)
                 if session.idle:  # nothing more is awaited, and to be told that there is nothing more is dear
                     break
@@ -447,10 +435,8 @@ class Client:
             due_s = self._session.next_wakeup_s(now_s)
         try:
             for frames in outgoing:
-                send(self._socket, frames)
-        except zmq.Again:
-            # The queue is unbounded: libzmq takes nothing only where it gave the connection up, after its handshake
-            # was refused.
+                self._connection.send(frames)
+        except Refused:
             with self._lock:
                 self._session.give_up(_refused(self.endpoint))
             return now_s
@@ -476,6 +462,10 @@ class Client:
     def _idle(self) -> bool:
         """Whether nobody waits for anything: a callback that raised may have left some of what ended unresolved."""
         return self._session.idle and not self._session.has_ended and not self._ended
+
+    def _close_pipe(self) -> None:
+        os.close(self._wake_fd)
+        os.close(self._wake_write_fd)
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):

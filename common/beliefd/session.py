@@ -200,8 +200,7 @@ class Session:
         elif isinstance(header, m.Pong):
             self._pong(header, now_s)
         elif isinstance(header, m.Error) and header.code == "hello_required":
-            self._greeted = False
-            self._hello_sent_s = float("-inf")
+            self.introduce()
         elif isinstance(header, m.Error) and header.code in _FINAL:
             self.give_up(from_header(header, {}))
         elif isinstance(header, m.Error) and header.id == self._hello_id:
@@ -209,6 +208,11 @@ class Session:
             self._refusal = from_header(header, {})
         else:
             self._answer(message, now_s)
+
+    def introduce(self) -> None:
+        """Say HELLO, and all that is open again: who listens does not know us, as where the connection is a new one."""
+        self._greeted = False
+        self._hello_sent_s = float("-inf")
 
     def tick(self, now_s: float) -> None:
         """Do what time brings about: end what is past its deadline, ask after a silence."""

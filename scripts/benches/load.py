@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import secrets
+import select
+import socket
 import sys
 import time
 from typing import Any
 
 import msgspec
 import numpy as np
-import zmq
 
 import beliefd
 from beliefd.call import step_call
+from beliefd.channel import Channel
 from beliefd.observations import canonical, wire_dtype
 from beliefd.wire import observation_arrays
 from beliefd_proto import Command, Want, encode
@@ -31,10 +33,11 @@ _DEADLINE_MS = 60_000
 class OneAgent:
     """A connection that steps one agent, over and over."""
 
-    def __init__(self, context: zmq.Context[Any], endpoint: str, header: m.Step, arrays: dict[str, Any]) -> None:
-        self.socket = context.socket(zmq.DEALER)
-        self.socket.setsockopt(zmq.LINGER, 0)
-        self.socket.connect(endpoint)
+    def __init__(self, endpoint: str, header: m.Step, arrays: dict[str, Any]) -> None:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(endpoint.removeprefix("unix://"))
+        self.channel = Channel(connection)
+        self.channel.send([secrets.token_bytes(16)])
         self._header, self._arrays = header, arrays
         self._sent_s = 0.0
         self._tick = 0
@@ -42,7 +45,7 @@ class OneAgent:
     def greet(self) -> None:
         session = secrets.token_bytes(16)
         hello = m.Hello(id=secrets.token_bytes(16), deadline_ms=_DEADLINE_MS, session=session, versions=(1,))
-        self.socket.send_multipart(encode(Command.HELLO, hello))
+        self.channel.send(encode(Command.HELLO, hello))
 
     def send(self) -> None:
         self._tick += 1
@@ -50,12 +53,13 @@ class OneAgent:
             self._header, id=secrets.token_bytes(16), deadline_ms=_DEADLINE_MS, tick=self._tick
         )
         self._sent_s = time.perf_counter()
-        self.socket.send_multipart(encode(Command.STEP, header, self._arrays))
+        self.channel.send(encode(Command.STEP, header, self._arrays))
 
-    def received(self) -> tuple[Command, float]:
-        """What arrived, and how many seconds after the last step was sent."""
-        frames: list[Any] = self.socket.recv_multipart(zmq.DONTWAIT)
-        return Command(frames[0][PREAMBLE_BYTES - 1]), time.perf_counter() - self._sent_s
+    def received(self) -> tuple[Command, float] | None:
+        """What arrived, and how many seconds after the last step was sent; None where not all of it has."""
+        for frames in self.channel.receive():  # one at the most: each is waited for
+            return Command(frames[0][PREAMBLE_BYTES - 1]), time.perf_counter() - self._sent_s
+        return None
 
 
 def load(endpoint: str, agents: list[list[Any]], seconds: float) -> dict[str, Any]:
@@ -67,20 +71,19 @@ def load(endpoint: str, agents: list[list[Any]], seconds: float) -> dict[str, An
         ``steps`` answered, in ``seconds``; ``served``: clients that had an answer; ``errors``: answers that were none;
         ``latency_s``: of each step, some thousands at most.
     """
-    context: zmq.Context[Any] = zmq.Context()
-    context.setsockopt(zmq.MAX_SOCKETS, 4 * len(agents) + 64)
-    clients = [OneAgent(context, endpoint, *request) for request in requests(endpoint, agents)]
-    poller = zmq.Poller()
+    clients = [OneAgent(endpoint, *request) for request in requests(endpoint, agents)]
+    poll = select.epoll()
     by_socket = {}
     for client in clients:
-        poller.register(client.socket, zmq.POLLIN)
-        by_socket[client.socket] = client
+        poll.register(client.channel, select.EPOLLIN)
+        by_socket[client.channel.fileno()] = client
         client.greet()
     greeted = 0
     deadline_s = time.perf_counter() + _GREETING_S
     while greeted < len(clients) and time.perf_counter() < deadline_s:
-        for socket, _ in poller.poll(1000):
-            greeted += by_socket[socket].received()[0] is Command.WELCOME
+        for source, _ in poll.poll(1.0):
+            received = by_socket[source].received()
+            greeted += received is not None and received[0] is Command.WELCOME
     print(json.dumps({"greeted": greeted}), flush=True)
     sys.stdin.readline()  # all processes begin at once
     served: set[Any] = set()
@@ -90,14 +93,14 @@ def load(endpoint: str, agents: list[list[Any]], seconds: float) -> dict[str, An
         client.send()
     started_s = time.perf_counter()
     while (elapsed_s := time.perf_counter() - started_s) < seconds:
-        for socket, _ in poller.poll(1000):
-            client = by_socket[socket]
-            command, took_s = client.received()
-            errors += command is not Command.STEPPED
-            latency_s.append(took_s)
-            served.add(socket)
-            client.send()
-    context.destroy(linger=0)
+        for source, _ in poll.poll(1.0):
+            client = by_socket[source]
+            received = client.received()
+            if received is not None:
+                errors += received[0] is not Command.STEPPED
+                latency_s.append(received[1])
+                served.add(source)
+                client.send()
     return {
         "steps": len(latency_s) - errors,
         "seconds": elapsed_s,

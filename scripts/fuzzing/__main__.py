@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import zmq
 
 import beliefd
 from beliefd.worlds import tmaze
@@ -25,7 +24,7 @@ MOST_GROWTH_MIB = 192
 """What broker or gateway may grow by: what the allocator keeps of large messages, and what libraries load late."""
 _LIMITS = {"BELIEFD_POPULATIONS": "2", "BELIEFD_AGENTS": "10000", "BELIEFD_OPEN": "64"}
 """Two populations are there, so that a frame that turned out to be a valid CREATE makes no third."""
-_SHARES = {"tcp": 0.55, "ipc": 0.35, "zmtp": 0.06, "web": 0.04}
+_SHARES = {"tcp": 0.55, "unix": 0.35, "bytes": 0.06, "web": 0.04}
 _EVERY = 8
 """Bursts between two steps of the canary."""
 
@@ -51,15 +50,14 @@ def fuzzed(stack: Stack, frames: int, seed: int) -> dict[str, Any]:
     model = tmaze()
     violations: list[str] = []
     started_s = time.monotonic()
-    context = zmq.Context()
     with beliefd.connect(stack.endpoint) as client:
         victim = client.create_population("victim", model, agents=64, seed=seed)
         canary = Canary(client, model, 100, seed)
-        ipc = stack.data / "run" / "beliefd.ipc"
+        path = Path(stack.local_endpoint.removeprefix("unix://"))
         senders: dict[str, Client | Bytes | Web] = {
-            "tcp": Client(context, stack.endpoint, victim.uid, model, rng),
-            "ipc": Client(context, f"ipc://{ipc}", victim.uid, model, rng),
-            "zmtp": Bytes(stack.endpoint, ipc, victim.uid, model, rng),
+            "tcp": Client(stack.endpoint, victim.uid, model, rng),
+            "unix": Client(stack.local_endpoint, victim.uid, model, rng),
+            "bytes": Bytes(stack.endpoint, path, victim.uid, model, rng),
             "web": Web(stack.http, rng),
         }
         before = _processes(stack)
@@ -72,7 +70,7 @@ def fuzzed(stack: Stack, frames: int, seed: int) -> dict[str, Any]:
                 bursts += 1
                 if bursts % _EVERY == 0 and (differs := canary.step()):
                     violations.append(differs)
-            for name in ("tcp", "ipc", "web"):
+            for name in ("tcp", "unix", "web"):
                 senders[name].burst()
             if differs := canary.step():
                 violations.append(differs)
@@ -87,7 +85,9 @@ def fuzzed(stack: Stack, frames: int, seed: int) -> dict[str, Any]:
         except (Hung, BeliefdError, OSError) as error:
             violations.append(f"{type(error).__name__}: {error}")
         after = _processes(stack)
-    context.destroy(linger=0)
+        for sender in senders.values():
+            if isinstance(sender, Client):
+                sender.close()
     violations += _harm(before, after)
     broker_answers = sum(each.answers for each in senders.values() if isinstance(each, Client))
     web = senders["web"]

@@ -1,20 +1,18 @@
-"""What mutated traffic is sent by: zmq sockets of a client, bytes at the same ports, HTTP and WebSocket."""
+"""What mutated traffic is sent by: connections of a client, bytes at the same sockets, HTTP and WebSocket."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import secrets
 import socket
 import struct
 import time
 from pathlib import Path
-from typing import Any
 
-import zmq
-
+from beliefd.connection import open_connection
 from beliefd.model import Model
-from beliefd.transport import receive, send
 from beliefd_proto import Command, decode, encode
 from beliefd_proto import messages as m
 from beliefd_proto.errors import BeliefdError
@@ -33,12 +31,12 @@ class Hung(Exception):
 
 
 class Client:
-    """A DEALER socket of the protocol, which sends what is no protocol."""
+    """A connection of the protocol, which sends what is no protocol."""
 
-    def __init__(self, context: zmq.Context[Any], endpoint: str, victim: str, model: Model, rng: random.Random) -> None:
+    def __init__(self, endpoint: str, victim: str, model: Model, rng: random.Random) -> None:
         self._rng = rng
-        self._socket = context.socket(zmq.DEALER)
-        self._socket.connect(endpoint)
+        self._wake_fd, self._wake_write_fd = os.pipe()
+        self._connection = open_connection(endpoint, None, self._wake_fd)
         self._messages = [each for _ in range(_CORPORA) for each in messages(victim, model, rng)]
         self.answers = 0
 
@@ -49,7 +47,7 @@ class Client:
             changed = mutated(self._rng.choice(self._messages), self._rng)
             if _is_meant(changed):
                 continue
-            send(self._socket, changed)
+            self._connection.send(changed)
             frames += len(changed)
         self._settle()
         return frames
@@ -57,12 +55,13 @@ class Client:
     def _settle(self) -> None:
         """Say HELLO, whatever was said before, and wait for its answer: messages are read in their order."""
         hello = m.Hello(id=secrets.token_bytes(16), deadline_ms=1000, session=secrets.token_bytes(16), versions=(1,))
-        send(self._socket, encode(Command.HELLO, hello))
+        self._connection.send(encode(Command.HELLO, hello))
         deadline_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline_s:
-            frames = receive(self._socket)
+            frames = self._connection.receive()
             if frames is None:
-                self._socket.poll(100)
+                if self._connection.wait(100):
+                    raise Hung("the broker closed a connection over which whole messages came")
                 continue
             self.answers += 1
             with contextlib.suppress(BeliefdError):
@@ -70,29 +69,34 @@ class Client:
                     return
         raise Hung("the broker did not answer a HELLO")
 
+    def close(self) -> None:
+        self._connection.close()
+        os.close(self._wake_fd)
+        os.close(self._wake_write_fd)
+
 
 class Bytes:
-    """Connections that speak ZMTP wrongly."""
+    """Connections whose bytes are no messages: over TCP those of ZMTP, over the Unix socket those of the stream."""
 
     def __init__(self, endpoint: str, path: Path, victim: str, model: Model, rng: random.Random) -> None:
         host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
-        self._addresses: list[tuple[int, Any]] = [(socket.AF_INET, (host, int(port))), (socket.AF_UNIX, str(path))]
+        self._tcp, self._unix = (host, int(port)), str(path)
         self._rng = rng
         self._messages = messages(victim, model, rng)
 
     def burst(self) -> int:
         frames = self._rng.choice(self._messages)
-        kind = b"\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER"
-        parts = [_GREETING, b"\x04" + bytes([len(kind) + 6]) + b"\x05READY" + kind]
-        last = len(frames) - 1
-        parts += [bytes([2 | (i < last)]) + struct.pack(">Q", len(frame)) + frame for i, frame in enumerate(frames)]
+        local = self._rng.random() < 0.5
+        parts = _stream(frames) if local else _zmtp(frames)
         # Whatever comes after the first wrong byte is not looked at: often only the later parts are wrong.
         first = self._rng.randrange(len(parts))
         content = b"".join(parts[:first]) + mutated_bytes(b"".join(parts[first:]), self._rng)
-        family, address = self._rng.choice(self._addresses)
-        with socket.socket(family) as connection, contextlib.suppress(ConnectionError):
+        with (
+            socket.socket(socket.AF_UNIX if local else socket.AF_INET) as connection,
+            contextlib.suppress(ConnectionError),
+        ):
             connection.settimeout(PATIENCE_S)
-            connection.connect(address)
+            connection.connect(self._unix if local else self._tcp)
             connection.sendall(content)
         return len(parts)
 
@@ -121,6 +125,21 @@ class Web:
             status = answer[9:12].decode("latin1") if answer.startswith(b"HTTP/1.1 ") else "none"
             self.statuses[status] = self.statuses.get(status, 0) + 1
         return 1
+
+
+def _zmtp(frames: list[bytes]) -> list[bytes]:
+    """A connection that greets and sends a message, in ZMTP."""
+    kind = b"\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER"
+    parts = [_GREETING, b"\x04" + bytes([len(kind) + 6]) + b"\x05READY" + kind]
+    last = len(frames) - 1
+    return parts + [bytes([2 | (i < last)]) + struct.pack(">Q", len(frame)) + frame for i, frame in enumerate(frames)]
+
+
+def _stream(frames: list[bytes]) -> list[bytes]:
+    """A connection that says its name and sends a message, over a stream."""
+    name = struct.pack("<QQ", 1, 16) + secrets.token_bytes(16)
+    lengths = struct.pack(f"<{len(frames) + 1}Q", len(frames), *map(len, frames))
+    return [name, lengths, *(frame + bytes(-len(frame) % 8) for frame in frames)]
 
 
 def _is_meant(frames: list[bytes]) -> bool:

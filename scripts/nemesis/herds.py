@@ -17,7 +17,7 @@ PARTS = 3
 class Herd:
     """A population and the simulator that steps it.
 
-    `route` is how it connects: "tcp", "ipc", or "proxy" for a connection that can be cut. `wait_s` is the longest
+    `route` is how it connects: "tcp", "unix", or "proxy" for a connection that can be cut. `wait_s` is the longest
     timeout of its steps; each has its own, down to a tenth of that. Its agents are `agents`, its draws are of `seed`.
     """
 
@@ -46,5 +46,5 @@ HERDS = (
     Herd("mice", tmaze, 96, "process", "tcp", 1, 10.0),
     Herd("learners", learners, 48, "disk", "proxy", 2, 10.0),
     Herd("lookers-back", lookers_back, 32, "process", "proxy", 3, 5.0),
-    Herd("walkers", lambda: grid(size=3, policy_len=2), 64, "disk", "ipc", 4, 3.0),
+    Herd("walkers", lambda: grid(size=3, policy_len=2), 64, "disk", "unix", 4, 3.0),
 )

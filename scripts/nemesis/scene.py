@@ -97,7 +97,7 @@ class Scene:
     def start_herd(self, herd: Herd) -> None:
         routes = {
             "tcp": self.stack.endpoint,
-            "ipc": f"ipc://{self.stack.data}/run/beliefd.ipc",
+            "unix": self.stack.local_endpoint,
             "proxy": f"tcp://127.0.0.1:{self.proxy.port}",
         }
         self._herds[herd.name] = subprocess.Popen(

@@ -11,7 +11,6 @@ from typing import Any
 import zmq
 
 from beliefd.engine.boot import mark_clean, take_clean
-from beliefd.transport import receive
 from beliefd_broker.actions import (
     Action,
     Emit,
@@ -23,10 +22,9 @@ from beliefd_broker.actions import (
     SendWorker,
     WatchWorker,
 )
-from beliefd_broker.desk import CREDITS
 from beliefd_broker.disk import clear_leftovers, load_populations, mark_quarantine, next_epoch
 from beliefd_broker.doorkeeper import Doorkeeper
-from beliefd_broker.gate import Gate
+from beliefd_broker.doors import Doors
 from beliefd_broker.outbox import Outbox
 from beliefd_broker.population import Damaged, Population
 from beliefd_broker.routing import Core
@@ -35,7 +33,7 @@ from beliefd_broker.switchboard import Switchboard
 from beliefd_broker.upkeep import Upkeep
 from beliefd_broker.vigil import Vigil
 from beliefd_broker.workforce import survivor_key
-from beliefd_proto.errors import BeliefdError, EndpointNotUsable, StorageError
+from beliefd_proto.errors import BeliefdError, StorageError
 from beliefd_service.access import Access
 from beliefd_service.leases import held_leases
 from beliefd_service.lifecycle import StopSignal
@@ -70,16 +68,16 @@ class Broker:
         self._accessed_s = 0.0
         self._context = zmq.Context()
         self._doorkeeper = Doorkeeper(self._context, self._access) if self._access is not None else None
-        self._clients = self._router([f"ipc://{settings.client_socket}", settings.endpoint])
+        self._doors = Doors(settings, self._context, self._doorkeeper, gone=lambda route: self._core.client_gone(route))
         self._poller = zmq.Poller()
         self._poller.register(stop.fd, zmq.POLLIN)
-        self._workers = Switchboard(settings.worker_socket, self._poller)
-        self._gate = Gate(settings.client_socket)
+        self._workers = Switchboard(settings.worker_socket)
+        self._poller.register(self._workers.fileno(), zmq.POLLIN)
         self._vigil = Vigil(settings.awake_ms / 1000, lambda why: logger.info("processors_may_sleep", why=why))
         open_bytes = self._limits.open_bytes
         # Thrice: what is open, once more while it is put together, and what waits for slow clients.
-        self._scales = Scales(self.endpoint, settings.client_socket, OWN_BYTES + 3 * open_bytes)
-        self._client_outbox = Outbox(self._clients, open_bytes)
+        self._scales = Scales(self._doors.endpoint, self._doors.local, OWN_BYTES + 3 * open_bytes)
+        self._client_outbox = Outbox(self._doors.send, open_bytes)
         self._ring = RingWriter(settings.events)
         self._tallies = Tallies(settings.tallies, create=True)
         self._deaths: dict[int, Callable[[], None]] = {}
@@ -94,19 +92,15 @@ class Broker:
         for identity in survivors:
             self._watch(survivor_key(identity), identity, self._survivor_died(identity))
         self._ticked_s = 0.0
+        self._scarce = False
         logger.info(
             "listening",
-            endpoint=self.endpoint,
+            endpoint=self._doors.endpoint,
             socket=str(settings.client_socket),
             epoch=epoch,
             survivors=len(survivors),
             keys=self._doorkeeper is not None,
         )
-
-    @property
-    def endpoint(self) -> str:
-        """The TCP endpoint in use, its port resolved."""
-        return str(self._clients.getsockopt_string(zmq.LAST_ENDPOINT)) if self._clients else ""
 
     def run(self) -> None:
         """Serve until a signal asks to stop."""
@@ -125,18 +119,21 @@ class Broker:
     def _turn(self) -> None:
         """Take what is there, decide, and send."""
         ready = self._wait()
-        for route, frames in self._workers.messages(ready):
-            self._core.worker_message(route, frames, time.monotonic(), time.time())
+        proceed = False
+        if self._workers.fileno() in ready:
+            proceed = True
+            for name, frames in self._workers.messages():
+                self._core.worker_message(name, frames, time.monotonic(), time.time())
         # After results, which count. Before the dead are given work, clients ask who lives, and a descriptor is opened
         # that may get the number of one in `ready`.
         for source in ready:
             if source in self._deaths:
+                proceed = True
                 self._deaths[source]()
-        if any(source is not self._clients for source in ready):
+        if proceed:
             self._proceed()  # before more is read: who waits for an answer or for work waits for all of this
-        if self._clients in ready:
-            self._drain_clients()
-            self._look_at_gate()  # who greets may be one of many who come within a tick
+        if self._doors.are_among(ready):
+            self._drain_clients(ready)
         self._tick()
         self._proceed()
 
@@ -150,10 +147,12 @@ class Broker:
     def _finish(self) -> None:
         """End what was begun, and answer it; what clients sent and nobody has begun they send to the next broker."""
         self._logger.info("leaving")
-        self._poller.unregister(self._clients)
+        self._doors.shut(self._poller)
         self._core.drain()
         leave_by_s = time.monotonic() + _DRAIN_S
-        while not (self._core.drained and not self._client_outbox) and time.monotonic() < leave_by_s:
+        while not (self._core.drained and not self._client_outbox and self._doors.flush()):
+            if time.monotonic() > leave_by_s:
+                break
             self._turn()
         if self._core.drained:
             try:
@@ -172,7 +171,7 @@ class Broker:
         populations = [population for population in found if isinstance(population, Population)]
         damaged = [damaged for damaged in found if isinstance(damaged, Damaged)]
         self._core.adopt(populations, damaged)
-        self._poller.register(self._clients, zmq.POLLIN)
+        self._doors.open(self._poller)
         self._logger.info("serving", populations=len(populations))
 
     def close(self) -> None:
@@ -181,6 +180,7 @@ class Broker:
         if self._doorkeeper is not None:
             self._doorkeeper.stop()
         self._context.destroy(linger=200)
+        self._doors.local.close()
         self._workers.close()
         self._ring.close()
         self._vigil.close()
@@ -192,15 +192,12 @@ class Broker:
         soon = self._client_outbox or self._vigil.awake
         return [source for source, _ in self._poller.poll(_SOON_MS if soon else _TICK_MS)]
 
-    def _drain_clients(self) -> None:
+    def _drain_clients(self, ready: list[Any]) -> None:
         """Take what clients sent, of many a part at a time: it is worked on while the next part is read."""
-        part = max(_LEAST_DRAINED, self._core.clients // _WAVES)
-        for number in range(min(part, _MOST_DRAINED)):
-            frames = receive(self._clients)
-            if frames is None:
-                return
+        part = min(max(_LEAST_DRAINED, self._core.clients // _WAVES), _MOST_DRAINED)
+        for number, (route, frames) in enumerate(self._doors.messages(ready, part)):
             now_s = time.monotonic()
-            self._core.client_message(frames[0], frames[1:], now_s)
+            self._core.client_message(route, frames, now_s)
             if self._core.open_requests:  # not for what is answered at once, or refused
                 self._vigil.keep(now_s)
             if number == 0 and self._core.open_requests <= _FEW_OPEN:
@@ -212,17 +209,20 @@ class Broker:
         if now_s - self._ticked_s >= _TICK_MS / 1000:
             self._ticked_s = now_s
             self._core.tick(now_s, time.time())
-            self._look_at_gate()
             self._workers.listen()
+            self._listen_to_clients()
             if not self._scales.light() and self._scales.look(self._core.state_bytes):
                 self._logger.warning("connection_cut", why="the broker takes more memory than it may")
             if self._access is not None and now_s - self._accessed_s >= _ACCESS_S:
                 self._accessed_s = now_s
                 self._renew_access(self._access, now_s)
 
-    def _look_at_gate(self) -> None:
-        if self._gate.look():
-            self._logger.warning("descriptors", scarce=self._gate.shut)
+    def _listen_to_clients(self) -> None:
+        self._doors.local.listen()
+        scarce = not self._doors.local.listening
+        if scarce != self._scarce:
+            self._scarce = scarce
+            self._logger.warning("descriptors", scarce=scarce)
 
     def _renew_access(self, access: Access, now_s: float) -> None:
         """Follow what beliefd-keys changed. Where that cannot be read, what held holds on."""
@@ -294,26 +294,6 @@ class Broker:
 
     def _survivor_died(self, identity: ProcessIdentity) -> Callable[[], None]:
         return lambda: self._core.workforce.settle_died(identity)
-
-    def _router(self, endpoints: list[str]) -> zmq.Socket[bytes]:
-        socket = self._context.socket(zmq.ROUTER)
-        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        socket.setsockopt(zmq.MAXMSGSIZE, self._limits.frame_bytes)
-        socket.setsockopt(zmq.SNDHWM, CREDITS)  # who honours its credits never has more to take
-        socket.setsockopt(zmq.LINGER, 200)
-        socket.setsockopt(zmq.IPV6, int(any("[" in endpoint for endpoint in endpoints)))
-        for endpoint in endpoints:
-            if self._doorkeeper is not None and endpoint.startswith("tcp://"):
-                self._doorkeeper.protect(socket)
-            try:
-                socket.bind(endpoint)
-            except zmq.ZMQError as error:
-                raise EndpointNotUsable(
-                    f"cannot listen here: {error}; stop what listens, or choose another with BELIEFD_ENDPOINT",
-                    field="BELIEFD_ENDPOINT",
-                    value=endpoint,
-                ) from None
-        return socket
 
 
 def _survivors(settings: Settings) -> dict[ProcessIdentity, str]:

@@ -1,14 +1,10 @@
-"""Sends to many peers over one ROUTER socket without ever waiting for one of them."""
+"""Sends to many peers without ever waiting for one of them."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-
-import zmq
-
-from beliefd import transport
 
 MESSAGES_PER_PEER = 1024
 BYTES_PER_PEER = 256 * 2**20
@@ -17,12 +13,11 @@ BYTES_PER_PEER = 256 * 2**20
 class Outbox:
     """What could not be sent yet, bounded per peer and over all of them, by `most_bytes`.
 
-    The socket has ROUTER_MANDATORY set, so that an unknown peer is an error and not a silent loss, and every send is
-    non-blocking, since a blocking send to a full peer that is dying may never return.
+    `send` takes a peer's route and a message, and returns whether it was sent; None where the peer takes nothing now.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes], most_bytes: int = 2**30) -> None:
-        self._socket = socket
+    def __init__(self, send: Callable[[bytes, Sequence[Any]], bool | None], most_bytes: int = 2**30) -> None:
+        self._try = send
         self._most_bytes = most_bytes
         self._held: dict[bytes, deque[Sequence[Any]]] = {}
         self._held_bytes: dict[bytes, int] = {}
@@ -71,18 +66,6 @@ class Outbox:
     def _drop(self, route: bytes) -> None:
         del self._held[route]
         self._all_bytes -= self._held_bytes.pop(route)
-
-    def _try(self, route: bytes, frames: Sequence[Any]) -> bool | None:
-        """True: sent. False: the peer is gone. None: it takes nothing now."""
-        try:
-            transport.send(self._socket, [route, *frames])
-        except zmq.Again:
-            return None
-        except zmq.ZMQError as error:
-            if error.errno == zmq.EHOSTUNREACH:
-                return False
-            raise
-        return True
 
 
 def _bytes(frames: Sequence[Any]) -> int:

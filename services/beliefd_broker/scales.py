@@ -1,9 +1,10 @@
-"""Keeps what libzmq holds for strangers from filling the memory of the machine.
+"""Keeps what is held for strangers from filling the memory of the machine.
 
 libzmq bounds a frame, and how many whole messages wait; not how many frames of a message that has not ended it keeps,
-nor the bytes of what waits for a peer that reads nothing. So the process is weighed at every tick. Where it is heavier
-than all that the broker lets in, the connection that moves most is cut: who meant no harm connects again, and asks
-again, and loses nothing.
+nor the bytes of what waits for a peer that reads nothing; and of a local client a message is held that has not all
+arrived, or is not all taken. So the process is weighed at every tick. Where it is heavier than all that the broker lets
+in, the TCP connection that moves most is cut, or the local one for which most is held: who meant no harm connects
+again, and asks again, and loses nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import socket
 import struct
 import termios
 from collections.abc import Iterator
-from pathlib import Path
+
+from beliefd_broker.switchboard import Switchboard
 
 OWN_BYTES = 256 * 2**20
 """What a broker without populations and requests may take: Python, its libraries, and what the allocator keeps back."""
@@ -28,11 +30,11 @@ _trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 class Scales:
-    """Cuts connections to a TCP endpoint and the ipc socket `path` while the process takes more than `most_bytes`."""
+    """Cuts connections to a TCP endpoint, and `local` ones, while the process takes more than `most_bytes`."""
 
-    def __init__(self, endpoint: str, path: Path, most_bytes: int) -> None:
+    def __init__(self, endpoint: str, local: Switchboard, most_bytes: int) -> None:
         self._port = int(endpoint.rpartition(":")[2])
-        self._path = str(path)
+        self._local = local
         self._most_bytes = most_bytes
         self._received: dict[int, int] = {}
         # Opened once: in a crowd of connections there may be no descriptor left.
@@ -43,7 +45,7 @@ class Scales:
         return self._resident_bytes() <= self._most_bytes
 
     def look(self, known_bytes: int) -> bool:
-        """Cut one connection where the process is heavier than that and `known_bytes`; returns whether it did.
+        """Cut connections where the process is heavier than that and `known_bytes`; returns whether it did.
 
         The first look at a flood counts what arrives, the second knows from where.
         """
@@ -57,12 +59,13 @@ class Scales:
         most, heaviest = _LEAST_MOVED_BYTES, None
         for number, connection in self._connections():
             moved = _queued(connection, termios.FIONREAD) + _queued(connection, termios.TIOCOUTQ)
-            if connection.family != socket.AF_UNIX:
-                info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-                received = self._received[number] = struct.unpack_from("=Q", info, _TCP_BYTES_RECEIVED)[0]
-                moved += max(received - before.get(number, received), 0)
+            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+            received = self._received[number] = struct.unpack_from("=Q", info, _TCP_BYTES_RECEIVED)[0]
+            moved += max(received - before.get(number, received), 0)
             if moved > most:
                 most, heaviest = moved, number
+        if self._cut_local(most, self._resident_bytes() - most_bytes):
+            return True
         if heaviest is None:
             return False
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(heaviest)) as connection:
@@ -71,11 +74,26 @@ class Scales:
             connection.shutdown(socket.SHUT_RDWR)
         return True
 
+    def _cut_local(self, least: int, excess: int) -> bool:
+        """Cut local connections for which more than `least` bytes are held, as it takes; whether there were any.
+
+        More than one: many may come and stay, each with a message that it does not end.
+        """
+        cut = False
+        while excess > 0:
+            held, name = self._local.heaviest()
+            if name is None or held <= least:
+                break
+            self._local.cut(name)
+            excess -= held
+            cut = True
+        return cut
+
     def _resident_bytes(self) -> int:
         return int(os.pread(self._statm, 128, 0).split()[1]) * resource.getpagesize()
 
     def _connections(self) -> Iterator[tuple[int, socket.socket]]:
-        """The connections of clients, by their descriptors; libzmq's own, so none of them is closed here."""
+        """The TCP connections of clients, by their descriptors; libzmq's own, so none of them is closed here."""
         try:
             names = os.listdir("/proc/self/fd")
         except OSError:  # no descriptor is left to look with; the next look may find one
@@ -84,10 +102,7 @@ class Scales:
             # Whatever is no socket, listens, or has been closed meanwhile.
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as connection:
                 connection.getpeername()
-                here = connection.getsockname()
-                if here in (self._path, os.fsencode(self._path)) or (
-                    connection.family != socket.AF_UNIX and here[1] == self._port
-                ):
+                if connection.family != socket.AF_UNIX and connection.getsockname()[1] == self._port:
                     yield int(name), connection
 
 

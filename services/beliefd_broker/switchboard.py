@@ -1,116 +1,174 @@
-"""The connections of workers to the broker."""
+"""Connections over Unix stream sockets: those of workers, and those of clients of the same machine."""
 
 from __future__ import annotations
 
+import os
+import resource
+import select
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import zmq
-
+from beliefd.channel import Channel, Closed
 from beliefd_proto.errors import EndpointNotUsable
-from beliefd_service.channel import Channel, Closed
 
-_IN, _OUT = int(zmq.POLLIN), int(zmq.POLLOUT)
+_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 _BACKLOG = 1024
-_INCARNATION_BYTES = 16
+_NAME_BYTES = 16
 _MOST_STRANGERS = 64
-_FIRST_BYTES = 32  # a number of frames, a length, an incarnation
+_FIRST_BYTES = 32  # a number of frames, a length, a name
+_MOST_BYTES = 2**33
 
 
 class Switchboard:
-    """Listens at `path`. A worker says its incarnation first, and is known by it from then on.
+    """Listens at `path`. Whoever connects says a name first, random and its own, and is known by it from then on.
 
-    Of those who have not said it only the last who came are kept: they could use up all descriptors.
+    Of those who have not said it only the last who came are kept: they could use up all descriptors. Nobody is let in
+    while more than the part `crowded` of all descriptors is in use: who knocks waits. Who sends a frame of more than
+    `frame_bytes`, or a message of more than `most_bytes`, is disconnected. `gone` is told the name of whoever's
+    connection has ended.
 
-    All sockets stand in `poller`: what it finds ready goes to `messages`.
+    `fileno` is readable while `messages` has something to do.
 
     Raises
     ------
     EndpointNotUsable
     """
 
-    def __init__(self, path: Path, poller: zmq.Poller) -> None:
+    def __init__(
+        self,
+        path: Path,
+        frame_bytes: int = _MOST_BYTES,
+        most_bytes: int = _MOST_BYTES,
+        crowded: float = 1.0,
+        gone: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self._frame_bytes = frame_bytes
+        self._most_bytes = most_bytes
+        self._crowded = crowded
         self._listener = _listener(path)
-        self._poller = poller
-        self._listening = False
+        self._epoll = select.epoll()
         self._channels: dict[int, Channel] = {}
-        self._incarnations: dict[int, bytes] = {}
+        self._names: dict[int, bytes] = {}
         self._known: dict[bytes, Channel] = {}
+        self._gone = gone
+        self.listening = False
         self.listen()
 
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
     def listen(self) -> None:
-        """Let workers in, again where that had to stop for want of a descriptor."""
-        if not self._listening:
-            self._listening = True
-            self._poller.register(self._listener.fileno(), _IN)
+        """Let others in, again where that had to stop for want of descriptors."""
+        if not self.listening and not self._is_crowded(_lowest_free()):
+            self.listening = True
+            self._epoll.register(self._listener, _IN)
 
     def close(self) -> None:
         for channel in self._channels.values():
             channel.close()
         self._listener.close()
+        self._epoll.close()
 
-    def messages(self, ready: Iterable[Any]) -> Iterator[tuple[bytes, list[Any]]]:
-        """What workers said, each with its incarnation. Of what is `ready` not all need be ours."""
-        for source in ready:
+    def messages(self, most: int = -1) -> Iterator[tuple[bytes, list[Any]]]:
+        """What was said, each with the name of who said it; not of more than `most` connections, who take turns."""
+        for source, _ in self._epoll.poll(0, most):
             channel = self._channels.get(source)
             if channel is not None:
                 try:
-                    for frames in self._heard(source, channel):
-                        yield self._incarnations[source], frames
+                    yield from self._heard(source, channel)
                 except Closed:
-                    self._drop(source)
+                    self._drop(channel)
             elif source == self._listener.fileno():
                 self._accept()
 
-    def send(self, incarnation: bytes, frames: Sequence[Any]) -> None:
-        """Send to a worker. One that cannot be reached is dying: its pidfd tells, and its work is run again."""
-        channel = self._known.get(incarnation)
+    def send(self, name: bytes, frames: Sequence[Any]) -> bool:
+        """Send, now or as soon as it is taken; False where nobody of this name is connected."""
+        channel = self._known.get(name)
         if channel is None:
-            return
+            return False
         try:
             channel.send(frames)
         except Closed:
-            self._drop(channel.fileno())
-            return
+            self._drop(channel)
+            return False
         if channel.unsent:
-            self._poller.modify(channel.fileno(), _IN | _OUT)
+            self._epoll.modify(channel, _IN | _OUT)
+        return True
 
-    def _heard(self, source: int, channel: Channel) -> list[list[Any]]:
+    def clogged(self, name: bytes) -> bool:
+        """Whether who has this name does not take what it was sent."""
+        channel = self._known.get(name)
+        return channel is not None and channel.unsent
+
+    def flush(self) -> bool:
+        """Send what is not sent, as far as it is taken, without hearing anybody; returns whether that was all."""
+        done = True
+        for channel in [channel for channel in self._known.values() if channel.unsent]:
+            try:
+                done = channel.flush() and done
+            except Closed:
+                self._drop(channel)
+        return done
+
+    def heaviest(self) -> tuple[int, bytes | None]:
+        """How many bytes are held for the connection for which most are, and its name."""
+        return max(((channel.held_bytes, name) for name, channel in self._known.items()), default=(0, None))
+
+    def cut(self, name: bytes) -> None:
+        """Disconnect who has this name."""
+        self._drop(self._known[name])
+
+    def _heard(self, source: int, channel: Channel) -> list[tuple[bytes, list[Any]]]:
         if channel.unsent and channel.flush():
-            self._poller.modify(source, _IN)
+            self._epoll.modify(source, _IN)
         messages = channel.receive()
-        if messages and source not in self._incarnations:
+        if messages and source not in self._names:
             first = messages.pop(0)
-            if len(first) != 1 or len(first[0]) != _INCARNATION_BYTES:
+            if len(first) != 1 or len(first[0]) != _NAME_BYTES:
                 raise Closed
-            self._incarnations[source] = bytes(first[0])
+            self._names[source] = bytes(first[0])
             self._known[bytes(first[0])] = channel
-        return messages
+        name = self._names.get(source, b"")
+        return [(name, frames) for frames in messages]
 
     def _accept(self) -> None:
-        strangers = [source for source in self._channels if source not in self._incarnations]
+        strangers = [source for source in self._channels if source not in self._names]
         if len(strangers) == _MOST_STRANGERS:
-            self._drop(strangers[0])  # the oldest
+            self._drop(self._channels[strangers[0]])  # the oldest
         try:
             connection, _ = self._listener.accept()
         except BlockingIOError:  # who knocked has gone again
             return
         except OSError:  # no descriptor is left: to be told again at once would keep this process busy
-            self._poller.unregister(self._listener.fileno())
-            self._listening = False
+            self._stop_listening()
             return
-        channel = Channel(connection, _FIRST_BYTES)
+        if self._is_crowded(connection.fileno()):
+            self._stop_listening()
+        channel = Channel(connection, _FIRST_BYTES, self._frame_bytes, self._most_bytes)
         self._channels[channel.fileno()] = channel
-        self._poller.register(channel.fileno(), _IN)
+        self._epoll.register(channel, _IN)
 
-    def _drop(self, source: int) -> None:
-        channel = self._channels.pop(source)
-        incarnation = self._incarnations.pop(source, None)
-        if incarnation is not None and self._known.get(incarnation) is channel:
-            del self._known[incarnation]
-        self._poller.unregister(source)
+    def _is_crowded(self, descriptor: float) -> bool:
+        """Whether so many descriptors are in use, since the next one to be free has this number."""
+        return descriptor >= self._crowded * resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    def _stop_listening(self) -> None:
+        self._epoll.unregister(self._listener)
+        self.listening = False
+
+    def _drop(self, channel: Channel) -> None:
+        source = channel.fileno()
+        if source < 0:  # it was dropped meanwhile, by whoever was told what it said
+            return
+        del self._channels[source]
+        name = self._names.pop(source, None)
+        if name is not None and self._known.get(name) is channel:  # else it has come again since
+            del self._known[name]
+            if self._gone is not None:
+                self._gone(name)
+        self._epoll.unregister(source)
         channel.close()
 
 
@@ -123,8 +181,18 @@ def _listener(path: Path) -> socket.socket:
     except OSError as error:
         listener.close()
         raise EndpointNotUsable(
-            f"workers cannot be listened to here: {error.strerror}; remove what is there",
+            f"nobody can be listened to here: {error.strerror}; remove what is there",
             field="BELIEFD_DATA",
             value=str(path),
         ) from None
     return listener
+
+
+def _lowest_free() -> float:
+    """The number that the next descriptor gets."""
+    try:
+        free = os.dup(0)
+    except OSError:
+        return float("inf")
+    os.close(free)
+    return free

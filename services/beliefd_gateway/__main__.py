@@ -90,7 +90,7 @@ async def _serve(
 
     access = Access.read(settings.keys) if settings.keys is not None else None
     bridge = Bridge(
-        f"ipc://{settings.client_socket}",
+        f"unix://{settings.client_socket}",
         _on(loop, live.take_report),
         _on(loop, live.take_outage),
         logger,

@@ -4,8 +4,8 @@
 variable                 default                      meaning
 =======================  ===========================  =====================================================
 BELIEFD_DATA             ./var                        the data folder: populations, models, sockets, logs
-BELIEFD_ENDPOINT         tcp://127.0.0.1:5757         where simulators connect; an ipc socket in the data
-                                                      folder, run/beliefd.ipc, serves beside it
+BELIEFD_ENDPOINT         tcp://127.0.0.1:5757         where simulators connect; a Unix socket in the data
+                                                      folder, run/beliefd.sock, serves beside it
 BELIEFD_HTTP             127.0.0.1:8757               where the gateway listens
 BELIEFD_KEYS             none                         the folder of keys that ``beliefd-keys`` made: who has none
                                                       of them is refused, and any address may be listened on
@@ -48,7 +48,7 @@ from beliefd_proto.errors import InvalidSetting
 from beliefd_proto.messages import Limits
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
-_IPC_PATH_BYTES = 107  # sockaddr_un.sun_path less its closing zero
+_SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path less its closing zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +104,12 @@ class Settings:
             log_level=_choice("BELIEFD_LOG_LEVEL", environment.get("BELIEFD_LOG_LEVEL") or "info", LOG_LEVELS),
         )
         for path in (settings.client_socket, settings.worker_socket):
-            if len(os.fsencode(path)) > _IPC_PATH_BYTES:
+            if len(os.fsencode(path)) > _SOCKET_PATH_BYTES:
                 raise InvalidSetting(
                     "the sockets in this folder would have a longer path than the system takes; choose a shorter one",
                     field="BELIEFD_DATA",
                     value=str(data),
-                    allowed=f"a socket path of at most {_IPC_PATH_BYTES} bytes",
+                    allowed=f"a socket path of at most {_SOCKET_PATH_BYTES} bytes",
                 )
         return settings
 
@@ -120,11 +120,11 @@ class Settings:
 
     @property
     def client_socket(self) -> Path:
-        return self.run / "beliefd.ipc"
+        return self.run / "beliefd.sock"
 
     @property
     def worker_socket(self) -> Path:
-        return self.run / "workers.ipc"
+        return self.run / "workers.sock"
 
     @property
     def leases(self) -> Path:

@@ -107,7 +107,7 @@ class Stack:
     @property
     def local_endpoint(self) -> str:
         """Where clients connect that may open the data folder: a Unix socket, quicker than TCP."""
-        return f"ipc://{self.data / 'run' / 'beliefd.ipc'}"
+        return f"unix://{self.data / 'run' / 'beliefd.sock'}"
 
     @property
     def supervisord_pid(self) -> int | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from beliefd_service.channel import Channel, Closed
+from beliefd.channel import Channel, Closed
 
 _RECONNECT_MS = 20
 

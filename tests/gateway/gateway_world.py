@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
@@ -18,8 +19,8 @@ from typing import Any, TypeVar
 
 import httpx
 import structlog
-import zmq
 
+from beliefd_broker.switchboard import Switchboard
 from beliefd_proto import Command, ModelInfo, decode, encode
 from beliefd_proto import messages as m
 from beliefd_service import events
@@ -118,18 +119,16 @@ class StubBroker(threading.Thread):
         super().__init__(name="stub-broker", daemon=True)
         self.asked = 0
         self._stop_requested = threading.Event()
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
-        self._socket.bind(f"ipc://{self.settings.client_socket}")
+        self._clients = Switchboard(self.settings.client_socket)
 
     __hash__ = threading.Thread.__hash__
 
     def run(self) -> None:
         while not self._stop_requested.is_set():
-            if self._socket.poll(20):
-                route, *frames = self._socket.recv_multipart()
-                self._socket.send_multipart([route, *self._answer(frames)])
-        self._context.destroy(linger=0)
+            if select.select([self._clients], [], [], 0.02)[0]:
+                for route, frames in self._clients.messages():
+                    self._clients.send(route, self._answer(frames))
+        self._clients.close()
 
     def __enter__(self) -> StubBroker:
         self.start()

@@ -23,7 +23,7 @@ class _Heard:
 def _bridge(settings: Settings, given_up: int = 0) -> Iterator[tuple[Bridge, _Heard]]:
     """A bridge at work; `given_up` questions were put to it before, by somebody who no longer waits."""
     heard = _Heard()
-    bridge = Bridge(f"ipc://{settings.client_socket}", heard.reports.append, heard.errors.append, quiet_logger())
+    bridge = Bridge(f"unix://{settings.client_socket}", heard.reports.append, heard.errors.append, quiet_logger())
     for _ in range(given_up):
         assert bridge.ask().cancel()
     bridge.start()

@@ -393,9 +393,16 @@ def test_errors_of_the_broker_are_raised_as_what_they_are():
 def test_no_broker_is_told_by_the_deadline_and_a_bad_endpoint_at_once(tmp_path):
     started_s = time.monotonic()
     with pytest.raises(Disconnected, match="is it running"):
-        beliefd.connect(f"ipc://{tmp_path}/nobody", timeout_s=0.1)
+        beliefd.connect(f"unix://{tmp_path}/nobody", timeout_s=0.1)
     assert time.monotonic() - started_s >= 0.1
-    for endpoint in ("nonsense", "tcp://127.0.0.1", "http://127.0.0.1:1"):
+    for endpoint in (
+        "nonsense",
+        "tcp://127.0.0.1",
+        "http://127.0.0.1:1",
+        "ipc:///tmp/x",
+        "unix://",
+        "unix:///" + 108 * "x",
+    ):
         with pytest.raises(InvalidArgument) as caught:
             beliefd.connect(endpoint)
         assert caught.value.field == "endpoint"

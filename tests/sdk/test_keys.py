@@ -27,7 +27,7 @@ def test_a_file_that_others_can_reach_is_refused(tmp_path, mode):
     KEYS.write(path)
     path.chmod(mode)
     with pytest.raises(InvalidArgument, match="chmod 600"):
-        beliefd.connect("ipc:///nowhere", keys=path)
+        beliefd.connect("unix:///nowhere", keys=path)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_file_that_is_none_is_refused(tmp_path, content):
 def test_a_missing_file_is_told_of(tmp_path, monkeypatch):
     monkeypatch.setenv("BELIEFD_CLIENT_KEY", str(tmp_path / "none"))
     with pytest.raises(InvalidArgument, match="none"):
-        beliefd.connect("ipc:///nowhere")
+        beliefd.connect("unix:///nowhere")
 
 
 def test_secrets_are_not_shown():

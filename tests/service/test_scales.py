@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from struct import pack
 
 import pytest
 import zmq
 
+from beliefd.channel import Channel
 from beliefd_broker.scales import Scales
+from beliefd_broker.switchboard import Switchboard
 
 ANSWER_BYTES = 2**20
 ANSWERS = 60
@@ -19,8 +23,15 @@ ALLOWED_BYTES = 20 * 2**20
 PATIENCE_S = 30.0
 
 
-def test_without_a_descriptor_it_is_weighed_and_nobody_is_cut() -> None:
-    scales = Scales("tcp://127.0.0.1:5757", Path("nowhere.ipc"), 0)
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[Switchboard]:
+    made = Switchboard(tmp_path / "clients")
+    yield made
+    made.close()
+
+
+def test_without_a_descriptor_it_is_weighed_and_nobody_is_cut(local: Switchboard) -> None:
+    scales = Scales("tcp://127.0.0.1:5757", local, 0)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = os.dup(0)
     os.close(free)
@@ -46,21 +57,17 @@ def made() -> Iterator[Callable[[int], zmq.Socket[bytes]]]:
     context.destroy(linger=0)
 
 
-@pytest.mark.parametrize("deaf_by", ["tcp", "ipc"])
-def test_who_reads_no_answers_is_cut_and_the_others_are_not(
-    made: Callable[[int], zmq.Socket[bytes]], tmp_path: Path, deaf_by: str
+def test_who_reads_no_answers_over_tcp_is_cut_and_the_others_are_not(
+    made: Callable[[int], zmq.Socket[bytes]], local: Switchboard, tmp_path: Path
 ) -> None:
-    path = tmp_path / "clients.ipc"
     router = made(zmq.ROUTER)
     router.setsockopt(zmq.ROUTER_MANDATORY, 1)
-    router.bind(f"ipc://{path}")
     router.bind("tcp://127.0.0.1:0")
     tcp = router.getsockopt_string(zmq.LAST_ENDPOINT)
-    endpoints = {"tcp": tcp, "ipc": f"ipc://{path}"}
-    deaf = client(made(zmq.DEALER), endpoints[deaf_by])
-    others = [client(made(zmq.DEALER), endpoint) for endpoint in endpoints.values()]
-    routes = [greeted(router, socket) for socket in (deaf, *others)]
-    scales = Scales(tcp, path, resident_bytes() + ALLOWED_BYTES)
+    deaf, other = client(made(zmq.DEALER), tcp), client(made(zmq.DEALER), tcp)
+    routes = [greeted(router, each) for each in (deaf, other)]
+    neighbour = named(tmp_path / "clients", b"n" * 16, local)
+    scales = Scales(tcp, local, resident_bytes() + ALLOWED_BYTES)
     assert scales.light()
 
     for number in range(ANSWERS):
@@ -69,10 +76,61 @@ def test_who_reads_no_answers_is_cut_and_the_others_are_not(
     until(lambda: scales.look(0))  # once some of it is on its way
     until(lambda: gone(router, routes[0]))
     until(lambda: not scales.look(0) and scales.light())  # what waited for it is free
-    for socket, route in zip(others, routes[1:], strict=True):
-        router.send_multipart([route, b"answer"])
-        assert socket.poll(PATIENCE_S * 1000)
-        assert socket.recv() == b"answer"
+    router.send_multipart([routes[1], b"answer"])
+    assert other.poll(PATIENCE_S * 1000)
+    assert other.recv() == b"answer"
+    assert heard(neighbour, local, b"n" * 16) == [b"answer"]
+    neighbour.close()
+
+
+@pytest.mark.parametrize("harm", ["reads no answers", "ends no message"])
+def test_for_whom_most_is_held_on_this_machine_is_cut_and_the_others_are_not(
+    local: Switchboard, tmp_path: Path, harm: str
+) -> None:
+    heavy = named(tmp_path / "clients", b"h" * 16, local)
+    neighbour = named(tmp_path / "clients", b"n" * 16, local)
+    scales = Scales("tcp://127.0.0.1:5757", local, resident_bytes() + ALLOWED_BYTES)
+    assert scales.light()
+    if harm == "reads no answers":
+        local.send(b"h" * 16, [bytes([1]) * (ANSWERS * ANSWER_BYTES)])
+    else:
+        heavy.setblocking(False)
+        promised = pack("<QQ", 1, 2 * ANSWERS * ANSWER_BYTES)
+        assert heavy.send(promised) == len(promised)
+        for _ in range(ANSWERS):
+            left = memoryview(bytes([1]) * ANSWER_BYTES)
+            while left:
+                try:
+                    left = left[heavy.send(left) :]
+                except BlockingIOError:
+                    assert not list(local.messages())
+    assert not scales.light()
+    assert scales.look(0)
+    until(lambda: not scales.look(0) and scales.light())
+    assert not local.send(b"h" * 16, [b"answer"])
+    assert heard(neighbour, local, b"n" * 16) == [b"answer"]
+    heavy.close()
+    neighbour.close()
+
+
+def named(path: Path, name: bytes, local: Switchboard) -> socket.socket:
+    """Somebody of this machine who has said who it is."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(str(path))
+    connection.sendall(pack("<QQ", 1, 16) + name)
+    until(lambda: not list(local.messages()) and local.send(name, [b"welcome"]))
+    assert received(connection) == [b"welcome"]
+    return connection
+
+
+def heard(connection: socket.socket, local: Switchboard, name: bytes) -> list[bytes]:
+    assert local.send(name, [b"answer"])
+    return received(connection)
+
+
+def received(connection: socket.socket) -> list[bytes]:
+    (message,) = Channel(connection).receive()
+    return [bytes(frame) for frame in message]
 
 
 def client(socket: zmq.Socket[bytes], endpoint: str) -> zmq.Socket[bytes]:

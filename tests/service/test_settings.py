@@ -23,7 +23,7 @@ def test_nothing_set_is_a_stack_in_var(monkeypatch, tmp_path):
     assert settings.database == f"sqlite+aiosqlite:///{tmp_path}/var/gateway.db"
     assert (settings.gateway_threads, settings.awake_ms, settings.log_level) == (20, 2, "info")
     assert settings.limits == Limits()
-    assert settings.client_socket == tmp_path / "var" / "run" / "beliefd.ipc"
+    assert settings.client_socket == tmp_path / "var" / "run" / "beliefd.sock"
     folders = (settings.run, settings.leases, settings.events, settings.models, settings.populations)
     assert all(folder.is_relative_to(settings.data) for folder in folders)
 
@@ -124,7 +124,7 @@ def test_any_text_is_taken_or_refused(name, value):
 
 
 def test_the_longest_folder_that_a_socket_can_have():
-    longest = "/" + "x" * (107 - len("/run/workers.ipc") - 1)
+    longest = "/" + "x" * (107 - len("/run/workers.sock") - 1)
     assert Settings.from_environment({"BELIEFD_DATA": longest}).data == Path(longest)
     with pytest.raises(InvalidSetting, match="107"):
         Settings.from_environment({"BELIEFD_DATA": longest + "x"})

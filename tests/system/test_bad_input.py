@@ -465,7 +465,7 @@ def test_more_requests_than_credits_are_told_so(stack, twin):
     ("endpoint", "kind"),
     [
         ("tcp://127.0.0.1:1", Disconnected),
-        ("ipc:///nowhere/at/all", Disconnected),
+        ("unix:///nowhere/at/all", Disconnected),
         ("nonsense", InvalidArgument),
         ("http://127.0.0.1:5757", InvalidArgument),
         ("tcp://127.0.0.1", InvalidArgument),

@@ -6,12 +6,13 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import time
 from itertools import takewhile
 
 import pytest
-import zmq
 
 import beliefd
+from beliefd.connection import open_connection
 from beliefd_proto import Command, encode
 from beliefd_proto import messages as m
 from beliefd_proto.errors import Disconnected
@@ -24,7 +25,7 @@ SOFT, HARD, CROWD, AT_ONCE = 256, 600, 800, 20
 
 @pytest.fixture
 def broker():
-    """A broker with few descriptors: its process, its ipc endpoint and its tcp endpoint."""
+    """A broker with few descriptors: its process, its local endpoint and its tcp endpoint."""
     with tempfile.TemporaryDirectory(prefix="bd-") as folder:
         tcp = f"tcp://127.0.0.1:{free_port()}"
         process = subprocess.Popen(
@@ -32,37 +33,48 @@ def broker():
             env={**os.environ, "BELIEFD_DATA": folder, "BELIEFD_ENDPOINT": tcp},
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (SOFT, HARD)),
         )
-        yield process, f"ipc://{folder}/run/beliefd.ipc", tcp
+        yield process, f"unix://{folder}/run/beliefd.sock", tcp
         process.terminate()
         assert process.wait(30) == 0
 
 
-def greeting(context, endpoint):
-    """A socket that says HELLO as soon as it is connected."""
-    socket = context.socket(zmq.DEALER)
-    socket.connect(endpoint)
-    hello = m.Hello(id=secrets.token_bytes(16), deadline_ms=1000, session=secrets.token_bytes(16), versions=(1,))
-    socket.send_multipart(encode(Command.HELLO, hello))
-    return socket
+class Newcomer:
+    """A connection that says HELLO as soon as it is there."""
+
+    def __init__(self, endpoint):
+        self._wake_fd = os.open("/dev/null", os.O_RDONLY)
+        self._connection = open_connection(endpoint, None, self._wake_fd)
+        hello = m.Hello(id=secrets.token_bytes(16), deadline_ms=1000, session=secrets.token_bytes(16), versions=(1,))
+        self._connection.send(encode(Command.HELLO, hello))
+
+    def is_welcomed(self):
+        deadline_s = time.monotonic() + 2
+        while (answer := self._connection.receive()) is None and time.monotonic() < deadline_s:
+            self._connection.wait(10)
+        return answer is not None
+
+    def close(self):
+        self._connection.close()
+        os.close(self._wake_fd)
 
 
-@pytest.mark.parametrize("over", ["ipc", "tcp"])
+@pytest.mark.parametrize("over", ["unix", "tcp"])
 def test_a_crowd_does_not_harm_who_was_there(broker, over):
-    process, ipc, tcp = broker
-    with beliefd.connect(ipc, timeout_s=30) as early:
-        crowd = zmq.Context()
-        sockets, welcomed = [], 0
-        while len(sockets) < CROWD and welcomed == len(sockets):
-            newcomers = [greeting(crowd, ipc if over == "ipc" else tcp) for _ in range(AT_ONCE)]
-            sockets += newcomers
-            welcomed += sum(1 for _ in takewhile(lambda socket: socket.poll(2000), newcomers))
+    process, local, tcp = broker
+    with beliefd.connect(local, timeout_s=30) as early:
+        crowd, welcomed = [], 0
+        while len(crowd) < CROWD and welcomed == len(crowd):
+            newcomers = [Newcomer(local if over == "unix" else tcp) for _ in range(AT_ONCE)]
+            crowd += newcomers
+            welcomed += sum(1 for _ in takewhile(Newcomer.is_welcomed, newcomers))
         assert SOFT < welcomed < HARD
         assert early.status(timeout_s=30).sessions > welcomed
         with pytest.raises(Disconnected):
-            beliefd.connect(ipc, timeout_s=0.5)
+            beliefd.connect(local, timeout_s=0.5)
         assert process.poll() is None
-        crowd.destroy(linger=0)
-        with beliefd.connect(ipc, timeout_s=30) as late:
+        for newcomer in crowd:
+            newcomer.close()
+        with beliefd.connect(local, timeout_s=30) as late:
             assert late.status(timeout_s=30).sessions
 
 

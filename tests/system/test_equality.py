@@ -239,7 +239,7 @@ def test_a_population_is_found_again_with_its_model_and_ticks(stack, client, nam
         observations = [rng.integers(0, n, 5) for n in model.num_obs]
         mice.step(observations)
         local.step(observations)
-    with beliefd.connect(f"ipc://{stack.data}/run/beliefd.ipc") as other:
+    with beliefd.connect(stack.local_endpoint) as other:
         found = other.population(name)
         assert found.model() == model
         observations = [rng.integers(0, n, 5) for n in model.num_obs]

@@ -1,4 +1,4 @@
-"""What a stranger makes libzmq keep is bounded: who fills the broker's memory is cut, and the others are served."""
+"""What a stranger makes the broker keep is bounded: who fills the broker's memory is cut, and the others are served."""
 
 import contextlib
 import os
@@ -48,7 +48,7 @@ def broker():
         process = subprocess.Popen([sys.executable, "-c", _MAIN], env={**os.environ, **environment})
         try:
             beliefd.connect(f"tcp://127.0.0.1:{port}", timeout_s=30).close()
-            yield process, port, f"{folder}/run/beliefd.ipc"
+            yield process, port, f"{folder}/run/beliefd.sock"
         finally:
             process.terminate()
             assert process.wait(30) == 0
@@ -63,12 +63,12 @@ def greeted(connection):
     return connection
 
 
-def connected(over, port, path):
-    if over == "tcp":
-        return greeted(socket.create_connection(("127.0.0.1", port)))
+def named(path):
+    """A local connection that has said who it is."""
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(path)
-    return greeted(connection)
+    connection.sendall(struct.pack("<QQ", 1, 16) + os.urandom(16))
+    return connection
 
 
 def resident_mib(process):
@@ -92,21 +92,40 @@ def weighed(process):
     thread.join()
 
 
-def flood(connection):
+def flood_zmtp(port, path):
     """Frames of a byte, each with the promise of another: 3 bytes on the wire are 64 in memory."""
     frames = b"\x01\x01a" * 2**14
-    for _ in range(FLOOD_MIB * 2**20 // (64 * 2**14)):
-        connection.sendall(frames)
+    with greeted(socket.create_connection(("127.0.0.1", port))) as connection:
+        for _ in range(FLOOD_MIB * 2**20 // (64 * 2**14)):
+            connection.sendall(frames)
 
 
-@pytest.mark.parametrize("over", ["tcp", "ipc"])
-def test_a_message_that_never_ends_is_cut_off_and_the_others_are_served(broker, over):
+def flood_stream(port, path):
+    """A message that is longer than all that may be open."""
+    with named(path) as connection:
+        connection.sendall(struct.pack("<QQ", 1, OPEN_MIB * 2**20 + 1) + bytes(2**20))
+        for _ in range(FLOOD_MIB):
+            connection.sendall(bytes(2**20))
+
+
+def flood_streams(port, path):
+    """Messages that may be so long, of which the end does not come, over more and more connections."""
+    length = (OPEN_MIB - 1) * 2**20
+    with contextlib.ExitStack() as crowd:
+        connections = []
+        for _ in range(FLOOD_MIB // OPEN_MIB):
+            connections.append(crowd.enter_context(named(path)))
+            connections[-1].sendall(struct.pack("<QQ", 1, length) + bytes(length - 1))
+        for connection in connections:
+            connection.sendall(b"\0")
+
+
+@pytest.mark.parametrize("flood", [flood_zmtp, flood_stream, flood_streams])
+def test_a_message_that_never_ends_is_cut_off_and_the_others_are_served(broker, flood):
     process, port, path = broker
     with weighed(process) as most, beliefd.connect(f"tcp://127.0.0.1:{port}", timeout_s=30) as neighbour:
-        flooder = connected(over, port, path)
         with pytest.raises(OSError, match=r"Broken pipe|reset"):
-            flood(flooder)
-        flooder.close()
+            flood(port, path)
         assert neighbour.status(timeout_s=30).sessions >= 1
         deadline_s = time.monotonic() + 30
         while resident_mib(process) > BUDGET_MIB and time.monotonic() < deadline_s:

@@ -90,14 +90,14 @@ def test_whoever_passes_for_the_broker_is_not_talked_to(guarded):
         beliefd.connect(endpoint, 0.5, Keys(server_key=other.decode(), **fields))
 
 
-def test_the_ipc_socket_wants_a_token_too(guarded):
+def test_the_unix_socket_wants_a_token_too(guarded):
     folder, _, keys = guarded
-    ipc = f"ipc://{folder}/var/run/beliefd.ipc"
+    local = f"unix://{folder}/var/run/beliefd.sock"
     with pytest.raises(Unauthenticated):
-        beliefd.connect(ipc, 30)
-    with beliefd.connect(ipc, 30, keys["read"]) as client:
+        beliefd.connect(local, 30)
+    with beliefd.connect(local, 30, keys["read"]) as client:
         assert client.populations() == []
-    with beliefd.connect(ipc, 30, Access.read(folder / "keys").server.local_keys) as client:
+    with beliefd.connect(local, 30, Access.read(folder / "keys").server.local_keys) as client:
         assert client.populations() == []
 
 

@@ -3,15 +3,15 @@
 import contextlib
 import os
 import resource
+import select
 import socket
 from struct import pack
 
 import pytest
-import zmq
 
+from beliefd.channel import Channel
 from beliefd_broker.switchboard import Switchboard
 from beliefd_proto.errors import EndpointNotUsable
-from beliefd_service.channel import Channel
 from beliefd_worker import line as module
 from beliefd_worker.line import Line
 
@@ -21,15 +21,16 @@ TURNS = 10_000
 
 
 class Broker:
-    """A switchboard and its poller."""
+    """A switchboard and who looks whether it has something to do."""
 
     def __init__(self, path):
-        self.poller = zmq.Poller()
-        self.board = Switchboard(path, self.poller)
+        self.board = Switchboard(path)
+        self.poll = select.poll()
+        self.poll.register(self.board, select.POLLIN)
 
     def heard(self, timeout_ms=1000):
-        ready = [source for source, _ in self.poller.poll(timeout_ms)]
-        return [(who, [bytes(frame) for frame in frames]) for who, frames in self.board.messages(ready)]
+        self.poll.poll(timeout_ms)
+        return [(who, [bytes(frame) for frame in frames]) for who, frames in self.board.messages()]
 
     def hears(self, count=1):
         found = []
@@ -104,7 +105,7 @@ def test_what_a_worker_does_not_take_waits_and_nobody_waits_for_it(broker, line)
         if len(received) == 2:
             break
     assert [len(frames[0]) for frames in received] == [len(LARGE), 8]
-    assert not broker.poller.poll(0)  # nothing is left to send: that the socket would take it is not told
+    assert not broker.poll.poll(0)  # nothing is left to send: that the socket would take it is not told
 
 
 def test_what_a_broker_does_not_take_waits_too(broker, line):
@@ -201,7 +202,7 @@ def test_without_a_descriptor_nobody_is_let_in_and_the_broker_is_not_kept_busy(b
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
     try:
         assert broker.heard() == []
-        assert not broker.poller.poll(0)
+        assert not broker.poll.poll(0)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     broker.board.listen()

@@ -1,4 +1,4 @@
-"""Messages over a Unix stream socket, with no thread between a process and its socket: what broker and workers speak.
+"""Messages over a Unix stream socket: between processes of one machine, with no thread between them and their socket.
 
 ::
 
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 _READ_BYTES = 65_536
+_MOST_AT_ONCE = 2**22
 _MOST_FRAMES = 1024
 _MOST_BYTES = 2**33
 _NOT_NOW = (errno.ENOBUFS, errno.ENOMEM)  # the system is short of memory, and may not be for long
@@ -36,14 +37,23 @@ class Closed(Exception):
 class Channel:
     """One side of a connection. It never waits: what the socket does not take now is sent by `flush`.
 
-    Whoever sends a first message of more than `first_bytes` is disconnected: memory is set aside for no stranger.
+    Whoever sends a frame of more than `frame_bytes`, a message of more than `most_bytes`, or a first one of more than
+    `first_bytes` is disconnected: memory is set aside for no stranger.
     """
 
-    def __init__(self, connection: socket.socket, first_bytes: int = _MOST_BYTES) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        first_bytes: int = _MOST_BYTES,
+        frame_bytes: int = _MOST_BYTES,
+        most_bytes: int = _MOST_BYTES,
+    ) -> None:
         connection.setblocking(False)
         self._socket = connection
         self._unsent: deque[memoryview] = deque()
-        self._most_bytes = first_bytes
+        self._next_bytes = first_bytes
+        self._frame_bytes = frame_bytes
+        self._most_bytes = most_bytes
         self._begun: bytes | memoryview = b""
         self._arrived = 0  # bytes of `_begun`, where that has the length of a message longer than what was read
 
@@ -57,6 +67,11 @@ class Channel:
     def unsent(self) -> bool:
         """Whether something waits until the socket takes it."""
         return bool(self._unsent)
+
+    @property
+    def held_bytes(self) -> int:
+        """What is kept here of messages that are not all sent, or have not all arrived."""
+        return sum([len(message) for message in self._unsent]) + (self._arrived or len(self._begun))
 
     def send(self, frames: Sequence[Any]) -> None:
         """Send a message, now or with the next `flush`.
@@ -122,15 +137,17 @@ class Channel:
                 break
             frames, begin = [], at + head.size
             for length in head.unpack_from(data, at)[1:]:
+                if length > self._frame_bytes:
+                    raise Closed
                 frames.append(view[begin : begin + length])
                 begin += length + 7 & -8
-            if begin - at > self._most_bytes:
+            if begin - at > self._next_bytes:
                 raise Closed
             if begin > end:
                 self._await(view[at:], begin - at)
                 return messages + self.receive()
             messages.append(frames)
-            self._most_bytes = _MOST_BYTES
+            self._next_bytes = self._most_bytes
             at = begin
         self._begun = data[at:]
         return messages
@@ -142,10 +159,16 @@ class Channel:
         return b"".join((self._begun, read)) if self._begun else read
 
     def _read_on(self) -> memoryview:
-        """Read the rest of the message that has begun; raises BlockingIOError where it is not all there."""
+        """Read the rest of the message that has begun; raises BlockingIOError where it is not all there.
+
+        Nor longer than it takes to read much: whoever sends as fast as it is read would have all others wait.
+        """
         view = memoryview(self._begun)
+        stop = self._arrived + _MOST_AT_ONCE
         while self._arrived < len(view):
-            read = self._socket.recv_into(view[self._arrived :])
+            if self._arrived >= stop:
+                raise BlockingIOError
+            read = self._socket.recv_into(view[self._arrived : stop])
             if not read:
                 raise Closed
             self._arrived += read

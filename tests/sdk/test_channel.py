@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beliefd_service import channel as module
-from beliefd_service.channel import Channel, Closed
+from beliefd import channel as module
+from beliefd.channel import Channel, Closed
 
 FRAMES = st.lists(st.binary(max_size=40) | st.integers(0, 300_000).map(bytes), max_size=6)
 
