@@ -15,6 +15,7 @@ import fcntl
 import os
 import resource
 import socket
+import stat
 import struct
 import termios
 from collections.abc import Iterator
@@ -99,11 +100,13 @@ class Scales:
         except OSError:  # no descriptor is left to look with; the next look may find one
             return
         for name in names:
-            # Whatever is no socket, listens, or has been closed meanwhile.
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as connection:
-                connection.getpeername()
-                if connection.family != socket.AF_UNIX and connection.getsockname()[1] == self._port:
-                    yield int(name), connection
+            with contextlib.suppress(OSError):  # what listens, or has been closed meanwhile
+                if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                    continue
+                with socket.socket(fileno=os.dup(int(name))) as connection:
+                    connection.getpeername()
+                    if connection.family != socket.AF_UNIX and connection.getsockname()[1] == self._port:
+                        yield int(name), connection
 
 
 def _queued(connection: socket.socket, question: int) -> int:

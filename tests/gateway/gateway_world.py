@@ -124,8 +124,10 @@ class StubBroker(threading.Thread):
     __hash__ = threading.Thread.__hash__
 
     def run(self) -> None:
+        poll = select.poll()
+        poll.register(self._clients, select.POLLIN)
         while not self._stop_requested.is_set():
-            if select.select([self._clients], [], [], 0.02)[0]:
+            if poll.poll(20):
                 for route, frames in self._clients.messages():
                     self._clients.send(route, self._answer(frames))
         self._clients.close()

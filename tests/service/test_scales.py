@@ -73,7 +73,9 @@ def test_who_reads_no_answers_over_tcp_is_cut_and_the_others_are_not(
     for number in range(ANSWERS):
         router.send_multipart([routes[0], bytes([number]) * ANSWER_BYTES], zmq.DONTWAIT)
     assert not scales.light()
+    open_before = len(os.listdir("/proc/self/fd"))
     until(lambda: scales.look(0))  # once some of it is on its way
+    assert len(os.listdir("/proc/self/fd")) <= open_before  # to look takes none for good
     until(lambda: gone(router, routes[0]))
     until(lambda: not scales.look(0) and scales.light())  # what waited for it is free
     router.send_multipart([routes[1], b"answer"])

@@ -78,12 +78,14 @@ class Broker:
 
     def __init__(self, settings):
         self._board = Switchboard(settings.worker_socket)
+        self._poll = select.poll()
+        self._poll.register(self._board, select.POLLIN)
 
     def hears(self, command):
         """Wait for this command; returns who said it."""
         deadline_s = time.monotonic() + LONG_S
         while time.monotonic() < deadline_s:
-            select.select([self._board], [], [], 0.1)
+            self._poll.poll(100)
             for incarnation, frames in self._board.messages():
                 if decode(frames).command is command:
                     return incarnation
