@@ -122,7 +122,7 @@ class Call(msgspec.Struct, eq=False):
         arrays = self._gathered({})
         return Reading(
             tick=arrays["tick"],
-            actions=arrays["actions"].astype(np.int32),
+            actions=_actions(arrays),
             observations=arrays.get("observations"),
             **self._outputs(arrays),
         )
@@ -130,7 +130,7 @@ class Call(msgspec.Struct, eq=False):
     def _step(self, arrays: Arrays) -> Step:
         assert self.ticks is not None
         return Step(
-            actions=arrays["actions"].astype(np.int32),
+            actions=_actions(arrays),
             tick=self.ticks,
             control_fac_idx=self.info.control_fac_idx,
             **self._outputs(arrays),
@@ -161,7 +161,8 @@ class Call(msgspec.Struct, eq=False):
         names = {name: a for _, arrays in parts for name, a in arrays.items() if name != "applied"}
         gathered: Arrays = {}
         for name, like in names.items():
-            whole = np.zeros((self.count, *like.shape[1:]), like.dtype)
+            dtype = np.dtype(np.int32) if name == "actions" else like.dtype
+            whole = np.zeros((self.count, *like.shape[1:]), dtype)
             for chunk, arrays in parts:
                 if name in arrays:
                     whole[chunk.start : chunk.stop] = arrays[name]
@@ -239,6 +240,13 @@ def _chunk_agents(count: int, info: ModelInfo, limits: m.Limits, want: int, inpu
     return -(-count // max(-(-count // most), 1))
 
 
+def same_ticks(tick: int, count: int) -> NDArray[np.int64]:
+    """The tick that so many agents have, without so many numbers; read-only."""
+    ticks = np.ndarray(count, np.int64, np.array((tick,)), 0, (0,))
+    ticks.flags.writeable = False
+    return ticks
+
+
 def _all_the_same(numbers: NDArray[np.int64]) -> bool:
     return bool(np.minimum.reduce(numbers) == np.maximum.reduce(numbers))
 
@@ -252,6 +260,12 @@ def _first(rows: Rows, start: int, stop: int, arrays: Arrays) -> int | None:
         return int(chunk.start)
     arrays["agents"] = chunk.astype(np.uint32)
     return None
+
+
+def _actions(arrays: Arrays) -> NDArray[np.int32]:
+    """Actions as the caller gets them: they travel in a smaller type, which `_gathered` widens."""
+    actions = arrays["actions"]
+    return actions.astype(np.int32, copy=not actions.flags.writeable)  # what lies in a message cannot be written to
 
 
 def _arrays(chunk: Chunk) -> Arrays:

@@ -15,7 +15,17 @@ from beliefd import peragent
 from beliefd.agents import Rows, agent_rows, compact, executed_array, new_ids, reset_array, some_ids
 from beliefd.allocation import keep_freed_memory
 from beliefd.background import Collected
-from beliefd.call import Call, Chunk, checked_header, deadline_after, read_call, remaining_s, step_call, want_bits
+from beliefd.call import (
+    Call,
+    Chunk,
+    checked_header,
+    deadline_after,
+    read_call,
+    remaining_s,
+    same_ticks,
+    step_call,
+    want_bits,
+)
 from beliefd.learned import LearnedCounts, learned_counts
 from beliefd.model import Model
 from beliefd.observations import canonical, wire_dtype
@@ -66,8 +76,9 @@ class Population:
         # Guards ticks, in-flight marks and membership: futures end on whichever thread drives the client.
         self._lock = threading.Lock()
         self._ticks = np.zeros(0, np.int64)
-        # The tick of all agents where it is known to be one: then nobody looks at each.
+        # The tick of all agents where it is known to be one: then nobody looks at each, and `_ticks` is out of date.
         self._even: int | None = None
+        self._all: Rows = np.zeros(0, np.int64)
         # At first all are uncertain, since somebody may have stepped them.
         self._marks = np.zeros(0, np.uint8)
         self._adopt(attached)
@@ -387,6 +398,7 @@ class Population:
 
     def _set_members(self, agents: NDArray[np.int64], agent_ids: tuple[str, ...] | None, rows: int) -> None:
         """Take over who lives. The lock is held."""
+        self._look_at_each()
         grown = rows - len(self._ticks)
         if grown > 0:
             self._ticks = np.concatenate([self._ticks, np.zeros(grown, np.int64)])
@@ -394,8 +406,7 @@ class Population:
         self._numbers = None if agent_ids is None else dict(zip(agent_ids, agents.tolist(), strict=True))
         self.agent_ids = agent_ids
         self.agents: NDArray[np.int64] = agents
-        self._all: Rows = compact(agents) if len(agents) else agents
-        self._even = None
+        self._all = compact(agents) if len(agents) else agents
 
     def _rows(self, agents: Any) -> tuple[Rows, int]:
         """The agents of a call, and how many they are."""
@@ -437,7 +448,7 @@ class Population:
                 self._learn_ticks(rows, deadline_s)
             with self._lock:
                 tick = None if self._even is None else self._even + 1
-                ticks = self._ticks[rows] + 1 if tick is None else np.full(count, tick)
+                ticks = self._ticks[rows] + 1 if tick is None else same_ticks(tick, count)
             return step_call(self.uid, self.info, self._client.limits, rows, ticks, inputs, bits, tick)
         except BaseException as error:
             with self._lock:
@@ -472,8 +483,8 @@ class Population:
             numbers = compact(_numbers(rows)[self._marks[rows] & _UNCERTAIN != 0])
         ticks = self._read(numbers, (), deadline_s).tick
         with self._lock:
+            self._look_at_each()
             self._ticks[numbers] = ticks
-            self._even = None
             self._marks[numbers] = _IN_FLIGHT
 
     def _carry(self, call: Call, chunks: list[Chunk], deadline_s: float) -> None:
@@ -500,11 +511,11 @@ class Population:
         assert call.ticks is not None
         error = call.error()
         with self._lock:
-            everyone, self._even = self._even if call.rows is self._all else None, None
             if error is None:
-                if everyone is not None and call.tick == everyone + 1:
-                    self._ticks[call.rows] = self._even = call.tick
+                if call.rows is self._all and self._even is not None and call.tick == self._even + 1:
+                    self._even = call.tick
                 else:
+                    self._look_at_each()
                     # Not back: a step that is retried late may have been followed by others.
                     ticks = np.maximum(self._ticks[call.rows], call.ticks)
                     self._ticks[call.rows] = ticks
@@ -514,6 +525,7 @@ class Population:
             else:
                 applied = error.applied if error.applied is not None else np.full(call.count, Applied.UNKNOWN)
                 done = applied == Applied.YES
+                self._look_at_each()
                 ticks = self._ticks[call.rows]
                 self._ticks[call.rows] = np.where(done, np.maximum(ticks, call.ticks), ticks)
                 # Who was too late to be begun stands where it stood: in an overload, asking would be more of the same.
@@ -524,6 +536,11 @@ class Population:
             error.call = call
             raise error
         return call.step()
+
+    def _look_at_each(self) -> None:
+        """From now on agents may stand at several ticks. The lock is held."""
+        if self._even is not None:
+            self._ticks[self._all], self._even = self._even, None
 
     def _request(self, command: Command, kind: type[Any], timeout_s: float, **fields: Any) -> Message:
         arrays = fields.pop("arrays", {})

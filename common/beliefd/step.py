@@ -19,7 +19,8 @@ class Step(msgspec.Struct, frozen=True, eq=False, dict=True):
     actions : ndarray of int32, shape (n, factors)
         The action per factor; 0 for a factor that the agent does not control.
     tick : ndarray of int64, shape (n,)
-        The tick that the step committed, per agent; an agent's first step is tick 1.
+        The tick that the step committed, per agent; an agent's first step is tick 1. Where all have the same it
+        may be read-only.
     control_fac_idx : tuple of int
         The factors that the agents control.
     beliefs : list of ndarray, or None

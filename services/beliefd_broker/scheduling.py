@@ -278,7 +278,8 @@ class Scheduler:
         agents = remaining = chunk.count - chunk.next
         if remaining > TILE_AGENTS:
             hands = self._hands(chunk, most, free_workers)
-            share = min(hands * self._share(chunk, most, free_workers), _answerable(chunk, remaining))
+            share = self._share(chunk, most, free_workers, guided=hands == 1)  # two end together by themselves
+            share = min(hands * share, _answerable(chunk, remaining))
             agents = min(remaining, -(-share // TILE_AGENTS) * TILE_AGENTS)
         piece = Piece(chunk, chunk.next, agents)
         chunk.next += agents
@@ -286,18 +287,18 @@ class Scheduler:
             self._drop_open(chunk)
         return piece
 
-    def _share(self, chunk: Chunk, most: int, free_workers: int) -> int:
+    def _share(self, chunk: Chunk, most: int, free_workers: int, guided: bool) -> int:
         """How many agents a worker gets of the next piece, `most` at the most, so that workers end closer together.
 
-        A part of what is left where long pieces are allowed and nothing else waits, else an even cut.
+        A part of what is left where it is `guided`, long pieces are allowed and nothing else waits; else an even cut.
         """
         population = chunk.population
         remaining = chunk.count - chunk.next
         usual = population.batch_agents(chunk.cost_key, BATCH_NS)
-        if usual < most < remaining and not self._waiting and len(self._open) == 1:
-            guided = min(most, math.ceil(remaining / (GUIDE * self._workers)))
-            if guided > usual:
-                return guided
+        if guided and usual < most < remaining and not self._waiting and len(self._open) == 1:
+            part = min(most, math.ceil(remaining / (GUIDE * self._workers)))
+            if part > usual:
+                return part
             most = usual
         # At its first piece, at the last that are of the usual length, and where its agents turn out to be otherwise.
         if not most / 2 <= chunk.share <= most:

@@ -227,6 +227,21 @@ def test_where_somebody_asks_for_little_no_worker_has_a_piece_for_two_alone():
     assert any(from_end for _, _, from_end in seen)
 
 
+def test_what_waits_behind_a_piece_for_two_is_one_piece_for_two_again():
+    """A call of several requests, alone: each goes out once, and the two end together without being cut smaller."""
+    world = World([population(rows=12_000)], workers=2)
+    for each in world.core._populations:
+        each.record(Command.STEP << 8, AGENTS, AGENTS * NS, world.now_s)
+    world.now_s += 60.0  # nobody has asked for little
+    client = world.client()
+    for first in (0, 6_000):
+        world.step(client, first=first, count=6_000)
+    world.pump()
+    pieces = sorted(batch[1:] for batches in in_hand(world) for batch in batches)
+    assert pieces[:2] == [(6_000, False), (6_000, False)]
+    assert pieces[2:] in ([], [(6_000, True)])
+
+
 def test_another_clients_agents_are_not_put_into_what_two_shall_share():
     world, client = world_of()
     other = world.client()

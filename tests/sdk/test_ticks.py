@@ -61,6 +61,19 @@ def test_a_retry_that_comes_late_takes_no_tick_back():
         assert mice.step(everyone).tick.tolist() == [3] * AGENTS
 
 
+def test_the_tick_that_all_have_is_a_number_each_to_whoever_reads_it():
+    with Counting() as peer, beliefd.connect(peer.endpoint) as client:
+        mice = client.population("mice")
+        for tick in (1, 2, 3):
+            step = mice.step(np.zeros(AGENTS, int))
+            assert (step.tick.dtype, step.tick.tolist()) == (np.dtype(np.int64), [tick] * AGENTS)
+        with pytest.raises(ValueError, match="read-only"):
+            step.tick[0] = 7  # would be that of all
+        some = mice.step(np.zeros(2, int), agents=[1, 4])
+        assert some.tick.tolist() == [4, 4]
+        assert mice.step(np.zeros(AGENTS, int)).tick.tolist() == [4, 5, 4, 4, 5, 4]
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(
