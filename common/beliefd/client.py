@@ -20,7 +20,8 @@ from beliefd import peragent
 from beliefd.agents import new_ids, some_ids
 from beliefd.background import GRACE_S, Collectors
 from beliefd.call import checked_header, deadline_after
-from beliefd.connection import ENDPOINTS, Refused, open_connection
+from beliefd.connection import Refused
+from beliefd.endpoint import DEFAULT_ENDPOINT, ENDPOINTS, open_connection
 from beliefd.keys import Keys
 from beliefd.model import Model
 from beliefd.population import Population
@@ -29,8 +30,9 @@ from beliefd_proto import Arrays, Command, Message
 from beliefd_proto import messages as m
 from beliefd_proto.errors import BeliefdError, Disconnected, InvalidArgument, TooLarge, Unauthenticated
 
-DEFAULT_ENDPOINT = "tcp://127.0.0.1:5757"
 DEFAULT_TIMEOUT_S = 10.0
+_MOST_RECEIVED = 1000
+"""Messages between two looks at the time: whoever speaks without end puts off no deadline."""
 
 
 def connect(
@@ -280,16 +282,22 @@ class Client:
 
     def request(self, command: Command, header: m.Request, arrays: Arrays, timeout_s: float) -> Message:
         """Send a request and wait for its answer."""
+        self.check_size(arrays)
         pending = Pending(command, header, arrays, deadline_after(timeout_s))
         self.send(pending)
         self.drive(pending.done)
         return pending.result()
 
-    def send(self, pending: Pending) -> None:
-        """Hand a request to the session. Somebody has to drive."""
+    def check_size(self, arrays: Arrays) -> None:
+        """Refuse a request that the broker would not take.
+
+        Raises
+        ------
+        InvalidArgument, TooLarge
+        """
         most_bytes, open_bytes = self._session.limits.frame_bytes, self._session.limits.open_bytes
         all_bytes = 0
-        for array in pending.arrays.values():
+        for array in arrays.values():
             all_bytes += array.nbytes
             if array.nbytes > most_bytes:
                 raise InvalidArgument(
@@ -298,13 +306,16 @@ class Client:
                     value=f"{array.nbytes} bytes",
                     allowed=f"{most_bytes} bytes",
                 )
-        if 2 * all_bytes > open_bytes:  # as the broker would say; over a stream it would not read so much
+        if 2 * all_bytes > open_bytes:  # as the broker would say once it had read it
             raise TooLarge(
                 "this request is too large for this server; ask for fewer agents at once",
                 field="bytes",
                 value=all_bytes,
                 allowed=f"{open_bytes // 2}",
             )
+
+    def send(self, pending: Pending) -> None:
+        """Hand a request, whose size was checked, to the session. Somebody has to drive."""
         self._check_process()
         with self._lock:
             if self._closed:
@@ -420,7 +431,10 @@ class Client:
         with self._lock:
             if anew:
                 session.introduce()
-            while (frames := self._connection.receive()) is not None:
+            for _ in range(_MOST_RECEIVED):
+                frames = self._connection.receive()
+                if frames is None:
+                    break
                 session.receive(frames, now_s)
                 if session.idle:  # nothing more is awaited, and to be told that there is nothing more is dear
                     break

@@ -449,12 +449,15 @@ class Population:
             with self._lock:
                 tick = None if self._even is None else self._even + 1
                 ticks = self._ticks[rows] + 1 if tick is None else same_ticks(tick, count)
-            return step_call(self.uid, self.info, self._client.limits, rows, ticks, inputs, bits, tick)
+            call = step_call(self.uid, self.info, self._client.limits, rows, ticks, inputs, bits, tick)
+            for chunk in call.chunks:  # all, before the first is sent
+                self._client.check_size(chunk.arrays)
+            return call
         except BaseException as error:
             with self._lock:
                 self._marks[rows] &= ~np.uint8(_IN_FLIGHT)
             if isinstance(error, BeliefdError):
-                error.applied = np.full(count, Applied.NO, np.uint8)  # what failed was a read
+                error.applied = np.full(count, Applied.NO, np.uint8)  # nothing was sent but a read
             raise
 
     def _mark_in_flight(self, rows: Rows) -> bool:

@@ -11,10 +11,10 @@ from typing import Any
 
 import zmq
 
+from beliefd_proto.framing import LARGE_BYTES
+
 DONTWAIT = int(zmq.DONTWAIT)
 _MORE_DONTWAIT = int(zmq.SNDMORE) | DONTWAIT
-LARGE_BYTES = 65_536
-"""A frame from this size on is read where zmq put it; below, a copy costs less than to let go of it later."""
 
 
 def receive(socket: zmq.Socket[bytes]) -> list[Any] | None:

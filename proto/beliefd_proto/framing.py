@@ -37,6 +37,8 @@ MAGIC = b"bd"
 DTYPES = {name: np.dtype(name) for name in ("|i1", "<i2", "<i4", "<i8", "|u1", "<u4", "<u8", "<f4", "<f8")}
 _names = {dtype: name for name, dtype in DTYPES.items()}  # NumPy makes the name anew for whoever asks
 PREAMBLE_BYTES = 4
+LARGE_BYTES = 65_536
+"""What has so many bytes is used where it lies; of less, a copy costs less than to see to that."""
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -67,8 +69,8 @@ def encode(
     header: Header,
     arrays: Mapping[str, NDArray[Any]] | None = None,
     deadline_ms: int | None = None,
-) -> list[bytes]:
-    """The frames of a message.
+) -> list[bytes | memoryview]:
+    """The frames of a message. Large ones are the arrays' own memory: until it is sent they must not change.
 
     Parameters
     ----------
@@ -86,14 +88,14 @@ def encode(
             header = msgspec.structs.replace(header, **changed)
         return [_preambles[command] + _encoder.encode(header)]
     described = []
-    frames = [b""]
+    frames: list[bytes | memoryview] = [b""]
     for name, array in arrays.items():
-        content, dtype = array.tobytes(), _names.get(array.dtype) or array.dtype.str
-        if len(content) <= MAX_CONTENT_BYTES:
-            described.append(Array(name, dtype, array.shape, content))
+        dtype = _names.get(array.dtype) or array.dtype.str
+        if array.nbytes <= MAX_CONTENT_BYTES:
+            described.append(Array(name, dtype, array.shape, array.tobytes()))
         else:
             described.append(Array(name, dtype, array.shape))
-            frames.append(content)
+            frames.append(array.tobytes() if array.nbytes < LARGE_BYTES else np.ascontiguousarray(array).data.cast("B"))
     changed["arrays"] = tuple(described)
     frames[0] = _preambles[command] + _encoder.encode(msgspec.structs.replace(header, **changed))
     return frames

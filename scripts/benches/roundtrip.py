@@ -52,7 +52,7 @@ def round_trips(client: Client, stack: Stack, calls: int, hop_awake: bool = True
     population = client.create_population(name, tmaze(), agents=1)
     observation = np.zeros((1, 3), np.int64)
     [(header, arrays)] = requests(stack.local_endpoint, [[name, 0]])
-    frames = encode(Command.STEP, header, arrays)
+    frames = [bytes(frame) for frame in encode(Command.STEP, header, arrays)]
     front, back = (f"ipc://{stack.data / 'run' / name}.ipc" for name in ("front", "back"))
     served_s: list[float] = []
     bare_s: list[float] = []

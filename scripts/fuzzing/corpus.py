@@ -54,7 +54,7 @@ def messages(victim: str, model: Model, rng: random.Random) -> list[Frames]:
         (Command.RESTORE, _of(m.Restore, rng, snapshot="nothing", name="other"), {}),
         (Command.FORK, _of(m.Fork, rng, population=_NOBODY, name="other", at_tick=3), {}),
     ]
-    return [encode(command, header, arrays) for command, header, arrays in asked]
+    return [list(map(bytes, encode(command, header, arrays))) for command, header, arrays in asked]
 
 
 def _of(kind: type[Any], rng: random.Random, **fields: Any) -> Any:

@@ -11,7 +11,7 @@ import struct
 import time
 from pathlib import Path
 
-from beliefd.connection import open_connection
+from beliefd.endpoint import open_connection
 from beliefd.model import Model
 from beliefd_proto import Command, decode, encode
 from beliefd_proto import messages as m

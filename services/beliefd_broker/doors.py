@@ -8,6 +8,7 @@ from typing import Any
 import zmq
 
 from beliefd import transport
+from beliefd.channel import Bounds
 from beliefd_broker.desk import CREDITS
 from beliefd_broker.doorkeeper import Doorkeeper
 from beliefd_broker.switchboard import Switchboard
@@ -17,6 +18,8 @@ from beliefd_service.settings import Settings
 _CROWDED = 0.75
 """The part of all descriptors that clients of this machine may bring into use: those of TCP take the others."""
 _LINGER_MS = 200
+_READ_BYTES = 4096
+"""Of a local client at once, but for the rest of a long message: a few hundred messages, whoever sends how many."""
 
 
 class Doors:
@@ -55,7 +58,8 @@ class Doors:
                 value=settings.endpoint,
             ) from None
         # No request that is taken is larger than what all that are open may be.
-        self.local = Switchboard(settings.client_socket, limits.frame_bytes, limits.open_bytes, _CROWDED, gone)
+        bounds = Bounds(limits.frame_bytes, limits.open_bytes, read_bytes=_READ_BYTES)
+        self.local = Switchboard(settings.client_socket, bounds, _CROWDED, gone)
 
     @property
     def endpoint(self) -> str:
@@ -68,13 +72,9 @@ class Doors:
         poller.register(self.local.fileno(), zmq.POLLIN)
 
     def shut(self, poller: zmq.Poller) -> None:
-        """Hear nobody any more. What is sent goes out still: at once, or by `flush`."""
+        """Hear nobody any more. What is sent goes out still."""
         poller.unregister(self._router)
-        poller.unregister(self.local.fileno())
-
-    def flush(self) -> bool:
-        """Send what local clients did not take; returns whether that was all."""
-        return self.local.flush()
+        self.local.shut()
 
     def are_among(self, ready: Collection[Any]) -> bool:
         """Whether somebody says something, by what the poller found ready."""
@@ -93,10 +93,8 @@ class Doors:
 
     def send(self, route: bytes, frames: Sequence[Any]) -> bool | None:
         """Send to a client. False: it is gone. None: it takes nothing now."""
-        if self.local.clogged(route):
-            return None
-        if self.local.send(route, frames):
-            return True
+        if self.local.knows(route):
+            return None if self.local.clogged(route) else self.local.send(route, frames)
         try:
             transport.send(self._router, [route, *frames])
         except zmq.Again:

@@ -53,6 +53,8 @@ _SOON_MS = 5
 would have a timer set and taken back at each wait."""
 _GC_OBJECTS = 50_000
 _DRAIN_S = 5.0
+_LINGER_S = 1.0
+"""For how long clients that are slow to take their answers hold up a stop: they ask the next broker again."""
 _ACCESS_S = 0.5
 
 
@@ -150,9 +152,10 @@ class Broker:
         self._doors.shut(self._poller)
         self._core.drain()
         leave_by_s = time.monotonic() + _DRAIN_S
-        while not (self._core.drained and not self._client_outbox and self._doors.flush()):
-            if time.monotonic() > leave_by_s:
-                break
+        while not self._core.drained and time.monotonic() < leave_by_s:
+            self._turn()
+        leave_by_s = min(leave_by_s, time.monotonic() + _LINGER_S)
+        while (self._client_outbox or self._doors.local.unsent) and time.monotonic() < leave_by_s:
             self._turn()
         if self._core.drained:
             try:
@@ -239,8 +242,13 @@ class Broker:
     def _flush(self) -> None:
         if self._client_outbox:
             for route in self._client_outbox.flush():
-                self._core.client_gone(route)
+                self._client_gone(route)
         self._act_all()
+
+    def _client_gone(self, route: bytes) -> None:
+        """A client is gone, or takes nothing any more."""
+        self._doors.local.disconnect(route)
+        self._core.client_gone(route)
 
     def _act_all(self) -> None:
         for action in self._core.take_actions():
@@ -250,7 +258,7 @@ class Broker:
         match action:
             case SendClient():  # by name: patterns in brackets take as long as all else that is done to a message here
                 if not self._client_outbox.send(action.route, action.frames):
-                    self._core.client_gone(action.route)
+                    self._client_gone(action.route)
             case SendWorker():
                 # A worker that cannot be reached is dying: its pidfd tells, and its work is run again.
                 self._workers.send(action.route, action.frames)

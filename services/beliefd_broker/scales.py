@@ -56,6 +56,8 @@ class Scales:
         if self._resident_bytes() <= most_bytes:
             self._received.clear()
             return False
+        if self._cut_local(self._resident_bytes() - most_bytes):
+            return True
         before, self._received = self._received, {}
         most, heaviest = _LEAST_MOVED_BYTES, None
         for number, connection in self._connections():
@@ -65,8 +67,6 @@ class Scales:
             moved += max(received - before.get(number, received), 0)
             if moved > most:
                 most, heaviest = moved, number
-        if self._cut_local(most, self._resident_bytes() - most_bytes):
-            return True
         if heaviest is None:
             return False
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(heaviest)) as connection:
@@ -75,20 +75,19 @@ class Scales:
             connection.shutdown(socket.SHUT_RDWR)
         return True
 
-    def _cut_local(self, least: int, excess: int) -> bool:
-        """Cut local connections for which more than `least` bytes are held, as it takes; whether there were any.
+    def _cut_local(self, excess: int) -> bool:
+        """Cut local connections until no more is held for them than is to be; not where it is not theirs.
 
         More than one: many may come and stay, each with a message that it does not end.
         """
-        cut = False
-        while excess > 0:
-            held, name = self._local.heaviest()
-            if name is None or held <= least:
-                break
-            self._local.cut(name)
-            excess -= held
-            cut = True
-        return cut
+        held = self._local.held()
+        if excess <= 0 or sum([size for size, _ in held]) < excess:
+            return False
+        for size, channel in held:
+            if excess > 0:
+                self._local.drop(channel)
+                excess -= size
+        return True
 
     def _resident_bytes(self) -> int:
         return int(os.pread(self._statm, 128, 0).split()[1]) * resource.getpagesize()

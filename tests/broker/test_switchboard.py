@@ -12,7 +12,7 @@ from struct import pack
 
 import pytest
 
-from beliefd.channel import Channel
+from beliefd.channel import Bounds, Channel
 from beliefd_broker.switchboard import Switchboard
 
 NAMES = [bytes([number]) * 16 for number in range(1, 40)]
@@ -31,7 +31,7 @@ def gone():
 
 @pytest.fixture
 def board(path, gone):
-    made = Switchboard(path, FRAME_BYTES, MOST_BYTES, crowded=0.75, gone=gone.append)
+    made = Switchboard(path, Bounds(FRAME_BYTES, MOST_BYTES), crowded=0.75, gone=gone.append)
     yield made
     made.close()
 
@@ -112,7 +112,7 @@ def test_who_is_dropped_while_it_is_heard_harms_nobody(board, join, gone):
     found = []
     for name, frames in board.messages():
         if not found:
-            board.cut(name)
+            board.disconnect(name)
         found.append((name, bytes(frames[0])))
     assert len(found) == 3
     assert len(gone) == 1
@@ -163,7 +163,7 @@ def test_nobody_is_let_in_while_it_is_crowded(board, join, path):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (int((lowest + 4) / 0.75), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int((lowest + 24) / 0.75), hard))
     try:
         crowd = []
         for name in NAMES[1:20]:
@@ -191,24 +191,60 @@ def test_nobody_is_let_in_while_it_is_crowded(board, join, path):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_for_whom_most_is_held(board, join):
-    assert board.heaviest() == (0, None)
-    quiet, deaf = join(NAMES[0]), join(NAMES[1])
+def test_what_is_held_for_each(board, join):
+    assert board.held() == []
+    quiet, deaf, other = (join(name) for name in NAMES[:3])
     quiet.sendall(message(bytes(50))[:-8])
     assert heard(board) == []
-    held, name = board.heaviest()
-    assert (name, 0 < held < 200) == (NAMES[0], True)
     for _ in range(100):
         board.send(NAMES[1], [bytes(10_000)])
     assert board.clogged(NAMES[1])
     assert not board.clogged(NAMES[0])
-    assert not board.clogged(b"nobody")
-    held, name = board.heaviest()
-    assert name == NAMES[1]
-    assert 100_000 < held < 1_010_000
-    assert not board.flush()
+    assert board.unsent
+    (most, first), (some, second), (nothing, _) = board.held()
+    assert (first, second, nothing) == (board._known[NAMES[1]], board._known[NAMES[0]], 0)
+    assert 100_000 < most < 1_010_000
+    assert 0 < some < 200
     answers, received = Channel(deaf), []
-    while not board.flush():
+    while len(received) < 100:
+        heard(board)
         received += answers.receive()
-    received += answers.receive()
-    assert board.heaviest()[1] == NAMES[0]
+    assert not board.unsent
+    assert not readable(board)  # that the socket would take more is not told
+    other.close()
+
+
+def test_what_is_held_for_those_of_one_name_is_held_for_each(board, join):
+    first = join(NAMES[0])
+    before = board._known[NAMES[0]]
+    first.sendall(message(bytes(50))[:-8])
+    second = join(NAMES[0])
+    until(lambda: heard(board) == [] and board._known[NAMES[0]] is not before)
+    (held, channel), _ = board.held()
+    assert (held > 0, channel) == (True, before)
+    board.drop(channel)
+    assert board.send(NAMES[0], [b"answer"])
+    assert [bytes(f) for f in Channel(second).receive()[0]] == [b"answer"]
+
+
+def test_who_hears_nobody_any_more_sends_what_it_has_and_is_not_kept_busy(board, join, gone, path):
+    slow, other, leaving = (join(name) for name in NAMES[:3])
+    for name in NAMES[:2]:
+        for _ in range(100):
+            board.send(name, [bytes(10_000)])
+    board.shut()
+    other.sendall(message(b"not heard"))
+    with socket.socket(socket.AF_UNIX) as late:
+        late.connect(str(path))
+        board.listen()
+        assert not readable(board)
+        leaving.close()
+        until(lambda: heard(board) == [] and gone == [NAMES[2]])
+        assert not readable(board)
+    for connection in (slow, other):
+        answers, received = Channel(connection), []
+        while len(received) < 100:
+            assert heard(board) == []
+            received += answers.receive()
+    assert not board.unsent
+    assert not readable(board)

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from beliefd_proto import Command, decode, encode
 from beliefd_proto import messages as m
 from beliefd_proto.errors import MalformedMessage, VersionMismatch
-from beliefd_proto.framing import DTYPES, PREAMBLE_BYTES, request_id
+from beliefd_proto.framing import DTYPES, LARGE_BYTES, PREAMBLE_BYTES, request_id
 
 ID = bytes(range(16))
 STEP = m.Step(id=ID, deadline_ms=100, population="0123456789abcdef", count=3, first=0, tick=1, want=0)
@@ -60,6 +60,18 @@ def test_arrays_that_are_not_contiguous_travel_in_c_order():
     message = decode([bytes(frame) for frame in encode(Command.STEP, STEP, {"a": array, "t": array.T})])
     np.testing.assert_array_equal(message.arrays["a"], array)
     np.testing.assert_array_equal(message.arrays["t"], array.T)
+
+
+@pytest.mark.parametrize("extra", [-16, 0, 16])
+def test_large_arrays_travel_in_c_order_whatever_their_own(extra):
+    array = np.arange((LARGE_BYTES + extra) // 8, dtype=np.int64).reshape(-1, 2)
+    frozen = array.copy()
+    frozen.flags.writeable = False
+    sent = encode(Command.STEP, STEP, {"a": array, "t": array.T, "every": array[:, ::-1], "frozen": frozen})
+    assert [len(frame) for frame in sent[1:]] == [array.nbytes] * 4
+    found = decode(sent).arrays
+    for name, expected in {"a": array, "t": array.T, "every": array[:, ::-1], "frozen": array}.items():
+        np.testing.assert_array_equal(found[name], expected)
 
 
 @given(st.lists(st.binary(max_size=64), max_size=5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import select
 import threading
 import time
 
@@ -11,6 +12,7 @@ import numpy as np
 import zmq
 
 from beliefd.wire import id_arrays
+from beliefd_broker.switchboard import Switchboard
 from beliefd_proto import Command, ModelInfo, decode, encode
 from beliefd_proto import messages as m
 
@@ -71,22 +73,58 @@ def values(header, tick=0):
     return frames(Command.VALUES, m.Values(id=header.id, credits=8), arrays)
 
 
+class OverTcp:
+    """Messages over a ROUTER."""
+
+    def __init__(self):
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self.endpoint = f"tcp://127.0.0.1:{self._socket.bind_to_random_port('tcp://127.0.0.1')}"
+
+    def messages(self):
+        if self._socket.poll(5):
+            with contextlib.suppress(zmq.Again):
+                route, *received = self._socket.recv_multipart(zmq.DONTWAIT)
+                yield route, received
+
+    def send(self, route, message):
+        self._socket.send_multipart([route, *message])
+
+    def close(self):
+        self._context.destroy(linger=0)
+
+
+class Local:
+    """Messages over a Unix socket."""
+
+    def __init__(self, path):
+        self.endpoint = f"unix://{path}"
+        self._board = Switchboard(path)
+        self._poll = select.poll()
+        self._poll.register(self._board, select.POLLIN)
+        self.send = self._board.send
+        self.close = self._board.close
+
+    def messages(self):
+        self._poll.poll(5)
+        return self._board.messages()
+
+
 class Peer:
-    """The protocol spoken over a real ROUTER socket by a thread.
+    """The protocol spoken by a thread, over TCP or at the Unix socket `path`.
 
     `answer(header)` gives the frames that a request is answered with, or None for silence. By default a step takes
     action 1, and what is read is at tick 0. `hold` keeps answers back until it is cleared. `heard` is all that arrived,
     `arrays` those of the last message.
     """
 
-    def __init__(self, answer=None, limits=None):
+    def __init__(self, answer=None, limits=None, path=None):
         self.heard = []
         self.hold = threading.Event()
         self._answer = answer or self.default
         self._limits = limits
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
-        self.endpoint = f"tcp://127.0.0.1:{self._socket.bind_to_random_port('tcp://127.0.0.1')}"
+        self._clients = OverTcp() if path is None else Local(path)
+        self.endpoint = self._clients.endpoint
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve)
 
@@ -116,28 +154,25 @@ class Peer:
     def __exit__(self, *exception):
         self._stop.set()
         self._thread.join()
-        self._context.destroy(linger=0)
+        self._clients.close()
 
     def _serve(self):
         held = []
         while not self._stop.is_set():
             if not self.hold.is_set():
-                for message in held:
-                    self._socket.send_multipart(message)
+                for route, message in held:
+                    self._clients.send(route, message)
                 held.clear()
-            if not self._socket.poll(5):
-                continue
-            with contextlib.suppress(zmq.Again):
-                route, *received = self._socket.recv_multipart(zmq.DONTWAIT)
+            for route, received in self._clients.messages():
                 message = decode(received)
                 header, self.arrays = message.header, message.arrays
                 self.heard.append(header)
                 if isinstance(header, m.Hello):
-                    self._socket.send_multipart([route, *welcome(header.id, limits=self._limits)])
+                    self._clients.send(route, welcome(header.id, limits=self._limits))
                 elif isinstance(header, m.Ping):
-                    self._socket.send_multipart([route, *frames(Command.PONG, m.Pong(id=header.id, epoch=1))])
+                    self._clients.send(route, frames(Command.PONG, m.Pong(id=header.id, epoch=1)))
                 elif (answer := self._answer(header)) is not None:
-                    held.append([route, *answer])
+                    held.append((route, answer))
 
 
 def until(condition, timeout_s=30.0):

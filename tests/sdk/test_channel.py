@@ -1,17 +1,18 @@
 """Messages over a stream: whole and in order however the stream is cut, and no harm from what is no message."""
 
 import errno
+import gc
 import socket
+import weakref
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beliefd import channel as module
-from beliefd.channel import Channel, Closed
+from beliefd.channel import Bounds, Channel, Closed
 
-FRAMES = st.lists(st.binary(max_size=40) | st.integers(0, 300_000).map(bytes), max_size=6)
+FRAMES = st.lists(st.binary(max_size=40) | st.integers(0, 300_000).map(bytes), min_size=1, max_size=6)
 
 
 @pytest.fixture
@@ -44,9 +45,8 @@ def to_the_end(receiver):
 def test_messages_arrive_as_they_were_sent(messages, read_bytes):
     ours, theirs = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    with ours, theirs, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_READ_BYTES", read_bytes)
-        assert carried(Channel(ours), Channel(theirs), messages) == messages
+    with ours, theirs:
+        assert carried(Channel(ours), Channel(theirs, Bounds(read_bytes=read_bytes)), messages) == messages
 
 
 def test_what_the_socket_does_not_take_is_not_waited_for(pair):
@@ -61,6 +61,32 @@ def test_what_the_socket_does_not_take_is_not_waited_for(pair):
         received += theirs.receive()
     received += theirs.receive()
     assert [[len(frame) for frame in frames] for frames in received] == [[5, len(large)], [6]]
+
+
+def test_what_was_given_to_be_sent_may_change_afterwards(pair):
+    ours, theirs = pair
+    array = np.zeros(3_000_000, np.uint8)
+    ours.send([array.data])
+    assert ours.unsent
+    array += 1
+    [[found]] = sent_on(ours, theirs)
+    assert not any(found)
+
+
+def sent_on(ours, theirs):
+    received = []
+    while not received:
+        ours.flush()
+        received = theirs.receive()
+    return [[bytes(frame) for frame in frames] for frames in received]
+
+
+@pytest.mark.parametrize("frames", [511, 512, 1024])
+def test_large_messages_of_many_frames_are_sent_too(pair, frames):
+    ours, theirs = pair
+    message = [bytes([number % 256]) * 131 for number in range(frames)]
+    ours.send(message)
+    assert sent_on(ours, theirs) == [message]
 
 
 @pytest.mark.parametrize("size", [5, 100_001])
@@ -93,16 +119,19 @@ class Short:
             raise OSError(self._numbers.pop(), "")
         return self._connection.send(data)
 
+    def sendmsg(self, parts):
+        return self.send(b"".join(parts))
 
+
+@pytest.mark.parametrize("size", [5, 100_000])
 @pytest.mark.parametrize("number", [errno.ENOBUFS, errno.ENOMEM])
-def test_a_system_short_of_memory_is_waited_for(number):
+def test_a_system_short_of_memory_is_waited_for(number, size):
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        channel = Channel(Short(ours, number))
-        channel.send([b"hello"])
+        channel, other = Channel(Short(ours, number)), Channel(theirs)
+        channel.send([bytes(size)])
         assert channel.unsent
-        assert channel.flush()
-        assert Channel(theirs).receive() == [[b"hello"]]
+        assert sent_on(channel, other) == [[bytes(size)]]
 
 
 def test_nothing_has_arrived(pair):
@@ -120,6 +149,47 @@ def test_who_is_gone_is_told(pair):
         theirs.send([b"hello?"])
 
 
+def test_what_came_whole_before_the_end_is_heard(pair):
+    ours, theirs = pair
+    ours.send([b"whole"])
+    ours.send([bytes(3_000_000)])
+    ours.close()
+    assert theirs.receive() == [[b"whole"]]
+    with pytest.raises(Closed):
+        to_the_end(theirs)
+
+
+def test_no_message_stays_that_was_let_go(pair):
+    """Of a connection on which nothing more comes: it would hold the memory of its longest message."""
+    ours, theirs = pair
+    ours.send([bytes(1_000_000)])
+    received = []
+    while not received:
+        ours.flush()
+        received = theirs.receive()
+    gone = []
+    weakref.finalize(received[0][0].obj, gone.append, True)
+    received.clear()
+    gc.collect()
+    assert gone
+    assert theirs.held_bytes == 0
+
+
+def test_a_message_of_no_frames_is_none(pair):
+    ours, theirs = pair
+    ours.send([])
+    with pytest.raises(Closed):
+        theirs.receive()
+
+
+def test_where_there_is_no_memory_for_a_message_its_sender_is_cut(pair, monkeypatch):
+    ours, theirs = pair
+    ours.send([bytes(100_000)])
+    monkeypatch.setattr(np, "empty", lambda *_: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(Closed):
+        theirs.receive()
+
+
 def test_who_goes_in_the_middle_of_a_message_is_told(pair):
     ours, theirs = pair
     ours.send([bytes(3_000_000)])
@@ -132,12 +202,11 @@ def test_who_goes_in_the_middle_of_a_message_is_told(pair):
 @given(noise=st.binary(min_size=1, max_size=200) | st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=9))
 def test_noise_is_no_message_or_ends_the_connection(noise):
     ours, theirs = socket.socketpair()
-    with ours, theirs, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_MOST_BYTES", 2**24)
+    with ours, theirs:
         ours.sendall(noise if isinstance(noise, bytes) else np.array(noise, np.uint64).tobytes())
         ours.close()
         with pytest.raises(Closed):
-            to_the_end(Channel(theirs, 2**24))
+            to_the_end(Channel(theirs, Bounds(2**24, 2**24, 2**24)))
 
 
 @pytest.mark.parametrize("lengths", [[17], [2**32], [8, 8], [0] * 4])
@@ -146,10 +215,12 @@ def test_a_first_message_that_is_too_long_is_not_waited_for(lengths):
     with ours, theirs:
         ours.sendall(np.array([len(lengths), *lengths], np.uint64).tobytes())
         with pytest.raises(Closed):
-            Channel(theirs, 32).receive()
+            Channel(theirs, Bounds(first_bytes=32)).receive()
 
 
 def test_what_follows_the_first_message_may_be_long():
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert carried(Channel(ours), Channel(theirs, 32), [[b"f" * 16], [b"l" * 300_000]])[1] == [b"l" * 300_000]
+        assert carried(Channel(ours), Channel(theirs, Bounds(first_bytes=32)), [[b"f" * 16], [b"l" * 300_000]])[1] == [
+            b"l" * 300_000
+        ]

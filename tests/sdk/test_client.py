@@ -21,6 +21,7 @@ from beliefd_proto.errors import (
     InvalidArgument,
     InvalidObservation,
     TickTaken,
+    TooLarge,
     UnknownPopulation,
     VersionMismatch,
 )
@@ -29,9 +30,9 @@ NOW = 30.0
 """Seconds in which everything that happens at all has happened."""
 
 
-@pytest.fixture
-def peer():
-    with Peer() as running:
+@pytest.fixture(params=["tcp", "unix"])
+def peer(request, tmp_path):
+    with Peer(path=None if request.param == "tcp" else tmp_path / "clients") as running:
         yield running
 
 
@@ -53,6 +54,35 @@ def test_a_step_asks_where_the_agents_are_once_and_then_counts(peer, mice):
         assert step.control.tolist() == [1] * 8
     assert peer.count(m.Read) == 1
     assert [h.tick for h in peer.heard if isinstance(h, m.Step)] == [1, 2, 3]
+
+
+def test_what_no_broker_takes_is_told_before_anything_is_sent(tmp_path):
+    limits = m.Limits(open_bytes=100)
+    with Peer(limits=limits, path=tmp_path / "clients") as peer, beliefd.connect(peer.endpoint) as client:
+        mice = client.population("mice")
+        with pytest.raises(TooLarge, match="50") as caught:
+            mice.step([np.full((8, 4), 0.25)])
+        assert caught.value.applied.tolist() == [Applied.NO] * 8
+        assert peer.count(m.Step) == 0
+        assert mice.step(np.zeros(8, int)).tick.tolist() == [1] * 8
+
+
+def test_the_next_broker_on_this_machine_is_told_at_once_who_asks_what(tmp_path, monkeypatch):
+    """Not by silence, nor because it says that it does not know us."""
+    monkeypatch.setattr(beliefd.session, "SILENCE_S", 1000.0)
+    path = tmp_path / "clients"
+    with Peer(path=path) as first:
+        client = beliefd.connect(first.endpoint)
+        mice = client.population("mice")
+        mice.step(np.zeros(8, int))
+        first.hold.set()
+        asked = mice.submit(np.zeros(8, int))
+        first.wait_for(m.Step, 2)
+    with Peer(path=path) as second:
+        assert asked.result(timeout=NOW).control.tolist() == [1] * 8
+        assert isinstance(second.heard[0], m.Hello)
+        assert second.count(m.Hello) == 1
+    client.close()
 
 
 def test_agents_that_are_no_neighbours_count_on_too(peer, mice):
@@ -415,9 +445,8 @@ def test_a_broker_of_another_version_is_told_long_before_the_deadline():
     class Newer(Peer):
         def _serve(self):
             while not self._stop.is_set():
-                if self._socket.poll(5):
-                    route, *_ = self._socket.recv_multipart()
-                    self._socket.send_multipart([route, b"bd\x02\x81", b"\x80"])
+                for route, _ in self._clients.messages():
+                    self._clients.send(route, [b"bd\x02\x81", b"\x80"])
 
     with Newer(answer) as peer, pytest.raises(VersionMismatch):
         beliefd.connect(peer.endpoint, timeout_s=600.0)

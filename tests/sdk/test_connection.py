@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from beliefd import connection as module
-from beliefd.connection import StreamConnection, open_connection
+from beliefd import stream as module
+from beliefd.endpoint import open_connection
+from beliefd.stream import StreamConnection
 from beliefd_broker.switchboard import Switchboard
 from beliefd_proto.errors import InvalidArgument
 
@@ -151,6 +152,108 @@ def test_the_next_broker_is_found_and_that_it_is_another_is_told_once(path, conn
     assert frames == [b"two"]
     assert other != name
     second.close()
+
+
+class Interrupted:
+    """A socket in one of whose calls a signal's handler raises, after the system has done it."""
+
+    def __init__(self, real, call):
+        self._real = real
+        self._call = call
+
+    def __getattr__(self, name):
+        method = getattr(self._real, name)
+        if name != self._call:
+            return method
+        self._call = None
+
+        def done_and_interrupted(*arguments):
+            method(*arguments)
+            raise KeyboardInterrupt
+
+        return done_and_interrupted
+
+
+@pytest.mark.parametrize("call", ["recv", "recv_into", "send", "sendmsg"])
+def test_an_interrupted_call_does_not_put_what_follows_out_of_step(board, connect, call):
+    connection, _ = connect()
+    connection.send([b"hello"])
+    [(name, _)] = heard(board)
+    if call.startswith("recv"):
+        board.send(name, [LARGE] if call == "recv_into" else [b"answer"])
+        connection._channel._socket = Interrupted(connection._channel._socket, call)
+        with pytest.raises(KeyboardInterrupt):
+            received(connection)
+    else:
+        connection._channel._socket = Interrupted(connection._channel._socket, call)
+        with pytest.raises(KeyboardInterrupt):
+            connection.send([LARGE] if call == "sendmsg" else [b"asked"])
+    assert connection.receive() is None
+    connection.send([b"lost, or not"])
+    reconnected(connection)
+    connection.send([b"asked again"])
+    until_heard = []
+    for _ in range(TURNS):
+        until_heard += heard(board)
+        if until_heard[-1][1] == [b"asked again"]:
+            break
+    again = until_heard[-1][0]
+    assert again != name
+    board.send(again, [b"answer", LARGE])
+    assert received(connection, board) == [b"answer", LARGE]
+
+
+def test_answers_that_came_before_the_broker_left_are_there_though_it_takes_nothing_more(path, connect):
+    board = Switchboard(path)
+    connection, _ = connect()
+    connection.send([b"hello"])
+    [(name, _)] = heard(board)
+    for number in range(3):
+        board.send(name, [bytes([number])])
+    board.close()
+    connection.send([b"another"])
+    connection.send([b"and another"])
+    assert [received(connection) for _ in range(3)] == [[b"\0"], [b"\1"], [b"\2"]]
+
+
+def test_what_has_arrived_is_not_waited_for(board, connect):
+    connection, _ = connect()
+    connection.send([b"hello"])
+    [(name, _)] = heard(board)
+    for number in range(3):
+        board.send(name, [bytes([number])])
+    assert received(connection) == [b"\0"]
+    started_s = time.monotonic()
+    connection.wait(30_000)
+    assert time.monotonic() - started_s < 20
+
+
+def test_a_relative_path_is_that_of_the_folder_we_were_in(path, tmp_path, monkeypatch):
+    first = Switchboard(path)
+    monkeypatch.chdir(tmp_path)
+    connection = StreamConnection(path.name, os.open("/dev/null", os.O_RDONLY))
+    monkeypatch.chdir("/")
+    connection.send([b"hello"])
+    heard(first)
+    first.close()
+    for _ in range(100):
+        connection.receive()
+        if connection._channel is None:
+            break
+        connection.wait(10)
+    second = Switchboard(path)
+    reconnected(connection)
+    connection.close()
+    os.close(connection._wake_fd)
+    second.close()
+
+
+def test_what_is_no_socket_is_told(tmp_path):
+    for path in (tmp_path, tmp_path / "file"):
+        if path != tmp_path:
+            path.touch()
+        with pytest.raises(InvalidArgument, match="no socket"):
+            open_connection(f"unix://{path}", None, 0)
 
 
 def test_attempts_get_rarer_but_not_rare(connect, monkeypatch):

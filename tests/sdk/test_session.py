@@ -22,6 +22,21 @@ def sent(session, now_s=0.0):
     return [decode([bytes(f) for f in message]).header for message in session.take_outgoing(now_s)]
 
 
+def test_a_session_that_introduces_itself_says_hello_at_once_and_then_all_that_is_open():
+    session = greeted()
+    asked = [Pending(Command.ATTACH, request(), {}, DEADLINE_S) for _ in range(2)]
+    for pending in asked:
+        session.submit(pending)
+    assert len(sent(session)) == 2
+    session.introduce()
+    assert session.next_wakeup_s(0.0) <= 0.0
+    (hello,) = sent(session)
+    assert isinstance(hello, m.Hello)
+    assert sent(session) == []
+    session.receive(welcome(hello.id, epoch=2), 0.0)
+    assert [header.id for header in sent(session)] == [pending.header.id for pending in asked]
+
+
 def greeted(credits=8, **more):
     """A session that has been welcomed."""
     session = Session()

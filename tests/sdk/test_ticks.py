@@ -74,6 +74,30 @@ def test_the_tick_that_all_have_is_a_number_each_to_whoever_reads_it():
         assert mice.step(np.zeros(AGENTS, int)).tick.tolist() == [4, 5, 4, 4, 5, 4]
 
 
+@pytest.mark.parametrize("first", [0, 3])
+def test_after_an_interrupted_step_agents_go_on_from_where_they_are(first, monkeypatch):
+    """All stood at one tick; whether the step was made is not known, and is asked for those that step next."""
+    with Counting() as peer, beliefd.connect(peer.endpoint) as client:
+        mice = client.population("mice")
+        for _ in range(2):
+            mice.step(np.zeros(AGENTS, int))
+        drive = client.drive
+
+        def interrupted(done):
+            drive(done)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(client, "drive", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                mice.step(np.zeros(AGENTS, int))
+        assert peer.ticks.max() == 3
+        some = [first, first + 1]
+        peer.ticks[:] = 3  # whoever it was that sent the rest
+        assert mice.step(np.zeros(2, int), agents=some).tick.tolist() == [4, 4]
+        assert mice.step(np.zeros(AGENTS, int)).tick.tolist() == [5 if row in some else 4 for row in range(AGENTS)]
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(

@@ -3,7 +3,8 @@
 import pytest
 import zmq
 
-from beliefd.transport import LARGE_BYTES, receive, send
+from beliefd.transport import receive, send
+from beliefd_proto.framing import LARGE_BYTES
 
 
 @pytest.fixture

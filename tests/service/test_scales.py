@@ -115,6 +115,43 @@ def test_for_whom_most_is_held_on_this_machine_is_cut_and_the_others_are_not(
     neighbour.close()
 
 
+def test_as_many_are_cut_as_it_takes_and_the_heaviest_of_them(local: Switchboard, tmp_path: Path) -> None:
+    names = [bytes([number]) * 16 for number in range(1, 6)]
+    deaf = [named(tmp_path / "clients", name, local) for name in names]
+    before_bytes = resident_bytes()
+    scales = Scales("tcp://127.0.0.1:5757", local, before_bytes + ALLOWED_BYTES)
+    for number, name in enumerate(names):
+        local.send(name, [bytes([1]) * ((2 + 2 * number) * 4 * ANSWER_BYTES)])  # 8, 16, 24, 32 and 40 MiB
+    assert scales.look(0)
+    left = [name for name in names if local.send(name, [b"still here"])]
+    assert names[0] in left  # the rest is no more than there may be
+    assert len(left) < 3
+    until(lambda: not scales.look(0) and scales.light())
+    for connection in deaf:
+        connection.close()
+
+
+def test_nobody_on_this_machine_is_cut_for_what_another_sends_over_tcp(
+    made: Callable[[int], zmq.Socket[bytes]], local: Switchboard, tmp_path: Path
+) -> None:
+    router = made(zmq.ROUTER)
+    router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    router.bind("tcp://127.0.0.1:0")
+    tcp = router.getsockopt_string(zmq.LAST_ENDPOINT)
+    deaf = client(made(zmq.DEALER), tcp)
+    route = greeted(router, deaf)
+    slow = named(tmp_path / "clients", b"s" * 16, local)
+    scales = Scales(tcp, local, resident_bytes() + ALLOWED_BYTES)
+    local.send(b"s" * 16, [bytes([1]) * (4 * ANSWER_BYTES)])
+    for number in range(ANSWERS):
+        router.send_multipart([route, bytes([number]) * ANSWER_BYTES], zmq.DONTWAIT)
+    until(lambda: scales.look(0))
+    until(lambda: gone(router, route))
+    until(lambda: not scales.look(0) and scales.light())
+    assert local.send(b"s" * 16, [b"still here"])
+    slow.close()
+
+
 def named(path: Path, name: bytes, local: Switchboard) -> socket.socket:
     """Somebody of this machine who has said who it is."""
     connection = socket.socket(socket.AF_UNIX)

@@ -12,7 +12,7 @@ from itertools import takewhile
 import pytest
 
 import beliefd
-from beliefd.connection import open_connection
+from beliefd.endpoint import open_connection
 from beliefd_proto import Command, encode
 from beliefd_proto import messages as m
 from beliefd_proto.errors import Disconnected
