@@ -1,4 +1,4 @@
-"""Messages over a zmq socket, without ever waiting for one. Client, broker and worker share these few lines.
+"""Messages over a zmq socket, without ever waiting for one. Client and broker share these few lines.
 
 They are run for every message that anybody sends: the members of zmq's enums, whose operators cost more than the calls
 themselves, are plain integers here.

@@ -1,4 +1,4 @@
-"""One agent, one client, one call after the other, beside a bare double hop of the same transports and sizes.
+"""One agent, one client, one call after the other, beside a bare double hop of ZeroMQ with the same frames.
 
 The broker keeps processors awake while clients wait. So they are kept awake for the double hop too, and both are
 measured once more on processors that sleep.
@@ -57,7 +57,7 @@ def round_trips(client: Client, stack: Stack, calls: int, hop_awake: bool = True
     served_s: list[float] = []
     bare_s: list[float] = []
     refusals: list[str] = []
-    used_s = dict.fromkeys(("client", "broker", "workers", "zeromq"), 0.0)
+    used_s = dict.fromkeys(("client", "broker", "workers"), 0.0)
     workers = [stack.worker_pid(f"worker_{number:02d}") for number in range(stack.workers)]
     owners = {os.getpid(): "client", stack.pid("broker"): "broker", **dict.fromkeys(workers, "workers")}
     with double_hop(front, back) as there_and_back:
@@ -96,10 +96,9 @@ def _awake(wanted: bool, refused: Callable[[str], None]) -> Iterator[None]:
 
 @contextmanager
 def _processors(owners: dict[int | None, str], used_s: dict[str, float]) -> Iterator[None]:
-    """Add the processor time that what is done meanwhile takes, by who takes it; ZeroMQ's threads have their own."""
+    """Add the processor time that what is done meanwhile takes, by who takes it."""
     before_s = {pid: thread_s(pid) for pid in owners if pid is not None}
     yield
     for pid, threads in before_s.items():
-        for (number, thread), now_s in thread_s(pid).items():
-            name = "zeromq" if thread.startswith("ZMQ") else owners[pid]
-            used_s[name] = used_s.get(name, 0.0) + now_s - threads.get((number, thread), 0.0)
+        for thread, now_s in thread_s(pid).items():
+            used_s[owners[pid]] = used_s.get(owners[pid], 0.0) + now_s - threads.get(thread, 0.0)

@@ -74,7 +74,7 @@ def served_table(report: dict[str, Any]) -> str:
             [
                 f"one agent, one client, processors {processors}",
                 f"p50 {one['p50_ms']:.2f} ms, p99 {one['p99_ms']:.2f} ms, p99.9 {one['p99.9_ms']:.2f} ms",
-                f"a bare double hop: {bare['p50_ms']:.2f}, {bare['p99_ms']:.2f}, {bare['p99.9_ms']:.2f} ms",
+                f"a bare double hop of ZeroMQ: {bare['p50_ms']:.2f}, {bare['p99_ms']:.2f}, {bare['p99.9_ms']:.2f} ms",
             ]
         )
     if one := report.get("one-agent"):
@@ -83,8 +83,7 @@ def served_table(report: dict[str, Any]) -> str:
             [
                 "processor time of such a call",
                 f"{sum(parts.values()):.0f} us",
-                f"client {parts['client']:.0f}, broker {parts['broker']:.0f}, worker {parts['workers']:.0f}, "
-                f"ZeroMQ's threads in client and broker {parts['zeromq']:.0f}",
+                ", ".join(f"{name} {spent:.0f}" for name, spent in parts.items()),
             ]
         )
         prepared = one["prepare_us"]

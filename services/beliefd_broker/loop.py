@@ -59,7 +59,7 @@ _ACCESS_S = 0.5
 
 
 class Broker:
-    """Owns the clients' ROUTER socket, the workers' connections, the event ring, and a pidfd of every worker."""
+    """Owns the connections of clients and workers, the event ring, and a pidfd of every worker."""
 
     def __init__(self, settings: Settings, logger: Logger, stop: StopSignal) -> None:
         self._settings = settings
