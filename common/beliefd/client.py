@@ -43,7 +43,8 @@ def connect(
     Parameters
     ----------
     endpoint : str, optional
-        ``tcp://HOST:PORT`` or, on the broker's machine, ``unix://PATH``. By default ``BELIEFD_ENDPOINT``, else ``tcp://127.0.0.1:5757``.
+        ``tcp://HOST:PORT`` or, on the broker's machine, ``unix://PATH``. By default ``BELIEFD_ENDPOINT``, else
+        ``tcp://127.0.0.1:5757``.
     timeout_s : float
         How long to wait for the broker, in seconds.
     keys : Keys, str or Path, optional
