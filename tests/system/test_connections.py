@@ -78,6 +78,18 @@ def test_a_crowd_does_not_harm_who_was_there(broker, over):
             assert late.status(timeout_s=30).sessions
 
 
+def test_a_client_of_this_machine_that_leaves_is_not_kept(broker):
+    """Its session would stand for minutes, and count among those that its keys may have."""
+    _, local, tcp = broker
+    with beliefd.connect(tcp, timeout_s=30) as neighbour:
+        leaving = beliefd.connect(local, timeout_s=30)
+        assert neighbour.status().sessions == 2
+        leaving.close()
+        deadline_s = time.monotonic() + 30
+        while neighbour.status().sessions > 1:
+            assert time.monotonic() < deadline_s
+
+
 def test_an_endpoint_of_ipv6():
     with tempfile.TemporaryDirectory(prefix="bd-") as folder:
         endpoint = f"tcp://[::1]:{free_port()}"
