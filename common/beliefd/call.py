@@ -162,7 +162,8 @@ class Call(msgspec.Struct, eq=False):
         gathered: Arrays = {}
         for name, like in names.items():
             dtype = np.dtype(np.int32) if name == "actions" else like.dtype
-            whole = np.zeros((self.count, *like.shape[1:]), dtype)
+            make = np.empty if all(name in arrays for _, arrays in parts) else np.zeros
+            whole = make((self.count, *like.shape[1:]), dtype)
             for chunk, arrays in parts:
                 if name in arrays:
                     whole[chunk.start : chunk.stop] = arrays[name]

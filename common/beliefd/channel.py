@@ -26,6 +26,11 @@ import numpy as np
 from beliefd_proto.framing import LARGE_BYTES
 
 _MOST_AT_ONCE = 2**22
+_SENT_AHEAD_BYTES = 2**19
+"""The system takes twice as much where it may, else what it may, before the other side has read any of it.
+
+Where all processors are busy, who has the rest of a message to send may wait for milliseconds until it can.
+"""
 _MOST_FRAMES = 1024
 _MOST_PARTS = os.sysconf("SC_IOV_MAX")
 _NOT_NOW = (errno.ENOBUFS, errno.ENOMEM)  # the system is short of memory, and may not be for long
@@ -59,6 +64,7 @@ class Channel:
     def __init__(self, connection: socket.socket, bounds: Bounds | None = None) -> None:
         bounds = bounds or Bounds()
         connection.setblocking(False)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SENT_AHEAD_BYTES)
         self._socket = connection
         self._unsent: deque[memoryview] = deque()
         self._bounds = bounds

@@ -12,6 +12,7 @@ MISSING = -1
 
 _FEW = 32
 _BLOCK_ENTRIES = 4096
+_UNSIGNED = {2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
 def all_known(rows: NDArray[Any], counts: tuple[int, ...], narrow: NDArray[Any] | None = None) -> bool:
@@ -32,8 +33,11 @@ def all_known(rows: NDArray[Any], counts: tuple[int, ...], narrow: NDArray[Any] 
         return True
     entries = rows.reshape(-1)
     if narrow is not None and narrow.itemsize < rows.itemsize:
-        # Between these two nothing was cut off in it.
-        if not (np.minimum.reduce(entries) >= MISSING and np.maximum.reduce(entries) < max(counts)):
+        # Where all are below the highest count nothing was cut off in it. Without its sign what is negative is above
+        # any count: where nothing is missing one look is enough.
+        if np.maximum.reduce(entries.view(_UNSIGNED[entries.itemsize])) >= max(counts) and not (
+            np.minimum.reduce(entries) >= MISSING and np.maximum.reduce(entries) < max(counts)
+        ):
             return False
         entries = narrow.reshape(-1)
     # A row is too short for NumPy's inner loop: many rows side by side are compared at once.

@@ -35,7 +35,8 @@ _ROOM_S = 0.02
 class Desk:
     """Sessions and the requests that are open for them.
 
-    `act` takes what has to be sent, `release` what an admitted request held.
+    `act` takes what has to be sent, `release` what an admitted request held. `ended` are chunks whose clients have not
+    been told yet.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Desk:
         self._refusals: Counter[bytes] = Counter()
         self._cut_off: dict[bytes, float] = {}
         self._open_bytes = 0
+        self.ended: list[Chunk] = []
         self.counters = dict.fromkeys(("requests", "answers", "errors", "busy"), 0)
 
     @property
@@ -227,10 +229,18 @@ class Desk:
         self._release(request)
         self.end(request, command, header, arrays)
 
-    def answer_if_done(self, chunk: Chunk) -> None:
-        """End a chunk none of whose agents is open any more."""
+    def end_if_done(self, chunk: Chunk) -> None:
+        """Free the agents of a chunk none of which is open any more; `answer_ended` tells its client."""
         if not chunk.open_agents and not chunk.answered:
-            self.answer(chunk, *answers.chunk(chunk, CREDITS))
+            chunk.answered = True
+            self._release(chunk)
+            self.ended.append(chunk)
+
+    def answer_ended(self) -> None:
+        """Tell the clients of chunks that have ended."""
+        ended, self.ended = self.ended, []
+        for chunk in ended:
+            self.end(chunk, *answers.chunk(chunk, CREDITS))
 
     def fail(self, job: Job, error: BeliefdError) -> None:
         """End an admitted job in an error."""

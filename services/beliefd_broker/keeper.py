@@ -274,7 +274,7 @@ class Keeper:
             if isinstance(request, Chunk):
                 if rest := self._scheduler.withdraw_rest(request):
                     request.fail(quarantined_error(population), request.count - rest, rest, Applied.NO)
-                self._desk.answer_if_done(request)
+                self._desk.end_if_done(request)
 
     def _emit(self, event: events.AnyEvent) -> None:
         self._act(Emit(event))

@@ -39,6 +39,7 @@ from beliefd_service.leases import held_leases
 from beliefd_service.lifecycle import StopSignal
 from beliefd_service.logging import Logger
 from beliefd_service.process import ProcessIdentity, kill_process, open_process
+from beliefd_service.processor import take_short_turns
 from beliefd_service.ring import RingWriter
 from beliefd_service.settings import Settings
 from beliefd_service.tallies import Tallies
@@ -109,6 +110,7 @@ class Broker:
         # Messages make no cycles: what is left to collect is rare, and a pause in the middle of a step is not.
         gc.freeze()
         gc.set_threshold(_GC_OBJECTS)
+        take_short_turns()
         serving = False
         while not self._stop.requested:
             self._turn()
@@ -144,7 +146,10 @@ class Broker:
         now_s = time.monotonic()
         while self._core.dispatch(now_s):
             self._act_all()
+        self._core.answer()
         self._flush()
+        while self._core.help(now_s):
+            self._act_all()
 
     def _finish(self) -> None:
         """End what was begun, and answer it; what clients sent and nobody has begun they send to the next broker."""

@@ -192,8 +192,9 @@ class Chunk(Request):
         if len(self.results) == 1 and self.applied is None:
             return self.results[0][1]
         gathered: Arrays = {}
+        make = np.empty if self.applied is None else np.zeros
         for name, like in self.results[0][1].items():
-            whole = np.zeros((self.count, *like.shape[1:]), like.dtype)
+            whole = make((self.count, *like.shape[1:]), like.dtype)
             for start, arrays in self.results:
                 part = arrays[name]
                 whole[start : start + len(part)] = part

@@ -1,8 +1,9 @@
 """The broker's core: a pure state machine. Messages and times go in, actions come out; no socket, file or clock in it.
 
 A request's way: `client_message` decodes and checks it, the desk keeps it, the scheduler gives it a turn, `dispatch`
-cuts batches from it for workers that have room, `worker_message` brings results home, and the desk answers when no
-agent of it is open. What is done to a population as a whole is the keeper's.
+cuts batches from it for workers that have room, `worker_message` brings results home, and `answer` has the desk tell
+the client when no agent of it is open. Who then has nothing to do may `help`. What is done to a population as a whole
+is the keeper's.
 """
 
 from __future__ import annotations
@@ -240,10 +241,20 @@ class Core:
                 return True
             if found is None:
                 break
-        return len(self._sharing) > 0 and self._help(now_s)
+        return False
 
-    def _help(self, now_s: float) -> bool:
-        """Have an idle worker help another with its piece, since there is nothing else to do; whether one does."""
+    def answer(self) -> None:
+        """Make the answers to chunks that have ended: after `dispatch`, since workers wait while that is done."""
+        if self._desk.ended:
+            self._desk.answer_ended()
+
+    def help(self, now_s: float) -> bool:
+        """Have an idle worker help another with its piece, since there is nothing else to do; whether one does.
+
+        After `answer`: who is answered may have something else.
+        """
+        if not len(self._sharing):
+            return False
         free = self.workforce.free(now_s)
         if not free or free[0].batches:
             return False
@@ -366,7 +377,7 @@ class Core:
         else:
             piece.chunk.fail(crashed_error(piece.chunk.population), piece.start, piece.count, Applied.UNKNOWN)
             self._keeper.quarantine(piece.chunk.population, True)
-            self._desk.answer_if_done(piece.chunk)
+            self._desk.end_if_done(piece.chunk)
 
     def _end_shared(self, batch: Batch, taken: int, elapsed_ns: int, error: BeliefdError | None) -> None:
         """One of the two that share a piece has ended. Once both have, what has no result is run again, or failed."""
@@ -377,7 +388,7 @@ class Core:
         chunk = rest.chunk
         if shared.error is not None:
             chunk.fail(shared.error, rest.start, rest.count, Applied.UNKNOWN)
-            self._desk.answer_if_done(chunk)
+            self._desk.end_if_done(chunk)
         else:
             self._run_again(rest, chunk.population.predicted_ns(chunk.cost_key, rest.count))
 
@@ -412,7 +423,7 @@ class Core:
             # Both together: one that took little, and was held up, would say that agents are slow.
             chunk.population.record(chunk.cost_key, shared.piece.count, shared.elapsed_ns, now_s)
         for piece in batch.pieces:
-            self._desk.answer_if_done(piece.chunk)
+            self._desk.end_if_done(piece.chunk)
 
     def _learn(
         self, worker: Worker, batch: Batch, agents: int, header: m.Result, status: NDArray[np.uint8] | None
@@ -460,7 +471,7 @@ class Core:
             self._desk.end_unbegun(request, error)
         elif isinstance(request, Chunk) and (rest := self._scheduler.withdraw_rest(request)):
             request.fail(error, request.count - rest, rest, Applied.NO)
-            self._desk.answer_if_done(request)
+            self._desk.end_if_done(request)
 
     def _report(self, wall_s: float, interval_s: float) -> None:
         for population in self._populations:

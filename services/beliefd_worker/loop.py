@@ -20,6 +20,7 @@ from beliefd_proto.errors import BeliefdError
 from beliefd_service.lifecycle import StopSignal
 from beliefd_service.logging import Logger
 from beliefd_service.process import ProcessIdentity, Usage, usage
+from beliefd_service.processor import give_way
 from beliefd_service.settings import Settings
 from beliefd_worker.execution import Outcome, execute
 from beliefd_worker.line import Line
@@ -53,6 +54,7 @@ class Worker:
         # Messages make no cycles: what is left to collect is rare, and a pause in the middle of a step is not.
         gc.freeze()
         gc.set_threshold(_GC_OBJECTS)
+        give_way()
         self._hello()
         while not self._left or self._line.clogged:  # what it was given after it asked is told too
             if not self._line.wait(HELLO_MS) and self._leave_by_s is None:

@@ -239,6 +239,9 @@ class World:
         """Dispatch, and carry out the core's actions, without letting workers work."""
         while self.core.dispatch(self.now_s):
             pass
+        self.core.answer()
+        while self.core.help(self.now_s):
+            pass
         actions = self.core.take_actions()
         for action in actions:
             match action:

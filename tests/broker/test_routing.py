@@ -11,12 +11,12 @@ from broker_world import INFO, World, population
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beliefd_broker.actions import SendWorker
+from beliefd_broker.actions import SendClient, SendWorker
 from beliefd_broker.desk import CREDITS, CUT_OFF_S, MOST_REFUSALS, SESSION_IDLE_S
 from beliefd_broker.population import TILE_AGENTS, Damaged
 from beliefd_broker.scheduling import ASKS_AGAIN_S, MOST_ANSWER_BYTES
 from beliefd_broker.workforce import RETIRE_EVERY_S
-from beliefd_proto import Applied, Command, Want, encode
+from beliefd_proto import Applied, Command, Want, decode, encode
 from beliefd_proto import messages as m
 from beliefd_proto.errors import CorruptStore
 from beliefd_service import events
@@ -931,9 +931,26 @@ def test_a_worker_is_given_its_work_before_the_message_to_the_next_is_made():
     world.core.take_actions()
     assert world.core.dispatch(world.now_s)
     assert sum(isinstance(action, SendWorker) for action in world.core.take_actions()) == 1
-    assert world.core.dispatch(world.now_s)
+    assert world.core.help(world.now_s)
     assert sum(isinstance(action, SendWorker) for action in world.core.take_actions()) == 1
-    assert not world.core.dispatch(world.now_s)
+    assert not world.core.help(world.now_s)
+
+
+def test_a_worker_is_given_what_waits_before_the_answer_to_the_last_is_made():
+    world = World(workers=1)
+    first = world.step(world.client())
+    world.pump()
+    second = world.step(world.client(), tick=2)  # of the same agent, which is free again as soon as it has a result
+    world.pump()
+    (worker,) = world.workers.values()
+    worker.run_one()
+    assert world.core.dispatch(world.now_s)
+    given = world.core.take_actions()
+    assert any(isinstance(action, SendWorker) for action in given)
+    assert not any(isinstance(action, SendClient) for action in given)
+    world.core.answer()
+    (answer,) = [action for action in world.core.take_actions() if isinstance(action, SendClient)]
+    assert decode([bytes(frame) for frame in answer.frames]).header.id == first != second
 
 
 def test_long_batches_leave_something_for_workers_that_are_busy_as_yet():

@@ -44,9 +44,22 @@ def to_the_end(receiver):
 @given(messages=st.lists(FRAMES, min_size=1, max_size=5), read_bytes=st.integers(1, 100))
 def test_messages_arrive_as_they_were_sent(messages, read_bytes):
     ours, theirs = socket.socketpair()
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     with ours, theirs:
-        assert carried(Channel(ours), Channel(theirs, Bounds(read_bytes=read_bytes)), messages) == messages
+        sender, receiver = Channel(ours), Channel(theirs, Bounds(read_bytes=read_bytes))
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        assert carried(sender, receiver, messages) == messages
+
+
+def test_the_second_chunk_of_a_call_is_sent_before_the_first_is_read(pair):
+    ours, theirs = pair
+    chunks = [[b"head", bytes(150_000)], [b"head", bytes(150_000)]]
+    for chunk in chunks:
+        ours.send(chunk)
+        assert not ours.unsent
+    received = []
+    while len(received) < len(chunks):
+        received += theirs.receive()
+    assert [[bytes(frame) for frame in frames] for frames in received] == chunks
 
 
 def test_what_the_socket_does_not_take_is_not_waited_for(pair):
@@ -113,6 +126,9 @@ class Short:
 
     def setblocking(self, flag):
         self._connection.setblocking(flag)
+
+    def setsockopt(self, *option):
+        self._connection.setsockopt(*option)
 
     def send(self, data):
         if self._numbers:

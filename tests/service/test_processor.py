@@ -1,0 +1,62 @@
+"""What is asked of the system's scheduler holds, and changes nothing else; where it may not be asked nothing breaks."""
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+import subprocess
+import sys
+
+import pytest
+
+from beliefd_service import processor
+
+GET_ATTRIBUTES = {"x86_64": 315, "aarch64": 275}
+ATTRIBUTES = struct.Struct("=IIQiIQQQ")
+KERNEL = tuple(int(part) for part in platform.release().split(".")[:2])
+
+
+def attributes(pid):
+    """Policy, niceness and slice of a process, as the system has them."""
+    told = ctypes.create_string_buffer(ATTRIBUTES.size)
+    libc = ctypes.CDLL(None, use_errno=True)
+    failed = libc.syscall(GET_ATTRIBUTES[platform.machine()], pid, told, len(told), 0)
+    assert not failed, os.strerror(ctypes.get_errno())
+    _, policy, _, nice, _, slice_ns, _, _ = ATTRIBUTES.unpack(told)
+    return policy, nice, slice_ns
+
+
+def after(call):
+    """The attributes of a process of niceness 3 that has called a function of the module."""
+    code = f"from beliefd_service import processor; processor.{call}(); print('done', flush=True); input()"
+    child = subprocess.Popen(
+        ["nice", "-n3", sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert child.stdout.readline() == "done\n"
+        return attributes(child.pid)
+    finally:
+        child.communicate("\n")
+
+
+def test_who_computes_gives_way():
+    assert after("give_way")[:2] == (os.SCHED_BATCH, 3)
+
+
+@pytest.mark.skipif(platform.machine() not in GET_ATTRIBUTES, reason="the number of the system call is not known here")
+def test_who_is_waited_for_takes_short_turns():
+    policy, nice, slice_ns = after("take_short_turns")
+    assert (policy, nice) == (os.SCHED_OTHER, 3)
+    if KERNEL >= (6, 12):
+        assert slice_ns == 100_000
+
+
+def test_a_sandbox_that_forbids_it_does_no_harm(monkeypatch):
+    def forbidden(*_):
+        raise PermissionError(errno.EPERM, "forbidden")
+
+    monkeypatch.setattr(os, "sched_setscheduler", forbidden)
+    processor.give_way()
+    monkeypatch.setattr(processor, "_SET_ATTRIBUTES", None)
+    processor.take_short_turns()
