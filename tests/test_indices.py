@@ -24,14 +24,22 @@ def test_one_wrong_entry_is_found_wherever_it_stands(dtype, rows, seed, data):
         assert not all_known(good, COUNTS)
 
 
+@pytest.mark.parametrize("dtype", ["<i8", ">i8"])
+@pytest.mark.parametrize("lowest", [0, MISSING])
 @given(rows=st.integers(0, 5_000), seed=st.integers(0, 2**32), data=st.data())
-def test_what_a_narrower_type_cuts_off_is_found_beside_it(rows, seed, data):
+def test_what_a_narrower_type_cuts_off_is_found_beside_it(dtype, lowest, rows, seed, data):
     rng = np.random.default_rng(seed)
-    good = rng.integers(MISSING, np.array(COUNTS), (rows, len(COUNTS)))
+    good = rng.integers(lowest, np.array(COUNTS), (rows, len(COUNTS))).astype(dtype)
     assert all_known(good, COUNTS, good.astype(np.int16))
     if rows:
         row, column = data.draw(st.integers(0, rows - 1)), data.draw(st.sampled_from([0, 1, 2]))
         # Its lower bits are those of an index that is known.
-        cut = data.draw(st.sampled_from([2**16, -(2**16), 2**32 + 1, -(2**48)]))
+        cut = data.draw(st.sampled_from([2**16, -(2**16), 2**32 + 1, -(2**48), 2**56]))
         good[row, column] = data.draw(st.sampled_from([cut, COUNTS[column], -2]))
         assert not all_known(good, COUNTS, good.astype(np.int16))
+
+
+def test_the_order_of_bytes_is_minded():
+    rows = np.zeros((20, len(COUNTS)), ">i8")
+    rows[3, 1] = 2**56  # 1 to who reads it the other way round
+    assert not all_known(rows, COUNTS, rows.astype(np.int16))

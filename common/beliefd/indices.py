@@ -12,7 +12,6 @@ MISSING = -1
 
 _FEW = 32
 _BLOCK_ENTRIES = 4096
-_UNSIGNED = {2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
 def all_known(rows: NDArray[Any], counts: tuple[int, ...], narrow: NDArray[Any] | None = None) -> bool:
@@ -32,12 +31,13 @@ def all_known(rows: NDArray[Any], counts: tuple[int, ...], narrow: NDArray[Any] 
                     return False
         return True
     entries = rows.reshape(-1)
+    none_below = False
     if narrow is not None and narrow.itemsize < rows.itemsize:
         # Where all are below the highest count nothing was cut off in it. Without its sign what is negative is above
         # any count: where nothing is missing one look is enough.
-        if np.maximum.reduce(entries.view(_UNSIGNED[entries.itemsize])) >= max(counts) and not (
-            np.minimum.reduce(entries) >= MISSING and np.maximum.reduce(entries) < max(counts)
-        ):
+        without_sign = entries.view(entries.dtype.str.replace("i", "u"))  # which keeps the order of bytes
+        none_below = bool(np.maximum.reduce(without_sign) < max(counts))
+        if not (none_below or (np.minimum.reduce(entries) >= MISSING and np.maximum.reduce(entries) < max(counts))):
             return False
         entries = narrow.reshape(-1)
     # A row is too short for NumPy's inner loop: many rows side by side are compared at once.
@@ -46,7 +46,7 @@ def all_known(rows: NDArray[Any], counts: tuple[int, ...], narrow: NDArray[Any] 
     blocks, rest = entries[:whole].reshape(-1, len(highest)), entries[whole:]
     # The reductions themselves: the methods of arrays go through Python again.
     return bool(
-        np.minimum.reduce(entries) >= MISSING
+        (none_below or np.minimum.reduce(entries) >= MISSING)
         and (not len(blocks) or np.logical_and.reduce(blocks <= highest, axis=None))
         and (not len(rest) or np.logical_and.reduce(rest <= highest[: len(rest)]))
     )

@@ -25,7 +25,7 @@ class Observations(msgspec.Struct, frozen=True, eq=False, gc=False):
     ----------
     indices : ndarray of a signed integer type, shape (n, M), C-contiguous and aligned
         The index of what was observed; -1 where it is missing, -2 where the modality came as a distribution. Kernels
-        take int32; the wire carries `wire_dtype`.
+        take any; the wire carries `wire_dtype`, and journals int32.
     distributions : tuple of length M
         Per modality ``None``, or float32 or float64 of shape (n, num_obs[m]), C-contiguous: a probability per
         outcome. A modality comes as a distribution for all agents of a call or for none.

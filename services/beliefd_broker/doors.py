@@ -22,8 +22,20 @@ _READ_BYTES = 4096
 """Of a local client at once, but for the rest of a long message: a few hundred messages, whoever sends how many."""
 
 
+def open_local(settings: Settings, gone: Callable[[bytes], None]) -> Switchboard:
+    """Where clients of this machine come in; `gone` is told of those that left.
+
+    Raises
+    ------
+    EndpointNotUsable
+    """
+    # No request that is taken is larger than what all that are open may be.
+    bounds = Bounds(settings.limits.frame_bytes, settings.limits.open_bytes, read_bytes=_READ_BYTES)
+    return Switchboard(settings.client_socket, bounds, _CROWDED, gone)
+
+
 class Doors:
-    """Both, as one: a client is known by its route, whichever way it came. `gone` is told of local ones that left.
+    """The ROUTER and `local`, as one: a client is known by its route, whichever way it came.
 
     The ROUTER has ROUTER_MANDATORY set, so that an unknown peer is an error and not a silent loss, and every send is
     non-blocking, since a blocking send to a full peer that is dying may never return.
@@ -38,8 +50,9 @@ class Doors:
         settings: Settings,
         context: zmq.Context[zmq.Socket[bytes]],
         doorkeeper: Doorkeeper | None,
-        gone: Callable[[bytes], None],
+        local: Switchboard,
     ) -> None:
+        self._local = local
         limits = settings.limits
         self._router = context.socket(zmq.ROUTER)
         self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
@@ -57,9 +70,6 @@ class Doors:
                 field="BELIEFD_ENDPOINT",
                 value=settings.endpoint,
             ) from None
-        # No request that is taken is larger than what all that are open may be.
-        bounds = Bounds(limits.frame_bytes, limits.open_bytes, read_bytes=_READ_BYTES)
-        self.local = Switchboard(settings.client_socket, bounds, _CROWDED, gone)
 
     @property
     def endpoint(self) -> str:
@@ -69,21 +79,21 @@ class Doors:
     def open(self, poller: zmq.Poller) -> None:
         """Have the poller tell when somebody says something."""
         poller.register(self._router, zmq.POLLIN)
-        poller.register(self.local.fileno(), zmq.POLLIN)
+        poller.register(self._local.fileno(), zmq.POLLIN)
 
     def shut(self, poller: zmq.Poller) -> None:
         """Hear nobody any more. What is sent goes out still."""
         poller.unregister(self._router)
-        self.local.shut()
+        self._local.shut()
 
     def are_among(self, ready: Collection[Any]) -> bool:
         """Whether somebody says something, by what the poller found ready."""
-        return self._router in ready or self.local.fileno() in ready
+        return self._router in ready or self._local.fileno() in ready
 
     def messages(self, ready: Collection[Any], most: int) -> Iterator[tuple[bytes, list[Any]]]:
         """What was said, each with its client's route; about `most` of each kind of clients."""
-        if self.local.fileno() in ready:
-            yield from self.local.messages(most)
+        if self._local.fileno() in ready:
+            yield from self._local.messages(most)
         if self._router in ready:
             for _ in range(most):
                 frames = transport.receive(self._router)
@@ -93,8 +103,8 @@ class Doors:
 
     def send(self, route: bytes, frames: Sequence[Any]) -> bool | None:
         """Send to a client. False: it is gone. None: it takes nothing now."""
-        if self.local.knows(route):
-            return None if self.local.clogged(route) else self.local.send(route, frames)
+        if self._local.knows(route):
+            return None if self._local.clogged(route) else self._local.send(route, frames)
         try:
             transport.send(self._router, [route, *frames])
         except zmq.Again:

@@ -24,7 +24,7 @@ from beliefd_broker.actions import (
 )
 from beliefd_broker.disk import clear_leftovers, load_populations, mark_quarantine, next_epoch
 from beliefd_broker.doorkeeper import Doorkeeper
-from beliefd_broker.doors import Doors
+from beliefd_broker.doors import Doors, open_local
 from beliefd_broker.outbox import Outbox
 from beliefd_broker.population import Damaged, Population
 from beliefd_broker.routing import Core
@@ -71,7 +71,8 @@ class Broker:
         self._accessed_s = 0.0
         self._context = zmq.Context()
         self._doorkeeper = Doorkeeper(self._context, self._access) if self._access is not None else None
-        self._doors = Doors(settings, self._context, self._doorkeeper, gone=lambda route: self._core.client_gone(route))
+        self._local = open_local(settings, gone=lambda route: self._core.client_gone(route))
+        self._doors = Doors(settings, self._context, self._doorkeeper, self._local)
         self._poller = zmq.Poller()
         self._poller.register(stop.fd, zmq.POLLIN)
         self._workers = Switchboard(settings.worker_socket)
@@ -79,7 +80,7 @@ class Broker:
         self._vigil = Vigil(settings.awake_ms / 1000, lambda why: logger.info("processors_may_sleep", why=why))
         open_bytes = self._limits.open_bytes
         # Thrice: what is open, once more while it is put together, and what waits for slow clients.
-        self._scales = Scales(self._doors.endpoint, self._doors.local, OWN_BYTES + 3 * open_bytes)
+        self._scales = Scales(self._doors.endpoint, self._local, OWN_BYTES + 3 * open_bytes)
         self._client_outbox = Outbox(self._doors.send, open_bytes)
         self._ring = RingWriter(settings.events)
         self._tallies = Tallies(settings.tallies, create=True)
@@ -160,7 +161,7 @@ class Broker:
         while not self._core.drained and time.monotonic() < leave_by_s:
             self._turn()
         leave_by_s = min(leave_by_s, time.monotonic() + _LINGER_S)
-        while (self._client_outbox or self._doors.local.unsent) and time.monotonic() < leave_by_s:
+        while (self._client_outbox or self._local.unsent) and time.monotonic() < leave_by_s:
             self._turn()
         if self._core.drained:
             try:
@@ -188,7 +189,7 @@ class Broker:
         if self._doorkeeper is not None:
             self._doorkeeper.stop()
         self._context.destroy(linger=200)
-        self._doors.local.close()
+        self._local.close()
         self._workers.close()
         self._ring.close()
         self._vigil.close()
@@ -226,8 +227,8 @@ class Broker:
                 self._renew_access(self._access, now_s)
 
     def _listen_to_clients(self) -> None:
-        self._doors.local.listen()
-        scarce = not self._doors.local.listening
+        self._local.listen()
+        scarce = not self._local.listening
         if scarce != self._scarce:
             self._scarce = scarce
             self._logger.warning("descriptors", scarce=scarce)
@@ -252,7 +253,7 @@ class Broker:
 
     def _client_gone(self, route: bytes) -> None:
         """A client is gone, or takes nothing any more."""
-        self._doors.local.disconnect(route)
+        self._local.disconnect(route)
         self._core.client_gone(route)
 
     def _act_all(self) -> None:

@@ -9,7 +9,7 @@ import zmq
 
 from beliefd.channel import Channel, Closed
 from beliefd_broker import outbox as module
-from beliefd_broker.doors import Doors
+from beliefd_broker.doors import Doors, open_local
 from beliefd_broker.outbox import Outbox
 from beliefd_service.lifecycle import make_folders
 from beliefd_service.settings import Settings
@@ -34,7 +34,8 @@ class World:
         make_folders(self.settings)
         self.context = context
         self.gone = []
-        self.doors = Doors(self.settings, context, None, self.gone.append)
+        self.local = open_local(self.settings, self.gone.append)
+        self.doors = Doors(self.settings, context, None, self.local)
         self.poller = zmq.Poller()
         self.doors.open(self.poller)
 
@@ -47,7 +48,7 @@ class World:
 def world(context, tmp_path):
     made = World(context, tmp_path)
     yield made
-    made.doors.local.close()
+    made.local.close()
 
 
 class OverTcp:
@@ -182,7 +183,7 @@ def test_what_is_held_goes_out_while_nobody_is_heard_any_more(world, join):
 
     until(all_have_come)
     assert not outbox
-    assert not world.doors.local.unsent
+    assert not world.local.unsent
 
 
 def test_a_full_peer_does_not_hold_up_another(world, join):
@@ -261,10 +262,10 @@ def test_who_says_a_lot_of_nothing_at_once_is_heard_a_little_at_a_time(world):
 
 def test_who_was_cut_is_gone(world):
     local = Local(world)
-    until(lambda: world.turn(10) or world.doors.local._known)
-    [route] = world.doors.local._known
-    world.doors.local.disconnect(route)
-    world.doors.local.disconnect(route)
+    until(lambda: world.turn(10) or world.local._known)
+    [route] = world.local._known
+    world.local.disconnect(route)
+    world.local.disconnect(route)
     assert world.gone == [route]
     assert world.doors.send(route, [b"x"]) is False
     with pytest.raises(Closed):

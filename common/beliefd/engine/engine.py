@@ -31,7 +31,7 @@ from beliefd.engine.scratch import Scratch
 from beliefd.engine.store import Store
 from beliefd.learned import LearnedCounts, learned_counts
 from beliefd.model import Model
-from beliefd.observations import canonical
+from beliefd.observations import canonical, wire_dtype
 from beliefd.step import Reading, Step
 from beliefd_proto.errors import InvalidArgument
 from beliefd_proto.messages import Rebuilt
@@ -175,7 +175,8 @@ class Engine:
         info = self.model.info
         rows = agent_rows(agents, self.agents, None)
         n = len(rows)
-        checked = canonical(observations, info, n)
+        # As they are journalled; else in fewer bytes, which kernels read faster.
+        checked = canonical(observations, info, n, wire_dtype(info) if self._journal is None else np.int32)
         mask = None if reset is None else reset_array(reset, n)
         executed = None if executed_actions is None else executed_array(executed_actions, info, n)
         # One for all agents of the call, and so for all pieces the same rows.

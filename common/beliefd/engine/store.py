@@ -7,12 +7,12 @@ a hole of a sparse file on a full disk kills the process (SIGBUS).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -254,7 +254,7 @@ def storage_error(error: OSError, path: Path) -> StorageError:
     )
 
 
-@contextmanager
+@contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
@@ -264,7 +264,10 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 def _anonymous(layout: Layout, rows: int) -> mmap.mmap:
     # A mapping has at least one byte; the remainder is no record.
-    return mmap.mmap(-1, max(1, rows * layout.record_bytes), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    mapping = mmap.mmap(-1, max(1, rows * layout.record_bytes), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a system may have no large pages; with them fewer have to be looked up
+        mapping.madvise(mmap.MADV_HUGEPAGE)
+    return mapping
 
 
 def _header(layout: Layout) -> bytes:
