@@ -87,6 +87,11 @@ class Call(msgspec.Struct, eq=False):
         """The requests of its chunks."""
         return [chunk.future for chunk in self.chunks if chunk.future is not None]
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether all its chunks are."""
+        return all(chunk.future is not None and chunk.future.done() for chunk in self.chunks)
+
     def errors(self) -> list[tuple[Chunk, BeliefdError]]:
         """What went wrong, of chunks whose answer is there."""
         ended = [(chunk, chunk.future.outcome) for chunk in self.chunks if chunk.future is not None]

@@ -8,7 +8,6 @@ import os
 import threading
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -100,15 +99,14 @@ class Client:
         except BaseException:
             self._close_pipe()
             raise
-        # Guards the session, `_driver` and `_collectors`. The connection and `_ended` belong to the thread `_driver`,
-        # lock or no lock.
+        # Guards the session, `_driver` and `_collectors`. The connection belongs to the thread `_driver`, lock or no
+        # lock, and it alone resolves what has ended.
         self._lock = threading.RLock()
         self._turn = threading.Condition(self._lock)
         self._driver: int | None = None
         self._followers = 0
         self._collectors = Collectors()
         self._unattended = threading.Condition(self._lock)
-        self._ended: deque[Pending] = deque()
         self._closed = False
         self._process = os.getpid()
         self._pump: threading.Thread | None = None
@@ -254,7 +252,6 @@ class Client:
                 return
             self._closed = True
             self._session.close("the client was closed")
-            self._ended.extend(self._session.take_ended())
             self._wake()
             self._turn.notify_all()
             self._unattended.notify_all()
@@ -337,20 +334,27 @@ class Client:
 
     def drive_in_background(self) -> None:
         """Have a thread of the client's own drive while something is open and nobody waits for it."""
-        with self._lock:
-            if self._pump is None and not self._closed:
-                self._pump = threading.Thread(target=self._pump_loop, name="beliefd-client", daemon=True)
-                self._pump.start()
-            if not self._collectors.expected:
-                self._unattended.notify()
-                return
-            if self._driver is not None or self._closed:
-                return  # who drives was woken, and sends
-            self._driver = threading.get_ident()
+        driving = False
         try:
+            with self._lock:
+                if self._pump is None and not self._closed:
+                    self._pump = threading.Thread(target=self._pump_loop, name="beliefd-client", daemon=True)
+                    self._pump.start()
+                if not self._collectors.expected:
+                    self._unattended.notify()
+                    return
+                if self._driver is not None or self._closed:
+                    return  # who drives was woken, and sends
+                driving = True
+                self._driver = threading.get_ident()
             self._send_outgoing(time.monotonic())
         finally:
-            self._stop_driving(None)
+            if driving:
+                try:
+                    self._stop_driving(None)
+                except BaseException:  # of a signal's handler: see `drive`
+                    self._stop_driving(None)
+                    raise
 
     def collect(self, done: Callable[[], bool]) -> None:
         """Wait for a future of `Population.submit`: drive until it is `done`, in place of the client's own thread."""
@@ -374,27 +378,33 @@ class Client:
 
     def drive(self, done: Callable[[], bool]) -> None:
         """Move messages until `done`, or wait for the thread that moves them."""
-        me = threading.get_ident()
-        with self._lock:
-            # Before `done` is asked: the driver looks for followers after it has resolved something.
-            self._followers += 1
-            try:
-                while self._driver not in (None, me) and not done():
-                    self._turn.wait()
-            finally:
-                self._followers -= 1
-            if self._closed or done():
-                return
-            # Callbacks run on the driving thread: where one of them waits for an answer, this thread is `outer`.
-            outer, self._driver = self._driver, me
+        me, outer, driving = threading.get_ident(), None, False
         try:
+            with self._lock:
+                # Before `done` is asked: the driver looks for followers after it has resolved something.
+                self._followers += 1
+                try:
+                    while self._driver not in (None, me) and not done():
+                        self._turn.wait()
+                finally:
+                    self._followers -= 1
+                if self._closed or done():
+                    return
+                # Callbacks run on the driving thread: where one of them waits for an answer, this thread is `outer`.
+                outer, driving = self._driver, True
+                self._driver = me
             while not self._closed and not done():
                 self._exchange_once()
                 if self._followers:
                     with self._lock:
                         self._turn.notify_all()
         finally:
-            self._stop_driving(outer)
+            if driving:
+                try:
+                    self._stop_driving(outer)
+                except BaseException:  # of a signal's handler: all others would wait for a driver that is not there
+                    self._stop_driving(outer)
+                    raise
 
     def _check_process(self) -> None:
         """Refuse what a forked process asks. Before the lock: a thread that does not exist in it may hold that."""
@@ -414,15 +424,20 @@ class Client:
 
     def _exchange_once(self) -> None:
         """Send what has to be sent, wait for something, take what arrived. For the driving thread only."""
-        if not self._ended:
+        if not self._session.ended:
             self._exchange()
-        if self._ended:
+        if self._session.ended:
             self._resolve_ended()
 
     def _resolve_ended(self) -> None:
-        # One by one off the queue: a callback that drives resolves the others, which it may be waiting for.
-        while self._ended:
-            self._ended.popleft().resolve()
+        # Off the queue once it is resolved: where a signal's handler raises meanwhile, it is resolved again. One by one:
+        # a callback that drives resolves the others, which it may be waiting for, after its own; that changes nothing.
+        ended = self._session.ended
+        while ended:
+            pending = ended[0]
+            pending.resolve()
+            if ended and ended[0] is pending:
+                ended.popleft()
 
     def _exchange(self) -> None:
         session, now_s = self._session, time.monotonic()
@@ -441,7 +456,6 @@ class Client:
                     break
             if now_s >= due_s:
                 session.tick(now_s)
-            self._ended.extend(session.take_ended())
 
     def _send_outgoing(self, now_s: float) -> float:
         """Send what has to be sent; returns when there is more to do if nothing arrives."""
@@ -476,7 +490,7 @@ class Client:
 
     def _idle(self) -> bool:
         """Whether nobody waits for anything: a callback that raised may have left some of what ended unresolved."""
-        return self._session.idle and not self._session.has_ended and not self._ended
+        return self._session.idle and not self._session.ended
 
     def _close_pipe(self) -> None:
         os.close(self._wake_fd)

@@ -133,9 +133,14 @@ class Population:
             ``applied`` tells per agent whether the step was made. Where it is unknown, `retry` settles it.
         """
         deadline_s = deadline_after(timeout_s)
-        call = self._prepare(observations, agents, reset, executed_actions, want, deadline_s)
-        self._carry(call, call.chunks, deadline_s)
-        return self._finish(call)
+        taken: list[Rows] = []
+        try:
+            call = self._prepare(observations, agents, reset, executed_actions, want, deadline_s, taken)
+            self._carry(call, call.chunks, deadline_s)
+            return self._finish(call, taken)
+        except BaseException:
+            self._give_free(taken)
+            raise
 
     def submit(
         self,
@@ -153,29 +158,42 @@ class Population:
         the future takes back what no worker has been given: `result` then raises `Cancelled`, with `applied` per agent.
         """
         deadline_s = deadline_after(timeout_s)
-        call = self._prepare(observations, agents, reset, executed_actions, want, deadline_s)
-        result: Future[Step] = Collected(self._client.collect, lambda: self._client.cancel(call.pending()))
-        result.set_running_or_notify_cancel()
-        remaining = len(call.chunks)
+        taken: list[Rows] = []
+        finishing = False
 
         def answered() -> None:
-            nonlocal remaining
-            with self._lock:
-                remaining -= 1
-                last = remaining == 0
-            if last:
-                try:
-                    result.set_result(self._finish(call))
-                except BaseException as error:
-                    result.set_exception(error)
+            nonlocal finishing
+            here = False
+            try:
+                with self._lock:
+                    if not finishing and not result.done() and call.is_answered:
+                        here = finishing = True
+                if here:
+                    self._tell(result, call, taken)
+            except BaseException:  # of a signal's handler: this is called again
+                finishing = finishing and not here
+                raise
 
         try:
+            call = self._prepare(observations, agents, reset, executed_actions, want, deadline_s, taken)
+            result: Future[Step] = Collected(self._client.collect, lambda: self._client.cancel(call.pending()))
+            result.set_running_or_notify_cancel()
             self._send(call, call.chunks, deadline_s, answered)
+            self._client.drive_in_background()
+            return result
         except BaseException:
-            self._give_free(call)
+            finishing = True  # here: what is answered later is nobody's
+            self._give_free(taken)
             raise
-        self._client.drive_in_background()
-        return result
+
+    def _tell(self, result: Future[Step], call: Call, taken: list[Rows]) -> None:
+        """End a future in the outcome of its call."""
+        try:
+            outcome = self._finish(call, taken)
+        except BeliefdError as error:
+            result.set_exception(error)
+        else:
+            result.set_result(outcome)
 
     def retry(self, error: BeliefdError, timeout_s: float = DEFAULT_TIMEOUT_S) -> Step:
         """Settle a step whose outcome is unknown: send the same requests again, under the same ids.
@@ -198,11 +216,16 @@ class Population:
             raise InvalidArgument("not an error of a step of this population", field="error", value=repr(error))
         deadline_s = deadline_after(timeout_s)
         failed = [chunk for chunk, _ in call.errors()]
-        self._mark_in_flight(call.rows)
-        for chunk in failed:
-            chunk.header = msgspec.structs.replace(chunk.header, attempt=chunk.header.attempt + 1)
-        self._carry(call, failed, deadline_s)
-        return self._finish(call)
+        taken: list[Rows] = []
+        try:
+            self._mark_in_flight(call.rows, taken)
+            for chunk in failed:
+                chunk.header = msgspec.structs.replace(chunk.header, attempt=chunk.header.attempt + 1)
+            self._carry(call, failed, deadline_s)
+            return self._finish(call, taken)
+        except BaseException:
+            self._give_free(taken)
+            raise
 
     def read(
         self,
@@ -431,6 +454,7 @@ class Population:
         executed_actions: Any,
         want: Iterable[str],
         deadline_s: float,
+        taken: list[Rows],
     ) -> Call:
         """Check the whole input, learn uncertain ticks, and cut the call. Nothing is sent before all of it is valid."""
         rows, count = self._rows(agents)
@@ -442,7 +466,7 @@ class Population:
             controls = smallest_int(max(self.info.num_controls))
             inputs["executed_actions"] = executed_array(executed_actions, self.info, count, controls)
         bits = want_bits(want)
-        certain = self._mark_in_flight(rows)
+        certain = self._mark_in_flight(rows, taken)
         try:
             if not certain:
                 self._learn_ticks(rows, deadline_s)
@@ -456,30 +480,34 @@ class Population:
         except BaseException as error:
             with self._lock:
                 self._marks[rows] &= ~np.uint8(_IN_FLIGHT)
+                taken.clear()
             if isinstance(error, BeliefdError):
                 error.applied = np.full(count, Applied.NO, np.uint8)  # nothing was sent but a read
             raise
 
-    def _mark_in_flight(self, rows: Rows) -> bool:
-        """Take agents for a step; returns whether all their ticks are known."""
+    def _mark_in_flight(self, rows: Rows, taken: list[Rows]) -> bool:
+        """Take agents for a step, and note it in `taken`; returns whether all their ticks are known."""
         with self._lock:
             marks = self._marks[rows]
             if marks.tobytes() == bytes(len(marks)):  # as `any` says, without all that NumPy does for a few
+                taken.append(rows)
                 self._marks[rows] = _IN_FLIGHT
                 return True
-            taken = marks >= _IN_FLIGHT
-            if taken.any():
-                number = int(_numbers(rows)[int(np.argmax(taken))])
+            others = marks >= _IN_FLIGHT
+            if others.any():
+                number = int(_numbers(rows)[int(np.argmax(others))])
                 raise InvalidArgument(
                     "this agent has a step without an answer; wait for it", field="agents", value=number
                 )
+            taken.append(rows)
             self._marks[rows] = marks | _IN_FLIGHT
             return False
 
-    def _give_free(self, call: Call) -> None:
+    def _give_free(self, taken: list[Rows]) -> None:
         """A step could not be sent or awaited: its agents take another one, from where they are found then."""
         with self._lock:
-            self._marks[call.rows] = _UNCERTAIN
+            for rows in taken:
+                self._marks[rows] = _UNCERTAIN
 
     def _learn_ticks(self, rows: Rows, deadline_s: float) -> None:
         with self._lock:
@@ -492,14 +520,10 @@ class Population:
 
     def _carry(self, call: Call, chunks: list[Chunk], deadline_s: float) -> None:
         """Send chunks of a step and wait for their answers."""
-        try:
-            self._send(call, chunks, deadline_s)
-            for chunk in chunks:
-                assert chunk.future is not None
-                self._client.drive(chunk.future.done)
-        except BaseException:
-            self._give_free(call)
-            raise
+        self._send(call, chunks, deadline_s)
+        for chunk in chunks:
+            assert chunk.future is not None
+            self._client.drive(chunk.future.done)
 
     def _send(
         self, call: Call, chunks: list[Chunk], deadline_s: float, answered: Callable[[], None] | None = None
@@ -509,8 +533,8 @@ class Population:
             chunk.future = pending = Pending(call.command, chunk.header, chunk.arrays, deadline_s, answered)
             self._client.send(pending)
 
-    def _finish(self, call: Call) -> Step:
-        """Take what a step did into the ticks, and return or raise its outcome."""
+    def _finish(self, call: Call, taken: list[Rows]) -> Step:
+        """Take what a step did into the ticks, give free the agents it has `taken`, and return or raise its outcome."""
         assert call.ticks is not None
         error = call.error()
         with self._lock:
@@ -535,6 +559,7 @@ class Population:
                 passed = all(isinstance(each, Unavailable) for _, each in call.errors())
                 known = done | ((applied == Applied.NO) & passed)
                 self._marks[call.rows] = np.where(known, 0, _UNCERTAIN)
+            taken.clear()
         if error is not None:
             error.call = call
             raise error

@@ -15,7 +15,7 @@ Rules
 6. What the caller cancels ends at once where it waits here; else the broker is asked to take back what is not begun.
 
 The session knows no socket and no clock: `now_s` comes with every call. A shell sends what `take_outgoing` returns,
-hands in what arrives by `receive`, calls `tick` by `next_wakeup_s`, and resolves what `take_ended` returns.
+hands in what arrives by `receive`, calls `tick` by `next_wakeup_s`, and resolves what has `ended`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Pending(msgspec.Struct, eq=False):
 
     `sent` counts how often its frames left and were not refused as busy; at `deadline_s` it ends at last. `order` is
     that of submission; `cancelled` says that the caller took it back. `ended` is called once it has an outcome, on the
-    thread that drives.
+    thread that drives, and may be called again.
 
     Of a `Future` it has what a caller who drives needs; one costs as much as the rest of a small step.
     """
@@ -101,7 +101,11 @@ class Pending(msgspec.Struct, eq=False):
 
 
 class Session:
-    """State of one client: see the rules above."""
+    """State of one client: see the rules above.
+
+    `ended` are the requests that have an outcome, each to be resolved. What goes from one place to another stands in
+    both for a moment: where a signal's handler raises in it, a request may end twice, but is not lost.
+    """
 
     def __init__(self, client: str = "", session_id: bytes | None = None, token: str = "") -> None:
         self.id = session_id or secrets.token_bytes(16)
@@ -123,17 +127,12 @@ class Session:
         self._waiting: deque[Pending] = deque()
         self._open: dict[bytes, Pending] = {}
         self._outgoing: list[list[Any]] = []
-        self._ended: list[Pending] = []
+        self.ended: deque[Pending] = deque()
 
     @property
     def idle(self) -> bool:
         """Whether no request is waiting or open."""
         return not self._open and not self._waiting
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether `take_ended` has something to return."""
-        return bool(self._ended)
 
     def submit(self, pending: Pending) -> None:
         """Take a request. It ends in the answer, or in an error of the tree."""
@@ -149,8 +148,8 @@ class Session:
         if pending.header.id in self._open:
             self._outgoing.append(_cancel(pending))
         else:
-            self._waiting.remove(pending)
             self._end(pending, _with_applied(_taken_back(), pending))
+            self._waiting.remove(pending)
 
     def take_outgoing(self, now_s: float) -> list[list[Any]]:
         """What has to be sent now."""
@@ -161,11 +160,12 @@ class Session:
         elif now_s >= self._patient_until_s:
             late = []
             while self._waiting and len(self._open) < self._credits:
-                pending = self._waiting.popleft()
+                pending = self._waiting[0]
                 if pending.order <= self._held_back and pending.deadline_s < now_s + _HOMEWARD_S:
-                    late.append(pending)
+                    late.append(self._waiting.popleft())
                     continue
                 self._open[pending.header.id] = pending
+                self._waiting.popleft()
                 self._send(pending, now_s)
             if late:
                 self._waiting.extendleft(reversed(late))
@@ -173,11 +173,6 @@ class Session:
                 self._held_back = self._waiting[-1].order
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
-
-    def take_ended(self) -> list[Pending]:
-        """The requests that ended since the last call, each to be resolved."""
-        ended, self._ended = self._ended, []
-        return ended
 
     def receive(self, frames: Sequence[Any], now_s: float) -> None:
         """Take one message of the broker.
@@ -227,7 +222,7 @@ class Session:
 
     def next_wakeup_s(self, now_s: float) -> float:
         """When `tick` or `take_outgoing` has something to do if nothing arrives before."""
-        if self._ended:
+        if self.ended:
             return now_s
         due_s = now_s + _IDLE_S
         for requests in (self._open.values(), self._waiting):
@@ -304,18 +299,17 @@ class Session:
             return  # it ended an earlier attempt, which was over here already
         if isinstance(header, m.Error) and header.code == "busy":
             # Not an end: the broker asks for patience. What it refused waits here again.
-            self._open.pop(header.id)
+            pending.sent -= 1
             if pending.cancelled:
-                pending.sent -= 1
                 self._end(pending, _with_applied(_taken_back(), pending))
+                del self._open[header.id]
                 return
             self._waiting = deque(sorted((*self._waiting, pending), key=lambda waiting: waiting.order))
-            pending.sent -= 1
+            del self._open[header.id]
             self._patient_until_s = now_s + (header.retry_after_ms or _PATIENCE_MS) / 1000
             self._credits = max(min(self._credits, len(self._open)), 1)
             return
         self._credits = getattr(header, "credits", 0) or self._credits
-        del self._open[getattr(header, "id", b"")]
         if isinstance(header, m.Error):
             error = from_header(header, message.arrays)
             error.partial = message.arrays
@@ -324,25 +318,27 @@ class Session:
             self._end(pending, _with_applied(error, pending))
         else:
             self._end(pending, message)
+        del self._open[pending.header.id]
 
     def _refused(self, message: Message) -> None:
         """The broker could not read something that we sent, and cannot say what: with one request open it was that."""
         if len(self._open) == 1 and isinstance(message.header, m.Error):
-            _, pending = self._open.popitem()
+            (pending,) = self._open.values()
             self._end(pending, _with_applied(from_header(message.header, {}), pending))
+            self._open.clear()
 
     def _expire(self, pending: Pending) -> None:
-        if self._open.pop(pending.header.id, None) is None:
-            self._waiting.remove(pending)
         if not self._greeted:
             error = self._refusal or Disconnected(_NOBODY, field="endpoint")
         else:
             error = DeadlineExceeded("no answer before the deadline", field="timeout_s")
         self._end(pending, _with_applied(error, pending))
+        if self._open.pop(pending.header.id, None) is None:
+            self._waiting.remove(pending)
 
     def _end(self, pending: Pending, outcome: Message | BeliefdError) -> None:
         pending.outcome = outcome
-        self._ended.append(pending)
+        self.ended.append(pending)
 
     def _send(self, pending: Pending, now_s: float) -> None:
         pending.sent += 1

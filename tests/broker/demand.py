@@ -63,5 +63,5 @@ class Demand:
         return [[bytes(frame) for frame in frames] for frames in self._session.take_outgoing(now_s)]
 
     def _resolve(self):
-        for pending in self._session.take_ended():
-            pending.resolve()
+        while self._session.ended:
+            self._session.ended.popleft().resolve()

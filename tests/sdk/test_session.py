@@ -57,8 +57,8 @@ def hand_in(session, command, header, deadline_s):
 
 
 def resolve(session):
-    for pending in session.take_ended():
-        pending.resolve()
+    while session.ended:
+        session.ended.popleft().resolve()
 
 
 def outcome(session, future):
@@ -210,7 +210,7 @@ def test_the_deadline_of_what_was_sent_leaves_it_open_whether_it_was_applied():
     sent(session)
     assert session.next_wakeup_s(4.9) <= 5.0
     session.tick(4.99)
-    assert session.take_ended() == []
+    assert not session.ended
     session.tick(5.0)
     told, untold = outcome(session, first), outcome(session, second)
     assert isinstance(told, DeadlineExceeded)
@@ -245,7 +245,7 @@ def test_a_late_answer_is_ignored():
     assert isinstance(outcome(session, future), DeadlineExceeded)
     session.receive(done(header.id), 2.0)
     session.receive(done(header.id), 2.0)
-    assert session.take_ended() == []
+    assert not session.ended
 
 
 def test_an_error_becomes_an_exception_of_the_tree_with_what_the_broker_said_per_agent():
@@ -266,7 +266,7 @@ def test_an_error_without_an_id_ends_the_only_request_it_can_mean():
     headers, (first, second) = submit(session, 2, kind=step_header, command=Command.STEP)
     sent(session)
     session.receive(error(bytes(16), "malformed_message"), 0.0)
-    assert session.take_ended() == []
+    assert not session.ended
     session.receive(done(headers[0].id), 0.0)
     session.receive(error(bytes(16), "malformed_message"), 0.0)
     caught = outcome(session, second)
@@ -308,7 +308,7 @@ def test_noise_changes_nothing(noise):
     (header,), (future,) = submit(session)
     sent(session)
     session.receive(noise, 0.0)
-    assert session.take_ended() == []
+    assert not session.ended
     session.receive(done(header.id), 0.0)
     assert outcome(session, future).command is Command.DONE
 
@@ -366,7 +366,8 @@ def test_whatever_is_lost_every_request_ends_once_and_by_its_deadline(data):
         down.extend(broker.take(decode([bytes(f) for f in message]).header, credits=2))
 
     def settle():
-        for pending in session.take_ended():
+        while session.ended:
+            pending = session.ended.popleft()
             assert pending.header.id not in ended
             ended[pending.header.id] = now_s
             pending.resolve()
