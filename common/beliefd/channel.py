@@ -26,11 +26,6 @@ import numpy as np
 from beliefd_proto.framing import LARGE_BYTES
 
 _MOST_AT_ONCE = 2**22
-_SENT_AHEAD_BYTES = 2**19
-"""The system takes twice as much where it may, else what it may, before the other side has read any of it.
-
-Where all processors are busy, who has the rest of a message to send may wait for milliseconds until it can.
-"""
 _MOST_FRAMES = 1024
 _MOST_PARTS = os.sysconf("SC_IOV_MAX")
 _NOT_NOW = (errno.ENOBUFS, errno.ENOMEM)  # the system is short of memory, and may not be for long
@@ -64,7 +59,6 @@ class Channel:
     def __init__(self, connection: socket.socket, bounds: Bounds | None = None) -> None:
         bounds = bounds or Bounds()
         connection.setblocking(False)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SENT_AHEAD_BYTES)
         self._socket = connection
         self._unsent: deque[memoryview] = deque()
         self._bounds = bounds
@@ -93,7 +87,8 @@ class Channel:
     @property
     def held_bytes(self) -> int:
         """What is kept here of messages that are not all sent, or have not all arrived."""
-        return sum([len(message) for message in self._unsent]) + self._arrived + len(self._begun)
+        # All of a message that is partly sent: its memory is kept until its last byte is taken.
+        return sum([memoryview(message.obj).nbytes for message in self._unsent]) + self._arrived + len(self._begun)
 
     def send(self, frames: Sequence[Any]) -> None:
         """Send a message, now or with the next `flush`.
@@ -110,7 +105,7 @@ class Channel:
             sent = self._try(self._socket.sendmsg, parts)
             if sent == sum([len(part) for part in parts]):
                 return
-            self._unsent.append(memoryview(b"".join(parts))[sent:])
+            self._unsent.append(memoryview(b"".join(parts)[sent:]))
             return
         self._unsent.append(memoryview(b"".join(parts)))
         if len(self._unsent) == 1:

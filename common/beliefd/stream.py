@@ -19,6 +19,12 @@ from beliefd.connection import LATEST_S, SOONEST_S
 
 _NAME_BYTES = 16
 _PATH_BYTES = 107  # as many as an address has room for
+_SENT_AHEAD_BYTES = 2**19
+"""What the system takes of messages, or twice as much where it may, before the broker has read any of it.
+
+Room for the next chunks of a large call: where all processors are busy, a client that has more to send may wait for
+milliseconds until it runs, and workers wait for it.
+"""
 
 
 class StreamConnection:
@@ -119,14 +125,18 @@ class StreamConnection:
         except BaseException:
             connection.close()
             raise
+        if connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < 2 * _SENT_AHEAD_BYTES:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SENT_AHEAD_BYTES)
+        self._underway = True
         self._channel = Channel(connection)
         self._poll.register(self._channel, select.POLLIN)
+        self._underway = False
         self._pause_s = 0.0
         self._send([secrets.token_bytes(_NAME_BYTES)])
         return True
 
     def _lose(self, channel: Channel) -> None:
-        with contextlib.suppress(KeyError):  # it was lost already, but for the end of this
+        with contextlib.suppress(KeyError, ValueError):  # it was lost already, but for the end of this
             self._poll.unregister(channel)
         channel.close()
         self._channel = None

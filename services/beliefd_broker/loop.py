@@ -149,7 +149,7 @@ class Broker:
             self._act_all()
         self._core.answer()
         self._flush()
-        while self._core.help(now_s):
+        while self._core.help(time.monotonic()):  # by what is left then
             self._act_all()
 
     def _finish(self) -> None:

@@ -180,6 +180,7 @@ class Core:
             request = self._desk.request(asked)
             if request is not None and request.reply_to is session:
                 self._take_back(request, Cancelled("the client cancelled this before it was begun"))
+        self.answer()
         self._desk.send(route, Command.DONE, m.Done(id=header.id, credits=CREDITS))
 
     def _answer_at_once(self, route: bytes, command: Command, header: m.Request, now_s: float) -> bool:
@@ -251,7 +252,7 @@ class Core:
     def help(self, now_s: float) -> bool:
         """Have an idle worker help another with its piece, since there is nothing else to do; whether one does.
 
-        After `answer`: who is answered may have something else.
+        After `answer`: for an answer somebody waits.
         """
         if not len(self._sharing):
             return False
@@ -296,7 +297,7 @@ class Core:
     @property
     def drained(self) -> bool:
         """Whether nothing that was begun is open."""
-        return not (self.workforce.busy or self.workforce.lost or self._scheduler.open)
+        return not (self.workforce.busy or self.workforce.lost or self._scheduler.open or self._desk.ended)
 
     # What arrives from workers.
 

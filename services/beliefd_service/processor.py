@@ -1,11 +1,13 @@
 """What a process asks of the system's scheduler, where more processes have something to do than there are processors.
 
 Of two that are equal the scheduler may let the one that computes go on for milliseconds, while the other, which would
-be done in a hundredth of that, keeps everybody waiting. Neither gets more time by what is asked for here.
+be done in a hundredth of that, keeps everybody waiting. Neither gets more time by what is asked for here, and what
+an operator has chosen for a process stays.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -19,10 +21,9 @@ _SLICE_NS = 100_000  # the least there is
 
 def give_way() -> None:
     """Of a process that computes: when it is woken it waits until whoever runs has ended its turn."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    except OSError:  # a sandbox may forbid it: all is done without it too, a little later
-        return
+    with contextlib.suppress(OSError):  # a sandbox may forbid it: all is done without it too, a little later
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def take_short_turns() -> None:
@@ -30,7 +31,7 @@ def take_short_turns() -> None:
 
     Linux 6.12 and later do so (EEVDF, with a slice of the process's own); others do not mind.
     """
-    if _SET_ATTRIBUTES is None:
+    if _SET_ATTRIBUTES is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
         return
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     attributes = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_OTHER, 0, nice, 0, _SLICE_NS, 0, 0)

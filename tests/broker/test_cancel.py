@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from broker_world import World, population
 
-from beliefd_proto import Applied, Command
+from beliefd_broker.actions import SendClient
+from beliefd_proto import Applied, Command, decode
 from beliefd_proto import messages as m
 
 
@@ -56,6 +57,20 @@ def test_a_chunk_that_is_partly_handed_out_says_what_was_done():
     np.testing.assert_array_equal(np.flatnonzero(told.arrays["applied"] == Applied.YES), done)
     assert (told.arrays["applied"] == Applied.NO).sum() == 5000 - len(done)
     assert not world.core._populations.get("0" * 16).busy.any()
+
+
+def test_what_is_taken_back_is_told_before_the_cancel_is_answered():
+    world = World([population(rows=50_000, durability="disk")], workers=1)
+    route = world.client()
+    request = world.step(route, count=50_000)
+    world.pump()
+    (worker,) = world.workers.values()
+    while worker.inbox:  # nothing of it is in a worker's hands now, and most of it is not begun
+        worker.run_one()
+    header = m.Cancel(id=secrets.token_bytes(16), deadline_ms=1000, requests=(request,))
+    world.send(route, Command.CANCEL, header)
+    told = [decode([bytes(f) for f in a.frames]) for a in world.core.take_actions() if isinstance(a, SendClient)]
+    assert [answer.header.id for answer in told] == [request, header.id]
 
 
 def test_a_job_that_waits_is_taken_back_and_holds_up_nothing():

@@ -300,3 +300,12 @@ def as_another():
         yield
     finally:
         os.seteuid(me)
+
+
+def test_the_next_chunk_of_a_call_is_sent_before_the_first_is_read(board, connect):
+    connection, _ = connect()
+    chunks = [[b"head", bytes(150_000)], [b"head", bytes(150_000)]]
+    for chunk in chunks:
+        connection.send(chunk)
+    # What the system had not taken would be sent by nobody: the client does nothing more.
+    assert [frames for _, frames in heard(board, len(chunks))] == chunks

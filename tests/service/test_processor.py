@@ -27,11 +27,11 @@ def attributes(pid):
     return policy, nice, slice_ns
 
 
-def after(call):
-    """The attributes of a process of niceness 3 that has called a function of the module."""
+def after(call, *start):
+    """The attributes of a process of niceness 3, started by `start`, that has called a function of the module."""
     code = f"from beliefd_service import processor; processor.{call}(); print('done', flush=True); input()"
     child = subprocess.Popen(
-        ["nice", "-n3", sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ["nice", "-n3", *start, sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
         assert child.stdout.readline() == "done\n"
@@ -50,6 +50,11 @@ def test_who_is_waited_for_takes_short_turns():
     assert (policy, nice) == (os.SCHED_OTHER, 3)
     if KERNEL >= (6, 12):
         assert slice_ns == 100_000
+
+
+@pytest.mark.parametrize("call", ["give_way", "take_short_turns"])
+def test_what_an_operator_chose_stays(call):
+    assert after(call, "chrt", "--idle", "0")[0] == os.SCHED_IDLE
 
 
 def test_a_sandbox_that_forbids_it_does_no_harm(monkeypatch):
