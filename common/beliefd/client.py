@@ -430,8 +430,8 @@ class Client:
             self._resolve_ended()
 
     def _resolve_ended(self) -> None:
-        # Off the queue once it is resolved: where a signal's handler raises meanwhile, it is resolved again. One by one:
-        # a callback that drives resolves the others, which it may be waiting for, after its own; that changes nothing.
+        # Off the queue once it is resolved: where a signal's handler raises meanwhile, it is resolved again. One by
+        # one: a callback that drives resolves the others, which it may be waiting for, after its own again.
         ended = self._session.ended
         while ended:
             pending = ended[0]
