@@ -190,7 +190,8 @@ class Population:
         """End a future in the outcome of its call."""
         try:
             outcome = self._finish(call, taken)
-        except BeliefdError as error:
+        except Exception as error:  # such as MemoryError; what Ctrl-C raises is not the call's own, and passes
+            self._give_free(taken)
             result.set_exception(error)
         else:
             result.set_result(outcome)
@@ -535,35 +536,40 @@ class Population:
 
     def _finish(self, call: Call, taken: list[Rows]) -> Step:
         """Take what a step did into the ticks, give free the agents it has `taken`, and return or raise its outcome."""
-        assert call.ticks is not None
         error = call.error()
         with self._lock:
-            if error is None:
-                if call.rows is self._all and self._even is not None and call.tick == self._even + 1:
-                    self._even = call.tick
-                else:
-                    self._look_at_each()
-                    # Not back: a step that is retried late may have been followed by others.
-                    ticks = np.maximum(self._ticks[call.rows], call.ticks)
-                    self._ticks[call.rows] = ticks
-                    if call.rows is self._all and call.tick is not None and ticks.max() == call.tick:
-                        self._even = call.tick
-                self._marks[call.rows] = 0
-            else:
-                applied = error.applied if error.applied is not None else np.full(call.count, Applied.UNKNOWN)
-                done = applied == Applied.YES
-                self._look_at_each()
-                ticks = self._ticks[call.rows]
-                self._ticks[call.rows] = np.where(done, np.maximum(ticks, call.ticks), ticks)
-                # Who was too late to be begun stands where it stood: in an overload, asking would be more of the same.
-                passed = all(isinstance(each, Unavailable) for _, each in call.errors())
-                known = done | ((applied == Applied.NO) & passed)
-                self._marks[call.rows] = np.where(known, 0, _UNCERTAIN)
-            taken.clear()
+            if taken:  # else this was interrupted before, and others may have taken them since
+                self._settle(call, error)
+                taken.clear()
         if error is not None:
             error.call = call
             raise error
         return call.step()
+
+    def _settle(self, call: Call, error: BeliefdError | None) -> None:
+        """Take what a step did into the ticks, and give its agents free. The lock is held."""
+        assert call.ticks is not None
+        if error is None:
+            if call.rows is self._all and self._even is not None and call.tick == self._even + 1:
+                self._even = call.tick
+            else:
+                self._look_at_each()
+                # Not back: a step that is retried late may have been followed by others.
+                ticks = np.maximum(self._ticks[call.rows], call.ticks)
+                self._ticks[call.rows] = ticks
+                if call.rows is self._all and call.tick is not None and ticks.max() == call.tick:
+                    self._even = call.tick
+            self._marks[call.rows] = 0
+        else:
+            applied = error.applied if error.applied is not None else np.full(call.count, Applied.UNKNOWN)
+            done = applied == Applied.YES
+            self._look_at_each()
+            ticks = self._ticks[call.rows]
+            self._ticks[call.rows] = np.where(done, np.maximum(ticks, call.ticks), ticks)
+            # Who was too late to be begun stands where it stood: in an overload, asking would be more of the same.
+            passed = all(isinstance(each, Unavailable) for _, each in call.errors())
+            known = done | ((applied == Applied.NO) & passed)
+            self._marks[call.rows] = np.where(known, 0, _UNCERTAIN)
 
     def _look_at_each(self) -> None:
         """From now on agents may stand at several ticks. The lock is held."""
