@@ -27,9 +27,9 @@ def give_way() -> None:
 
 
 def take_short_turns() -> None:
-    """Of a process that others wait for: it runs as soon as it is woken, before those whose turns are longer.
+    """Of a process that others wait for: when it is woken it runs before those whose turns are longer.
 
-    Linux 6.12 and later do so (EEVDF, with a slice of the process's own); others do not mind.
+    From Linux 6.12 on (EEVDF, with a slice of the process's own); before, the system takes no notice.
     """
     if _SET_ATTRIBUTES is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
         return
