@@ -11,16 +11,19 @@ COUNTS = (4, 2, 300)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint64])
+@pytest.mark.parametrize("some_missing", [False, True])
 @given(rows=st.integers(0, 5_000), seed=st.integers(0, 2**32), data=st.data())
-def test_one_wrong_entry_is_found_wherever_it_stands(dtype, rows, seed, data):
-    lowest, highest = max(MISSING, np.iinfo(dtype).min), [min(count - 1, np.iinfo(dtype).max) for count in COUNTS]
+def test_one_wrong_entry_is_found_wherever_it_stands(dtype, some_missing, rows, seed, data):
+    least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+    lowest, highest = max(MISSING, least) if some_missing else 0, [min(count - 1, most) for count in COUNTS]
     rng = np.random.default_rng(seed)
     good = rng.integers(lowest, np.array(highest) + 1, (rows, len(COUNTS))).astype(dtype)
     assert all_known(good, COUNTS)
     if rows:
-        row, column = data.draw(st.integers(0, rows - 1)), data.draw(st.sampled_from([0, 1]))
-        wrong = [COUNTS[column], np.iinfo(dtype).max, *([-2] if lowest < 0 else [])]
-        good[row, column] = data.draw(st.sampled_from(wrong))
+        columns = [0, 1, 2] if least else [0, 1]  # there may be no wrong one in the last, where there are no signs
+        row, column = data.draw(st.integers(0, rows - 1)), data.draw(st.sampled_from(columns))
+        wrong = [number for number in (COUNTS[column], most) if COUNTS[column] <= number <= most]
+        good[row, column] = data.draw(st.sampled_from([*wrong, *([-2, least, least // 2] if least else [])]))
         assert not all_known(good, COUNTS)
 
 

@@ -31,25 +31,39 @@ def all_known(rows: NDArray[Any], counts: tuple[int, ...], narrow: NDArray[Any] 
                     return False
         return True
     entries = rows.reshape(-1)
-    none_below = False
+    # What is negative is, without its sign, above any count: where nothing is missing one look is enough.
     if narrow is not None and narrow.itemsize < rows.itemsize:
-        # Where all are below the highest count nothing was cut off in it. Without its sign what is negative is above
-        # any count: where nothing is missing one look is enough.
-        without_sign = entries.view(entries.dtype.str.replace("i", "u"))  # which keeps the order of bytes
-        none_below = bool(np.maximum.reduce(without_sign) < max(counts))
-        if not (none_below or (np.minimum.reduce(entries) >= MISSING and np.maximum.reduce(entries) < max(counts))):
+        # Where all are below the highest count nothing was cut off in it.
+        if np.maximum.reduce(_without_sign(entries)) >= max(counts) and not (
+            np.minimum.reduce(entries) >= MISSING and np.maximum.reduce(entries) < max(counts)
+        ):
             return False
         entries = narrow.reshape(-1)
-    # A row is too short for NumPy's inner loop: many rows side by side are compared at once.
     highest = _highest(counts, entries.dtype)
-    whole = len(entries) - len(entries) % len(highest)
-    blocks, rest = entries[:whole].reshape(-1, len(highest)), entries[whole:]
-    # The reductions themselves: the methods of arrays go through Python again.
-    return bool(
-        (none_below or np.minimum.reduce(entries) >= MISSING)
-        and (not len(blocks) or np.logical_and.reduce(blocks <= highest, axis=None))
-        and (not len(rest) or np.logical_and.reduce(rest <= highest[: len(rest)]))
+    return _none_above(_without_sign(entries), _without_sign(highest)) or bool(
+        np.minimum.reduce(entries) >= MISSING and _none_above(entries, highest)
     )
+
+
+def _without_sign(entries: NDArray[Any]) -> NDArray[Any]:
+    return entries.view(_unsigned(entries.dtype))
+
+
+def _none_above(entries: NDArray[Any], highest: NDArray[Any]) -> bool:
+    """Whether no entry of rows that stand one after the other is above the highest of its column."""
+    # A row is too short for NumPy's inner loop: the highest of many rows side by side are found at once.
+    whole = len(entries) - len(entries) % len(highest)
+    if whole:
+        found = np.maximum.reduce(entries[:whole].reshape(-1, len(highest)), axis=0)
+        if np.count_nonzero(found <= highest) < len(highest):  # to count is faster than to ask for all
+            return False
+    rest = entries[whole:]
+    return not len(rest) or np.count_nonzero(rest <= highest[: len(rest)]) == len(rest)
+
+
+@lru_cache(maxsize=64)
+def _unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(dtype.str.replace("i", "u"))  # which keeps the order of bytes
 
 
 @lru_cache(maxsize=256)

@@ -67,6 +67,18 @@ class StepInputs(msgspec.Struct, eq=False):
     executed_actions: NDArray[np.int32] | None = None
     want: int = 0
 
+    def select(self, piece: slice) -> StepInputs:
+        """The call for some of its agents; rows and ticks are given per agent."""
+        return StepInputs(
+            self.rows[piece],
+            self.ticks[piece],
+            self.request_ids if len(self.request_ids) == 1 else self.request_ids[piece],
+            self.observations.select(piece),
+            None if self.reset is None else self.reset[piece],
+            None if self.executed_actions is None else self.executed_actions[piece],
+            self.want,
+        )
+
 
 class StepOutputs(msgspec.Struct, eq=False):
     """What a step gives, in the order of the call. An agent in conflict has action -1 and zeros.

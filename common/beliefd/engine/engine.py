@@ -131,6 +131,8 @@ class Engine:
                 self._lock.release()
             raise
         self._store: Store | None = store
+        # Of the last call: at random, and counted, so that no two calls of whoever opens this store have the same.
+        self._request_id = np.frombuffer(bytearray(os.urandom(16)), dtype=np.uint64).reshape(1, 2)
         self._journal: EngineJournal | None = None
         if self._folder is not None and durability == "disk":
             self._journal = EngineJournal(self._folder, UID, self._parts[0])
@@ -179,27 +181,17 @@ class Engine:
         checked = canonical(observations, info, n, wire_dtype(info) if self._journal is None else np.int32)
         mask = None if reset is None else reset_array(reset, n)
         executed = None if executed_actions is None else executed_array(executed_actions, info, n)
-        # One for all agents of the call, and so for all pieces the same rows.
-        ids = 1 if self._journal is None else min(n, _LARGEST_PIECE)
-        request_ids = np.frombuffer(os.urandom(16) * ids, dtype=np.uint64).reshape(-1, 2)
         bits = want_bits(want)
         ticks = np.empty(n, dtype=np.int64)
         with self._busy:
             committed = self._open_store().int64[:, 0]
+            call = StepInputs(rows, ticks, self._next_request_ids(n), checked, mask, executed, bits)
 
             def inputs(piece: slice) -> StepInputs:
                 # Read piece by piece: the kernels then find the records in the cache. All agents are a slice, which
                 # NumPy reads faster than numbers.
                 np.add(committed[piece if agents is None else rows[piece]], 1, out=ticks[piece])
-                return StepInputs(
-                    rows[piece],
-                    ticks[piece],
-                    request_ids[: piece.stop - piece.start],
-                    checked if piece.stop - piece.start == n else checked.select(piece),
-                    None if mask is None else mask[piece],
-                    None if executed is None else executed[piece],
-                    bits,
-                )
+                return call if piece.stop - piece.start == n else call.select(piece)
 
             if self._journal is None:
                 outputs = self._share(n, lambda part, piece: part.step(inputs(piece)))
@@ -312,6 +304,11 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _next_request_ids(self, n: int) -> NDArray[np.uint64]:
+        """One for all agents of the next call; given per agent where that is journalled. `_busy` is held."""
+        self._request_id[0, 1] += 1
+        return self._request_id if self._journal is None else np.repeat(self._request_id, n, axis=0)
 
     def _open_store(self) -> Store:
         if self._store is None:
