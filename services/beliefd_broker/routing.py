@@ -1,9 +1,9 @@
 """The broker's core: a pure state machine. Messages and times go in, actions come out; no socket, file or clock in it.
 
 A request's way: `client_message` decodes and checks it, the desk keeps it, the scheduler gives it a turn, `dispatch`
-cuts batches from it for workers that have room, `worker_message` brings results home, and `answer` has the desk tell
-the client when no agent of it is open. Who then has nothing to do may `help`. What is done to a population as a whole
-is the keeper's.
+has the foreman make batches of it for workers that have room, `worker_message` brings results home, and `answer` has
+the desk tell the client when no agent of it is open. Who then has nothing to do may `help`. What is done to a
+population as a whole is the keeper's.
 """
 
 from __future__ import annotations
@@ -11,37 +11,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from beliefd_broker import answers
 from beliefd_broker.accounts import Accounts
-from beliefd_broker.actions import Action, Emit, Log, ResetTally, SendWorker
+from beliefd_broker.actions import Action, Emit, Log, SendWorker
 from beliefd_broker.admission import check_arrays, check_chunk
-from beliefd_broker.batching import job_message, pieces_message, shares
 from beliefd_broker.desk import CREDITS, Desk
-from beliefd_broker.keeper import DEATHS_TO_QUARANTINE, Keeper, crashed_error
+from beliefd_broker.foreman import Foreman
+from beliefd_broker.keeper import Keeper
 from beliefd_broker.population import Damaged, Population
-from beliefd_broker.request import Chunk, Job, Piece, Request
-from beliefd_broker.scheduling import BATCH_NS, Scheduler
+from beliefd_broker.request import Chunk, Job, Request
+from beliefd_broker.scheduling import Scheduler
 from beliefd_broker.session import Session
-from beliefd_broker.sharing import Sharing
 from beliefd_broker.upkeep import Upkeep
-from beliefd_broker.worker import Batch, Worker
 from beliefd_broker.workforce import Workforce
 from beliefd_proto import Applied, Arrays, Command, Message, decode, encode
 from beliefd_proto import messages as m
-from beliefd_proto.bundle import bundle, unbundled
-from beliefd_proto.error_message import from_header
-from beliefd_proto.errors import BeliefdError, Cancelled, DeadlineExceeded, MalformedMessage
+from beliefd_proto.bundle import unbundled
+from beliefd_proto.errors import BeliefdError, Cancelled, MalformedMessage
 from beliefd_proto.framing import request_id
 from beliefd_service import events
 from beliefd_service.access import Grant
 from beliefd_service.process import ProcessIdentity
 
 TELEMETRY_S = 0.5
-CALL_NS = 100_000.0
-"""What a batch takes of its worker beside what its agents take."""
 
 
 class Core:
@@ -64,7 +56,6 @@ class Core:
         self.workforce = Workforce(epoch, held_leases, now_s)
         self._accounts = Accounts(grants, now_s)
         self._scheduler = Scheduler()
-        self._sharing = Sharing()
         self._desk = Desk(self._actions.append, epoch, self.limits, self._accounts, self._scheduler.release)
         self._keeper = Keeper(
             self._actions.append,
@@ -76,12 +67,12 @@ class Core:
             upkeep or Upkeep(epoch),
             wall_s,
         )
+        self._foreman = Foreman(self._actions.append, epoch, self._scheduler, self.workforce, self._desk, self._keeper)
         self._populations = self._keeper.populations
         self.adopt(populations)
-        self._next_batch = 1
         self._started_s = now_s
         self._telemetry_s = now_s
-        self._counters = dict.fromkeys(("batches", "retried_batches", "agent_steps", "malformed"), 0)
+        self._malformed = 0
         self._emit(events.BrokerStarted(time_s=wall_s, epoch=epoch))
 
     def adopt(self, populations: Iterable[Population], damaged: Iterable[Damaged] = ()) -> None:
@@ -127,7 +118,7 @@ class Core:
         try:
             message = decode(frames)
         except BeliefdError as error:
-            self._counters["malformed"] += 1
+            self._malformed += 1
             self._desk.refuse(route, error, request_id(frames))
             return
         header = message.header
@@ -214,35 +205,8 @@ class Core:
     # What goes to workers.
 
     def dispatch(self, now_s: float) -> bool:
-        """Give a worker with room its next work; whether any was given. Until False: there is no more work, or no room.
-
-        One at a time, so that a worker has its work before the message to the next is made.
-        """
-        while (self._scheduler or self.workforce.lost) and (free := self.workforce.free(now_s)):
-            worker = free[0]
-            if self.workforce.lost:
-                self._start(worker, [self.workforce.lost.pop(0)], now_s)
-                return True
-            idle = -len(self._sharing)  # who will help with what was handed out before
-            for other in free:
-                idle += not other.batches
-            found = self._scheduler.next(max(idle, 1), now_s, self.workforce.ready)
-            load = []
-            if isinstance(found, Job):
-                if not self._keeper.settle_making(found):
-                    load = [Batch.of_job(found)]
-            elif found is not None:
-                load = self._load(Batch.of_pieces(found), idle if idle > 0 else len(free))
-            for chunk in self._scheduler.take_late():
-                self._desk.end_unbegun(chunk, self._too_late())
-            if load:
-                if len(load) == 1 and (shared := self._sharing.begin(worker, load[0])) is not None:
-                    self._actions.append(ResetTally(shared.tally))
-                self._start(worker, load, now_s)
-                return True
-            if found is None:
-                break
-        return False
+        """Give a worker with room its next work. To be called until it says False: no more work, or no room."""
+        return self._foreman.dispatch(now_s)
 
     def answer(self) -> None:
         """Make the answers to chunks that have ended: after `dispatch`, since workers wait while that is done."""
@@ -250,45 +214,8 @@ class Core:
             self._desk.answer_ended()
 
     def help(self, now_s: float) -> bool:
-        """Have an idle worker help another with its piece, since there is nothing else to do; whether one does.
-
-        After `answer`: for an answer somebody waits.
-        """
-        if not len(self._sharing):
-            return False
-        free = self.workforce.free(now_s)
-        if not free or free[0].batches:
-            return False
-        batch = self._sharing.help(now_s)
-        if batch is not None:
-            self._start(free[0], [batch], now_s)
-        return batch is not None
-
-    def _load(self, first: Batch, workers: int) -> list[Batch]:
-        """The batch, and where it takes little others with it: as long as a large one, a fair share of `workers`."""
-        load = [first]
-        most = -(-(self._scheduler.waiting + 1) // workers)
-        room_ns = BATCH_NS - CALL_NS - first.predicted_ns
-        while room_ns > 0 and len(load) < most and first.is_small:
-            pieces = self._scheduler.next_small()
-            if pieces is None:
-                break
-            load.append(Batch.of_pieces(pieces))
-            room_ns -= CALL_NS + load[-1].predicted_ns
-        return load
-
-    def _start(self, worker: Worker, load: list[Batch], now_s: float) -> None:
-        """Hand batches to a worker in one message."""
-        messages, number = [], self._next_batch
-        for batch in load:
-            batch.number, batch.load, self._next_batch = self._next_batch, number, self._next_batch + 1
-            self.workforce.start(worker, batch, now_s)
-            if batch.job is not None:
-                messages.append(job_message(batch.job, self.epoch, batch.number))
-            else:
-                messages.append(pieces_message(batch, self.epoch))
-        self._counters["batches"] += len(load)
-        self._actions.append(SendWorker(worker.incarnation, bundle(messages)))
+        """Have an idle worker help another; whether one does. After `answer`: for an answer somebody waits."""
+        return self._foreman.help(now_s)
 
     def drain(self) -> None:
         """Begin nothing more. What is not begun has no answer: its client asks the next broker."""
@@ -297,7 +224,7 @@ class Core:
     @property
     def drained(self) -> bool:
         """Whether nothing that was begun is open."""
-        return not (self.workforce.busy or self.workforce.lost or self._scheduler.open or self._desk.ended)
+        return self._foreman.done and not (self._scheduler.open or self._desk.ended)
 
     # What arrives from workers.
 
@@ -324,121 +251,11 @@ class Core:
             if self.workforce.leaving(route):
                 self._actions.append(SendWorker(route, encode(Command.LEFT, m.Left())))
         elif isinstance(header, m.Result) and header.epoch == self.epoch:
-            worker = self.workforce.get(route)
-            batch = worker.give_back(header.batch, now_s) if worker is not None else None
-            if worker is not None and batch is not None:
-                worker.heard_s = now_s
-                self._result(worker, batch, header, message.arrays, now_s, wall_s)
+            self._foreman.result(route, header, message.arrays, now_s, wall_s)
 
     def worker_died(self, incarnation: bytes, wall_s: float) -> None:
-        """The kernel says that a worker's process is gone: run again what was in its hands, each batch alone."""
-        worker = self.workforce.died(incarnation)
-        if worker is None:
-            return
-        batches = list(worker.batches.values())
-        fields: dict[str, Any] = {"worker": worker.name, "pid": worker.identity.pid, "batches": len(batches)}
-        if jobs := [batch.job for batch in batches if batch.job is not None]:
-            fields |= {"job": jobs[0].command.name.lower(), "request": jobs[0].id.hex()}
-        left = worker.state == "leaving" and not batches
-        self._actions.append(Log("info", "worker_left", fields) if left else Log("warning", "worker_lost", fields))
-        self._emit(
-            events.WorkerLost(
-                time_s=wall_s,
-                epoch=self.epoch,
-                worker=worker.name,
-                pid=worker.identity.pid,
-                batches_lost=len(batches),
-            )
-        )
-        for batch in batches:
-            # Loads of a worker run in the order in which it got them: only one of the oldest can have killed it.
-            self._retry(batch, blamed=batch.load == batches[0].load)
-
-    def _retry(self, batch: Batch, blamed: bool) -> None:
-        self._counters["retried_batches"] += batch.is_open
-        if batch.job is not None:
-            batch.job.deaths += blamed
-            if batch.job.deaths < DEATHS_TO_QUARANTINE:
-                self.workforce.lost.append(batch)
-            else:
-                self._keeper.end_crashed(batch.job)
-            return
-        if batch.shared is not None:
-            batch.shared.blamed |= blamed
-            self._end_shared(batch, 0, 0, None)
-            return
-        for piece in batch.pieces:
-            piece.deaths += blamed
-            self._run_again(piece, batch.predicted_ns * piece.count / batch.agents)
-
-    def _run_again(self, piece: Piece, predicted_ns: float) -> None:
-        """Run alone what a dead worker had in hand, unless too many have died of it."""
-        if piece.deaths < DEATHS_TO_QUARANTINE and not piece.chunk.population.info.quarantined:
-            self.workforce.lost.append(Batch(0, [piece], None, predicted_ns))
-        else:
-            piece.chunk.fail(crashed_error(piece.chunk.population), piece.start, piece.count, Applied.UNKNOWN)
-            self._keeper.quarantine(piece.chunk.population, True)
-            self._desk.end_if_done(piece.chunk)
-
-    def _end_shared(self, batch: Batch, taken: int, elapsed_ns: int, error: BeliefdError | None) -> None:
-        """One of the two that share a piece has ended. Once both have, what has no result is run again, or failed."""
-        shared = batch.shared
-        assert shared is not None
-        if not self._sharing.end(batch, taken, elapsed_ns, error) or (rest := shared.rest) is None:
-            return
-        chunk = rest.chunk
-        if shared.error is not None:
-            chunk.fail(shared.error, rest.start, rest.count, Applied.UNKNOWN)
-            self._desk.end_if_done(chunk)
-        else:
-            self._run_again(rest, chunk.population.predicted_ns(chunk.cost_key, rest.count))
-
-    def _result(
-        self, worker: Worker, batch: Batch, header: m.Result, arrays: Arrays, now_s: float, wall_s: float
-    ) -> None:
-        worker.batches_done += 1
-        worker.cpu_s, worker.rss_bytes, worker.worn = header.cpu_s, header.rss_bytes, header.worn
-        if batch.job is not None:
-            self._keeper.end_job(batch.job, header, arrays, wall_s)
-            return
-        error = None if header.error is None else from_header(header.error, {})
-        taken = batch.agents if batch.shared is None else header.count
-        if error is None and taken:
-            self._learn(worker, batch, taken, header, arrays.get("status"))
-        if batch.shared is not None:
-            if taken:
-                piece = batch.pieces[0]
-                start = piece.start + piece.count - taken if batch.from_end else piece.start
-                piece.chunk.finish(start, taken, dict(arrays))
-            self._end_shared(batch, taken, header.elapsed_ns, error)
-        elif error is not None:
-            for piece in batch.pieces:
-                piece.chunk.fail(error, piece.start, piece.count, Applied.UNKNOWN)
-        else:
-            for piece, share in shares(batch.pieces, arrays):
-                piece.chunk.finish(piece.start, piece.count, share)
-        chunk, shared = batch.pieces[0].chunk, batch.shared
-        if shared is None and error is None:
-            chunk.population.record(chunk.cost_key, taken, header.elapsed_ns, now_s)
-        elif shared is not None and not shared.open and shared.rest is None:
-            # Both together: one that took little, and was held up, would say that agents are slow.
-            chunk.population.record(chunk.cost_key, shared.piece.count, shared.elapsed_ns, now_s)
-        for piece in batch.pieces:
-            self._desk.end_if_done(piece.chunk)
-
-    def _learn(
-        self, worker: Worker, batch: Batch, agents: int, header: m.Result, status: NDArray[np.uint8] | None
-    ) -> None:
-        """Count what a batch did with so many agents."""
-        chunk = batch.pieces[0].chunk
-        population = chunk.population
-        population.journal_bytes += header.journal_bytes
-        if chunk.command is Command.STEP:
-            applied = agents if status is None else agents - int(np.count_nonzero(status))
-            population.count_steps(applied, header.telemetry)
-            population.unsaved_steps += applied
-            worker.agent_steps += applied
-            self._counters["agent_steps"] += applied
+        """The kernel says that a worker's process is gone."""
+        self._foreman.worker_died(incarnation, wall_s)
 
     # Time.
 
@@ -460,11 +277,7 @@ class Core:
                 self.client_gone(route)
 
     def _expire(self, request: Request) -> None:
-        self._take_back(request, self._too_late())
-
-    def _too_late(self) -> DeadlineExceeded:
-        why = "no worker is ready" if not self.workforce.ready else "the workers had no room in time"
-        return DeadlineExceeded(f"this could not be done by its deadline: {why}", field="deadline_ms")
+        self._take_back(request, self.workforce.too_late())
 
     def _take_back(self, request: Request, error: BeliefdError) -> None:
         """End in an error what of a request no worker has been given. What one has is finished."""
@@ -507,7 +320,7 @@ class Core:
             ready=self.workforce.ready > 0,
             workers=self.workforce.report(),
             populations=tuple(population.info for population in self._populations),
-            counters={**self._desk.counters, **self._counters},
+            counters={**self._desk.counters, **self._foreman.counters, "malformed": self._malformed},
             credits=CREDITS,
         )
 

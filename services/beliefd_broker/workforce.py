@@ -13,6 +13,7 @@ from beliefd_broker.actions import Action, KillWorker, Log, SendWorker, WatchWor
 from beliefd_broker.population import Population
 from beliefd_broker.worker import LONG_NS, Batch, Worker
 from beliefd_proto import Command, encode
+from beliefd_proto.errors import DeadlineExceeded
 from beliefd_proto.messages import Retire, WorkerHello, WorkerStatus, WorkerWelcome
 from beliefd_service.process import ProcessIdentity
 
@@ -62,6 +63,11 @@ class Workforce:
         for worker in self._workers.values():
             ready += worker.state == "ready"
         return ready
+
+    def too_late(self) -> DeadlineExceeded:
+        """Why what was not begun by its deadline was not."""
+        why = "no worker is ready" if not self.ready else "the workers had no room in time"
+        return DeadlineExceeded(f"this could not be done by its deadline: {why}", field="deadline_ms")
 
     def hello(self, hello: WorkerHello, now_s: float) -> Iterator[Action]:
         """A worker says who it is: at its start, while it is idle, and in answer to our welcome."""

@@ -97,7 +97,7 @@ def _step(work: m.Work, arrays: Arrays, shelf: Shelf) -> Outcome:
         outputs = population.commit(begun)
     elapsed_ns = time.perf_counter_ns() - started_ns - synced_ns
     answer: Arrays = {"actions": outputs.actions.astype(smallest_int(max(population.info.num_controls)))}
-    if outputs.status.any():  # 0 is plain success
+    if np.count_nonzero(outputs.status):  # 0 is plain success
         answer["status"] = outputs.status
     if work.want:
         answer |= {name: getattr(outputs, name) for bit, name in _OUTPUTS if work.want & bit}

@@ -54,7 +54,7 @@ def test_clients_that_ask_alike_share_a_batch():
     requests = [world.step(world.client(), first=i) for i in range(20)]
     world.settle()
     assert all(world.answer(request).command is Command.STEPPED for request in requests)
-    assert world.core._counters["batches"] < 5
+    assert world.core._foreman.counters["batches"] < 5
 
 
 def test_an_agent_is_never_in_two_batches():
@@ -1004,4 +1004,4 @@ def test_pieces_grow_once_agents_turn_out_to_be_quick():
     world = World([population(rows=50_000)], workers=2)
     world.step(world.client(), count=50_000)
     world.settle()
-    assert world.core._counters["batches"] < 40
+    assert world.core._foreman.counters["batches"] < 40

@@ -150,7 +150,7 @@ def test_what_a_dead_worker_had_taken_is_run_again_alone_once_the_other_has_ende
     world.settle()
     assert world.answer(request).command is Command.STEPPED
     assert len(world.applied) == AGENTS
-    assert world.core._counters["retried_batches"] == 1
+    assert world.core._foreman.counters["retried_batches"] == 1
 
 
 def test_two_that_die_while_they_share_are_one_death_and_the_third_is_the_last():
@@ -197,7 +197,7 @@ def test_a_stop_does_not_wait_for_who_has_nothing_left_to_do():
     assert second.inbox
     assert world.core.drained
     world.kill(second)
-    assert not world.core._counters["retried_batches"]
+    assert not world.core._foreman.counters["retried_batches"]
 
 
 @pytest.mark.parametrize("workers", [3, 4, 5, 8, 16])
@@ -291,7 +291,7 @@ def test_counts_are_used_again_and_where_none_is_left_pieces_go_out_alone():
         world.step(client, count=AGENTS, tick=tick)
         world.settle()
     assert len(world.applied) == AGENTS * (2 * TALLIES - 1)
-    world.core._sharing._free.clear()
+    world.core._foreman._sharing._free.clear()
     request = world.step(client, count=AGENTS, tick=2 * TALLIES)
     world.settle()
     assert world.answer(request).command is Command.STEPPED
