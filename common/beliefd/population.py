@@ -22,7 +22,6 @@ from beliefd.call import (
     deadline_after,
     read_call,
     remaining_s,
-    same_ticks,
     step_call,
     want_bits,
 )
@@ -31,19 +30,17 @@ from beliefd.model import Model
 from beliefd.observations import canonical, wire_dtype
 from beliefd.session import Pending
 from beliefd.step import Reading, Step
+from beliefd.ticks import Ticks
 from beliefd.wire import ids_from, observation_arrays
 from beliefd_proto import Applied, Arrays, Command, Message, ModelInfo, Want
 from beliefd_proto import messages as m
-from beliefd_proto.errors import BeliefdError, InvalidArgument, Unavailable, UnknownPopulation
+from beliefd_proto.errors import BeliefdError, InvalidArgument, UnknownPopulation
 from beliefd_proto.model_info import smallest_int
 
 if TYPE_CHECKING:
     from beliefd.client import Client
 
 DEFAULT_TIMEOUT_S = 10.0
-
-# What is to be minded of an agent, as bits: its tick is to be read before its next step; it has a step without answer.
-_UNCERTAIN, _IN_FLIGHT = 1, 2
 
 
 class Population:
@@ -73,14 +70,10 @@ class Population:
 
     def __init__(self, client: Client, attached: Message) -> None:
         self._client = client
-        # Guards ticks, in-flight marks and membership: futures end on whichever thread drives the client.
+        # Guards membership, and who ends a future: futures end on whichever thread drives the client.
         self._lock = threading.Lock()
-        self._ticks = np.zeros(0, np.int64)
-        # The tick of all agents where it is known to be one: then nobody looks at each, and `_ticks` is out of date.
-        self._even: int | None = None
+        self._ticks = Ticks()
         self._all: Rows = np.zeros(0, np.int64)
-        # At first all are uncertain, since somebody may have stepped them.
-        self._marks = np.zeros(0, np.uint8)
         self._adopt(attached)
 
     def __len__(self) -> int:
@@ -139,7 +132,7 @@ class Population:
             self._carry(call, call.chunks, deadline_s)
             return self._finish(call, taken)
         except BaseException:
-            self._give_free(taken)
+            self._ticks.give_back(taken)
             raise
 
     def submit(
@@ -183,7 +176,7 @@ class Population:
             return result
         except BaseException:
             finishing = True  # here: what is answered later is nobody's
-            self._give_free(taken)
+            self._ticks.give_back(taken)
             raise
 
     def _tell(self, result: Future[Step], call: Call, taken: list[Rows]) -> None:
@@ -191,7 +184,7 @@ class Population:
         try:
             outcome = self._finish(call, taken)
         except Exception as error:  # such as MemoryError; what Ctrl-C raises is not the call's own, and passes
-            self._give_free(taken)
+            self._ticks.give_back(taken)
             result.set_exception(error)
         else:
             result.set_result(outcome)
@@ -219,13 +212,13 @@ class Population:
         failed = [chunk for chunk, _ in call.errors()]
         taken: list[Rows] = []
         try:
-            self._mark_in_flight(call.rows, taken)
+            self._ticks.take(call.rows, taken)
             for chunk in failed:
                 chunk.header = msgspec.structs.replace(chunk.header, attempt=chunk.header.attempt + 1)
             self._carry(call, failed, deadline_s)
             return self._finish(call, taken)
         except BaseException:
-            self._give_free(taken)
+            self._ticks.give_back(taken)
             raise
 
     def read(
@@ -422,15 +415,11 @@ class Population:
 
     def _set_members(self, agents: NDArray[np.int64], agent_ids: tuple[str, ...] | None, rows: int) -> None:
         """Take over who lives. The lock is held."""
-        self._look_at_each()
-        grown = rows - len(self._ticks)
-        if grown > 0:
-            self._ticks = np.concatenate([self._ticks, np.zeros(grown, np.int64)])
-            self._marks = np.concatenate([self._marks, np.full(grown, _UNCERTAIN, np.uint8)])
         self._numbers = None if agent_ids is None else dict(zip(agent_ids, agents.tolist(), strict=True))
         self.agent_ids = agent_ids
         self.agents: NDArray[np.int64] = agents
         self._all = compact(agents) if len(agents) else agents
+        self._ticks.set_members(self._all, rows)
 
     def _rows(self, agents: Any) -> tuple[Rows, int]:
         """The agents of a call, and how many they are."""
@@ -467,57 +456,21 @@ class Population:
             controls = smallest_int(max(self.info.num_controls))
             inputs["executed_actions"] = executed_array(executed_actions, self.info, count, controls)
         bits = want_bits(want)
-        certain = self._mark_in_flight(rows, taken)
+        certain = self._ticks.take(rows, taken)
         try:
             if not certain:
-                self._learn_ticks(rows, deadline_s)
-            with self._lock:
-                tick = None if self._even is None else self._even + 1
-                ticks = self._ticks[rows] + 1 if tick is None else same_ticks(tick, count)
+                numbers = self._ticks.uncertain(rows)
+                self._ticks.learn(numbers, self._read(numbers, (), deadline_s).tick)
+            ticks, tick = self._ticks.following(rows, count)
             call = step_call(self.uid, self.info, self._client.limits, rows, ticks, inputs, bits, tick)
             for chunk in call.chunks:  # all, before the first is sent
                 self._client.check_size(chunk.arrays)
             return call
         except BaseException as error:
-            with self._lock:
-                self._marks[rows] &= ~np.uint8(_IN_FLIGHT)
-                taken.clear()
+            self._ticks.give_back_unsent(rows, taken)
             if isinstance(error, BeliefdError):
                 error.applied = np.full(count, Applied.NO, np.uint8)  # nothing was sent but a read
             raise
-
-    def _mark_in_flight(self, rows: Rows, taken: list[Rows]) -> bool:
-        """Take agents for a step, and note it in `taken`; returns whether all their ticks are known."""
-        with self._lock:
-            marks = self._marks[rows]
-            if marks.tobytes() == bytes(len(marks)):  # as `any` says, without all that NumPy does for a few
-                taken.append(rows)
-                self._marks[rows] = _IN_FLIGHT
-                return True
-            others = marks >= _IN_FLIGHT
-            if others.any():
-                number = int(_numbers(rows)[int(np.argmax(others))])
-                raise InvalidArgument(
-                    "this agent has a step without an answer; wait for it", field="agents", value=number
-                )
-            taken.append(rows)
-            self._marks[rows] = marks | _IN_FLIGHT
-            return False
-
-    def _give_free(self, taken: list[Rows]) -> None:
-        """A step could not be sent or awaited: its agents take another one, from where they are found then."""
-        with self._lock:
-            for rows in taken:
-                self._marks[rows] = _UNCERTAIN
-
-    def _learn_ticks(self, rows: Rows, deadline_s: float) -> None:
-        with self._lock:
-            numbers = compact(_numbers(rows)[self._marks[rows] & _UNCERTAIN != 0])
-        ticks = self._read(numbers, (), deadline_s).tick
-        with self._lock:
-            self._look_at_each()
-            self._ticks[numbers] = ticks
-            self._marks[numbers] = _IN_FLIGHT
 
     def _carry(self, call: Call, chunks: list[Chunk], deadline_s: float) -> None:
         """Send chunks of a step and wait for their answers."""
@@ -535,52 +488,15 @@ class Population:
             self._client.send(pending)
 
     def _finish(self, call: Call, taken: list[Rows]) -> Step:
-        """Take what a step did into the ticks, give free the agents it has `taken`, and return or raise its outcome."""
+        """Take what a step did into the ticks, give back the agents it has `taken`, and return or raise its outcome."""
         error = call.error()
-        with self._lock:
-            if taken:  # else this was interrupted before, and others may have taken them since
-                self._settle(call, error)
-                taken.clear()
+        self._ticks.settle(call, error, taken)
         if error is not None:
             error.call = call
             raise error
         return call.step()
 
-    def _settle(self, call: Call, error: BeliefdError | None) -> None:
-        """Take what a step did into the ticks, and give its agents free. The lock is held."""
-        assert call.ticks is not None
-        if error is None:
-            if call.rows is self._all and self._even is not None and call.tick == self._even + 1:
-                self._even = call.tick
-            else:
-                self._look_at_each()
-                # Not back: a step that is retried late may have been followed by others.
-                ticks = np.maximum(self._ticks[call.rows], call.ticks)
-                self._ticks[call.rows] = ticks
-                if call.rows is self._all and call.tick is not None and ticks.max() == call.tick:
-                    self._even = call.tick
-            self._marks[call.rows] = 0
-        else:
-            applied = error.applied if error.applied is not None else np.full(call.count, Applied.UNKNOWN)
-            done = applied == Applied.YES
-            self._look_at_each()
-            ticks = self._ticks[call.rows]
-            self._ticks[call.rows] = np.where(done, np.maximum(ticks, call.ticks), ticks)
-            # Who was too late to be begun stands where it stood: in an overload, asking would be more of the same.
-            passed = all(isinstance(each, Unavailable) for _, each in call.errors())
-            known = done | ((applied == Applied.NO) & passed)
-            self._marks[call.rows] = np.where(known, 0, _UNCERTAIN)
-
-    def _look_at_each(self) -> None:
-        """From now on agents may stand at several ticks. The lock is held."""
-        if self._even is not None:
-            self._ticks[self._all], self._even = self._even, None
-
     def _request(self, command: Command, kind: type[Any], timeout_s: float, **fields: Any) -> Message:
         arrays = fields.pop("arrays", {})
         header = checked_header(kind, population=self.uid, **fields)
         return self._client.request(command, header, arrays, timeout_s)
-
-
-def _numbers(rows: Rows) -> NDArray[np.int64]:
-    return np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
