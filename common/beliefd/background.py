@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
+
+from beliefd.interrupts import Undisturbed
 
 T = TypeVar("T")
 
@@ -14,13 +17,28 @@ GRACE_S = 0.005
 turns hand each other the interpreter, which takes longer than a small step."""
 
 
-class Collected(Future[T]):
-    """A future whose `result` has `collect` move messages until it is done, where it may take as long as it takes."""
+def left_s(until_s: float) -> float | None:
+    """How long it is until then; None where that is never."""
+    return None if until_s == math.inf else max(until_s - time.monotonic(), 0.0)
 
-    def __init__(self, collect: Callable[[Callable[[], bool]], None], take_back: Callable[[], None]) -> None:
+
+class Collected(Future[T]):
+    """A future whose `result` has `collect` move messages until it is done.
+
+    What it does under its own lock is `undisturbed`: who interrupts a `Future` there may leave that locked for ever,
+    and whoever drives would wait for it.
+    """
+
+    def __init__(
+        self,
+        collect: Callable[[Callable[[], bool], float], None],
+        take_back: Callable[[], None],
+        undisturbed: Callable[[], Undisturbed],
+    ) -> None:
         super().__init__()
         self._collect = collect
         self._take_back = take_back
+        self._undisturbed = undisturbed
 
     def cancel(self) -> bool:
         """Take the call back, as far as no worker has been given it.
@@ -38,15 +56,24 @@ class Collected(Future[T]):
         self._take_back()
         return True
 
+    def done(self) -> bool:
+        with self._undisturbed():
+            return super().done()
+
     def result(self, timeout: float | None = None) -> T:
-        if timeout is None and not self.done():
-            self._collect(self.done)
-        return super().result(timeout)
+        with self._undisturbed():
+            return super().result(self._await(timeout))
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        if timeout is None and not self.done():
-            self._collect(self.done)
-        return super().exception(timeout)
+        with self._undisturbed():
+            return super().exception(self._await(timeout))
+
+    def _await(self, timeout: float | None) -> float | None:
+        """Drive until this is done; returns what is left of `timeout`, where another thread closes the client."""
+        until_s = math.inf if timeout is None else time.monotonic() + timeout
+        if not super().done():
+            self._collect(super().done, until_s)
+        return left_s(until_s)
 
 
 class Collectors:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from beliefd.agents import Rows, compact
 from beliefd.session import Pending
 from beliefd.step import Reading, Step
-from beliefd_proto import Applied, Arrays, Command, ModelInfo, Want
+from beliefd_proto import Applied, Arrays, Command, Message, ModelInfo, Want
 from beliefd_proto import messages as m
 from beliefd_proto.errors import BeliefdError, InvalidArgument
 
@@ -67,6 +67,11 @@ class Chunk(msgspec.Struct, eq=False):
     header: m.AgentRequest
     arrays: Arrays
     future: Pending | None = None
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether its answer is there and is no error."""
+        return self.future is not None and isinstance(self.future.outcome, Message)
 
 
 class Call(msgspec.Struct, eq=False):

@@ -17,10 +17,11 @@ import msgspec
 
 from beliefd import peragent
 from beliefd.agents import new_ids, some_ids
-from beliefd.background import GRACE_S, Collectors
+from beliefd.background import GRACE_S, Collectors, left_s
 from beliefd.call import checked_header, deadline_after
 from beliefd.connection import Refused
 from beliefd.endpoint import DEFAULT_ENDPOINT, ENDPOINTS, open_connection
+from beliefd.interrupts import Undisturbed, raise_interrupt
 from beliefd.keys import Keys
 from beliefd.model import Model
 from beliefd.population import Population
@@ -247,21 +248,22 @@ class Client:
         """
         if self._process != os.getpid():
             return
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            self._session.close("the client was closed")
-            self._wake()
-            self._turn.notify_all()
-            self._unattended.notify_all()
-            while self._driver not in (None, threading.get_ident()):
-                self._turn.wait()
-        self._resolve_ended()
-        if self._pump is not None and self._pump is not threading.current_thread():
-            self._pump.join()
-        self._connection.close()
-        self._close_pipe()
+        with self.undisturbed():
+            with self._lock:
+                if self._closed:
+                    return
+                self._closed = True
+                self._session.close("the client was closed")
+                self._wake()
+                self._turn.notify_all()
+                self._unattended.notify_all()
+                while self._driver not in (None, threading.get_ident()):
+                    self._turn.wait()
+            self._resolve_ended()
+            if self._pump is not None and self._pump is not threading.current_thread():
+                self._pump.join()
+            self._connection.close()
+            self._close_pipe()
 
     def __enter__(self) -> Client:
         return self
@@ -281,10 +283,15 @@ class Client:
     def request(self, command: Command, header: m.Request, arrays: Arrays, timeout_s: float) -> Message:
         """Send a request and wait for its answer."""
         self.check_size(arrays)
-        pending = Pending(command, header, arrays, deadline_after(timeout_s))
-        self.send(pending)
-        self.drive(pending.done)
-        return pending.result()
+        with self.undisturbed():
+            pending = Pending(command, header, arrays, deadline_after(timeout_s))
+            self.send(pending)
+            self.drive(pending.done)
+            return pending.result()
+
+    def undisturbed(self) -> Undisturbed:
+        """For the length of a call: Ctrl-C, which wherever it fell might harm others, interrupts it where it waits."""
+        return Undisturbed(self._wake)
 
     def check_size(self, arrays: Arrays) -> None:
         """Refuse a request that the broker would not take.
@@ -325,38 +332,35 @@ class Client:
     def cancel(self, requests: Iterable[Pending]) -> None:
         """Take back what of these requests no worker has been given."""
         self._check_process()
-        with self._lock:
-            for pending in requests:
-                self._session.cancel(pending)
-            if self._driver is not None:
-                self._wake()
-        self.drive_in_background()
+        with self.undisturbed():
+            with self._lock:
+                for pending in requests:
+                    self._session.cancel(pending)
+                if self._driver is not None:
+                    self._wake()
+            self.drive_in_background()
 
     def drive_in_background(self) -> None:
         """Have a thread of the client's own drive while something is open and nobody waits for it."""
-        driving = False
+        with self._lock:
+            if not self._closed and (self._pump is None or not self._pump.is_alive()):  # a callback's exception ends it
+                self._pump = threading.Thread(target=self._pump_loop, name="beliefd-client", daemon=True)
+                self._pump.start()
+            if not self._collectors.expected:
+                self._unattended.notify()
+                return
+            if self._driver is not None or self._closed:
+                return  # who drives was woken, and sends
+            self._driver = threading.get_ident()
         try:
-            with self._lock:
-                if self._pump is None and not self._closed:
-                    self._pump = threading.Thread(target=self._pump_loop, name="beliefd-client", daemon=True)
-                    self._pump.start()
-                if not self._collectors.expected:
-                    self._unattended.notify()
-                    return
-                if self._driver is not None or self._closed:
-                    return  # who drives was woken, and sends
-                driving = True
-                self._driver = threading.get_ident()
             self._send_outgoing(time.monotonic())
+        except BaseException:
+            self._ask_again()
+            raise
         finally:
-            if driving:
-                try:
-                    self._stop_driving(None)
-                except BaseException:  # of a signal's handler: see `drive`
-                    self._stop_driving(None)
-                    raise
+            self._stop_driving(None)
 
-    def collect(self, done: Callable[[], bool]) -> None:
+    def collect(self, done: Callable[[], bool], until_s: float) -> None:
         """Wait for a future of `Population.submit`: drive until it is `done`, in place of the client's own thread."""
         self._check_process()
         with self._lock:
@@ -366,7 +370,7 @@ class Client:
                 if self._driver is not None:
                     self._wake()
         try:
-            self.drive(done)
+            self.drive(done, until_s)
         finally:
             if not in_callback:
                 with self._lock:
@@ -376,35 +380,34 @@ class Client:
         """Wait until the broker has welcomed this client."""
         self.request(Command.LIST, checked_header(m.List), {}, timeout_s)
 
-    def drive(self, done: Callable[[], bool]) -> None:
-        """Move messages until `done`, or wait for the thread that moves them."""
+    def drive(self, done: Callable[[], bool], until_s: float = math.inf) -> None:
+        """Move messages until `done`, or wait for the thread that moves them; not longer than `until_s`."""
         me, outer, driving = threading.get_ident(), None, False
         try:
             with self._lock:
                 # Before `done` is asked: the driver looks for followers after it has resolved something.
                 self._followers += 1
                 try:
-                    while self._driver not in (None, me) and not done():
-                        self._turn.wait()
+                    while self._driver not in (None, me) and not done() and (left := left_s(until_s)) != 0:
+                        self._turn.wait(left)
+                        raise_interrupt()
                 finally:
                     self._followers -= 1
-                if self._closed or done():
+                if self._closed or done() or self._driver not in (None, me):
                     return
                 # Callbacks run on the driving thread: where one of them waits for an answer, this thread is `outer`.
                 outer, driving = self._driver, True
                 self._driver = me
-            while not self._closed and not done():
-                self._exchange_once()
+            while not self._closed and not done() and left_s(until_s) != 0:
+                self._exchange_once(until_s)
                 if self._followers:
                     with self._lock:
                         self._turn.notify_all()
+                if outer is None:  # else callbacks would be left out
+                    raise_interrupt()
         finally:
             if driving:
-                try:
-                    self._stop_driving(outer)
-                except BaseException:  # of a signal's handler: all others would wait for a driver that is not there
-                    self._stop_driving(outer)
-                    raise
+                self._stop_driving(outer)
 
     def _check_process(self) -> None:
         """Refuse what a forked process asks. Before the lock: a thread that does not exist in it may hold that."""
@@ -422,16 +425,25 @@ class Client:
             if self._followers or self._closed:  # `close` waits without being one
                 self._turn.notify_all()
 
-    def _exchange_once(self) -> None:
+    def _exchange_once(self, until_s: float) -> None:
         """Send what has to be sent, wait for something, take what arrived. For the driving thread only."""
         if not self._session.ended:
-            self._exchange()
+            try:
+                self._exchange(until_s)
+            except BaseException:
+                self._ask_again()
+                raise
         if self._session.ended:
             self._resolve_ended()
 
+    def _ask_again(self) -> None:
+        """Something unforeseen, such as MemoryError, struck while messages moved: who knows which were sent or read."""
+        with self._lock:
+            self._session.introduce()
+
     def _resolve_ended(self) -> None:
-        # Off the queue once it is resolved: where a signal's handler raises meanwhile, it is resolved again. One by
-        # one: a callback that drives resolves the others, which it may be waiting for, after its own again.
+        # Off the queue once it is resolved: where that raises, as `sys.exit` in a callback, it is resolved again. One
+        # by one: a callback that drives resolves the others, which it may be waiting for, after its own again.
         ended = self._session.ended
         while ended:
             pending = ended[0]
@@ -439,9 +451,9 @@ class Client:
             if ended and ended[0] is pending:
                 ended.popleft()
 
-    def _exchange(self) -> None:
+    def _exchange(self, until_s: float) -> None:
         session, now_s = self._session, time.monotonic()
-        due_s = self._send_outgoing(now_s)
+        due_s = min(self._send_outgoing(now_s), until_s)
         anew = self._connection.wait(math.ceil(max(due_s - now_s, 0.0) * 1000))
         now_s = time.monotonic()
         with self._lock:
@@ -493,11 +505,12 @@ class Client:
         return self._session.idle and not self._session.ended
 
     def _close_pipe(self) -> None:
+        write_fd, self._wake_write_fd = self._wake_write_fd, -1  # before its number may be another's
+        os.close(write_fd)
         os.close(self._wake_fd)
-        os.close(self._wake_write_fd)
 
     def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # it is full, so that whoever waits will wake; or the client was closed
             os.write(self._wake_write_fd, b"\0")
 
 

@@ -127,13 +127,14 @@ class Population:
         """
         deadline_s = deadline_after(timeout_s)
         taken: list[Rows] = []
-        try:
-            call = self._prepare(observations, agents, reset, executed_actions, want, deadline_s, taken)
-            self._carry(call, call.chunks, deadline_s)
-            return self._finish(call, taken)
-        except BaseException:
-            self._ticks.give_back(taken)
-            raise
+        with self._client.undisturbed():
+            try:
+                call = self._prepare(observations, agents, reset, executed_actions, want, deadline_s, taken)
+                self._carry(call, call.chunks, deadline_s)
+                return self._finish(call, taken)
+            except BaseException:
+                self._ticks.give_back(taken)
+                raise
 
     def submit(
         self,
@@ -152,30 +153,37 @@ class Population:
         """
         deadline_s = deadline_after(timeout_s)
         taken: list[Rows] = []
-        finishing = False
 
+        try:
+            with self._client.undisturbed():
+                return self._begin(observations, agents, reset, executed_actions, want, deadline_s, taken)
+        except KeyboardInterrupt:  # though all of it may be sent: nobody has the future
+            self._ticks.give_back(taken)
+            raise
+
+    def _begin(
+        self,
+        observations: Any,
+        agents: Any,
+        reset: Any,
+        executed_actions: Any,
+        want: Iterable[str],
+        deadline_s: float,
+        taken: list[Rows],
+    ) -> Future[Step]:
         def answered() -> None:
-            nonlocal finishing
-            here = False
-            try:
-                with self._lock:
-                    if not finishing and not result.done() and call.is_answered:
-                        here = finishing = True
-                if here:
-                    self._tell(result, call, taken)
-            except BaseException:  # of a signal's handler: this is called again
-                finishing = finishing and not here
-                raise
+            if call.is_answered and not result.done():
+                self._tell(result, call, taken)
 
         try:
             call = self._prepare(observations, agents, reset, executed_actions, want, deadline_s, taken)
-            result: Future[Step] = Collected(self._client.collect, lambda: self._client.cancel(call.pending()))
+            client = self._client
+            result: Future[Step] = Collected(client.collect, lambda: client.cancel(call.pending()), client.undisturbed)
             result.set_running_or_notify_cancel()
             self._send(call, call.chunks, deadline_s, answered)
             self._client.drive_in_background()
             return result
         except BaseException:
-            finishing = True  # here: what is answered later is nobody's
             self._ticks.give_back(taken)
             raise
 
@@ -183,7 +191,7 @@ class Population:
         """End a future in the outcome of its call."""
         try:
             outcome = self._finish(call, taken)
-        except Exception as error:  # such as MemoryError; what Ctrl-C raises is not the call's own, and passes
+        except Exception as error:  # such as MemoryError
             self._ticks.give_back(taken)
             result.set_exception(error)
         else:
@@ -209,17 +217,18 @@ class Population:
         if not isinstance(call, Call) or call.ticks is None or call.chunks[0].header.population != self.uid:
             raise InvalidArgument("not an error of a step of this population", field="error", value=repr(error))
         deadline_s = deadline_after(timeout_s)
-        failed = [chunk for chunk, _ in call.errors()]
+        unsettled = [chunk for chunk in call.chunks if not chunk.has_succeeded]
         taken: list[Rows] = []
-        try:
-            self._ticks.take(call.rows, taken)
-            for chunk in failed:
-                chunk.header = msgspec.structs.replace(chunk.header, attempt=chunk.header.attempt + 1)
-            self._carry(call, failed, deadline_s)
-            return self._finish(call, taken)
-        except BaseException:
-            self._ticks.give_back(taken)
-            raise
+        with self._client.undisturbed():
+            try:
+                self._ticks.take(call.rows, taken)
+                for chunk in unsettled:
+                    chunk.header = msgspec.structs.replace(chunk.header, attempt=chunk.header.attempt + 1)
+                self._carry(call, unsettled, deadline_s)
+                return self._finish(call, taken)
+            except BaseException:
+                self._ticks.give_back(taken)
+                raise
 
     def read(
         self,
@@ -243,10 +252,8 @@ class Population:
     def _ask(self, rows: Rows, want: int, deadline_s: float) -> Call:
         """Read agents; returns the call with all its answers."""
         call = read_call(self.uid, self.info, self._client.limits, rows, want)
-        self._send(call, call.chunks, deadline_s)
-        for chunk in call.chunks:
-            assert chunk.future is not None
-            self._client.drive(chunk.future.done)
+        with self._client.undisturbed():
+            self._carry(call, call.chunks, deadline_s)
         if (error := call.error()) is not None:
             raise error
         return call
@@ -473,7 +480,7 @@ class Population:
             raise
 
     def _carry(self, call: Call, chunks: list[Chunk], deadline_s: float) -> None:
-        """Send chunks of a step and wait for their answers."""
+        """Send chunks and wait for their answers."""
         self._send(call, chunks, deadline_s)
         for chunk in chunks:
             assert chunk.future is not None

@@ -104,7 +104,7 @@ class Session:
     """State of one client: see the rules above.
 
     `ended` are the requests that have an outcome, each to be resolved. What goes from one place to another stands in
-    both for a moment: where a signal's handler raises in it, a request may end twice, but is not lost.
+    both for a moment: where an error such as MemoryError strikes in it, a request may end twice, but is not lost.
     """
 
     def __init__(self, client: str = "", session_id: bytes | None = None, token: str = "") -> None:

@@ -19,8 +19,9 @@ _UNCERTAIN, _IN_FLIGHT = 1, 2
 class Ticks:
     """The tick of every agent, and which agents a step has taken that has no answer yet.
 
-    A step notes the agents that it takes in a list of its own, `taken`, which is emptied as they are given back: so
-    whatever interrupts it, they are given back once. For any thread: futures end on whichever drives the client.
+    A step notes the agents that it takes in a list of its own, `taken`, which is emptied as they are given back: in
+    whatever it ends, that is once, and not when others have taken them since. For any thread: futures end on whichever
+    drives the client.
     """
 
     def __init__(self) -> None:
@@ -100,11 +101,12 @@ class Ticks:
         with self._lock:
             for rows in taken:
                 self._marks[rows] = _UNCERTAIN
+            taken.clear()
 
     def settle(self, call: Call, error: BeliefdError | None, taken: list[Rows]) -> None:
         """Take what a step did into the ticks, and give its agents back."""
         with self._lock:
-            if not taken:  # this was interrupted before, and others may have taken them since
+            if not taken:  # given back already
                 return
             if error is None:
                 self._advance(call)

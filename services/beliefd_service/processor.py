@@ -1,8 +1,8 @@
 """What a process asks of the system's scheduler, where more processes have something to do than there are processors.
 
 Of two that are equal the scheduler may let the one that computes go on for milliseconds, while the other, which would
-be done in a hundredth of that, keeps everybody waiting. Neither gets more time by what is asked for here, and what
-an operator has chosen for a process stays.
+be done in a hundredth of that, keeps everybody waiting. Neither gets more time by what is asked for here, and a
+policy that an operator has chosen for a process stays, as does how nice it is.
 """
 
 from __future__ import annotations
@@ -27,12 +27,16 @@ def give_way() -> None:
 
 
 def take_short_turns() -> None:
-    """Of a process that others wait for: when it is woken it runs before those whose turns are longer.
+    """Of a process that others wait for: when a thread of it is woken it runs before those whose turns are longer.
 
-    From Linux 6.12 on (EEVDF, with a slice of the process's own); before, the system takes no notice.
+    Of the threads that there are: those to come do not inherit it. From Linux 6.12 on (EEVDF, with a slice of a
+    thread's own); before, the system takes no notice.
     """
-    if _SET_ATTRIBUTES is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
+    if _SET_ATTRIBUTES is None:
         return
-    nice = os.getpriority(os.PRIO_PROCESS, 0)
-    attributes = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_OTHER, 0, nice, 0, _SLICE_NS, 0, 0)
-    ctypes.CDLL(None).syscall(_SET_ATTRIBUTES, 0, attributes, 0)
+    for thread in map(int, os.listdir("/proc/self/task")):
+        with contextlib.suppress(OSError):
+            if os.sched_getscheduler(thread) == os.SCHED_OTHER:
+                nice = os.getpriority(os.PRIO_PROCESS, thread)
+                attributes = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_OTHER, 0, nice, 0, _SLICE_NS, 0, 0)
+                ctypes.CDLL(None).syscall(_SET_ATTRIBUTES, thread, attributes, 0)

@@ -455,7 +455,7 @@ def test_a_broker_of_another_version_is_told_long_before_the_deadline():
 def test_a_forked_process_is_told_to_connect_again(peer, client, mice):
     """The socket and its threads stayed with the parent: without the check the child would wait for ever."""
     mice.step(np.zeros(8, int))
-    future = Collected(client.collect, lambda: client.cancel([]))
+    future = Collected(client.collect, lambda: client.cancel([]), client.undisturbed)
     child = os.fork()
     if child == 0:
         signal.alarm(30)  # whoever waits for a thread of the parent waits for ever

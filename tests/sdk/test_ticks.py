@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from peer import Peer, error, frames, population, stepped
 
 import beliefd
+from beliefd.ticks import Ticks
 from beliefd_proto import Command
 from beliefd_proto import messages as m
-from beliefd_proto.errors import DeadlineExceeded
+from beliefd_proto.errors import DeadlineExceeded, InvalidArgument
 
 AGENTS = 6
 LIMITS = m.Limits(chunk_agents=4)
@@ -123,3 +124,36 @@ def test_a_client_always_asks_for_the_next_tick_of_each_agent(calls):
             else:
                 assert not refused
                 assert step.tick.tolist() == (before[rows] + 1).tolist() == peer.ticks[rows].tolist()
+
+
+@pytest.fixture
+def standing():
+    made = Ticks()
+    made.set_members(slice(0, 4), 4)
+    made.learn(slice(0, 4), np.zeros(4, np.int64))
+    made.give_back_unsent(slice(0, 4), [])
+    return made
+
+
+@pytest.mark.parametrize("again", ["give_back", "settle"])
+def test_agents_that_were_given_back_stay_with_who_took_them_since(standing, again):
+    first, second = [], []
+    standing.take(slice(0, 4), first)
+    standing.give_back(first)
+    standing.take(slice(0, 4), second)
+    if again == "give_back":
+        standing.give_back(first)
+    else:
+        standing.settle(None, None, first)
+    with pytest.raises(InvalidArgument):
+        standing.take(slice(0, 4), [])
+
+
+def test_who_was_given_back_without_an_answer_is_uncertain_and_who_was_not_sent_is_not(standing):
+    taken = []
+    assert standing.take(slice(0, 2), taken)
+    standing.give_back(taken)
+    assert standing.take(slice(2, 4), taken)
+    standing.give_back_unsent(slice(2, 4), taken)
+    assert standing.uncertain(slice(0, 4)) == slice(0, 2)
+    assert not standing.take(slice(0, 4), taken)

@@ -1,31 +1,16 @@
 """What is asked of the system's scheduler holds, and changes nothing else; where it may not be asked nothing breaks."""
 
-import ctypes
 import errno
 import os
-import platform
-import struct
 import subprocess
 import sys
 
 import pytest
 
 from beliefd_service import processor
+from scheduling import KERNEL, READABLE, attributes
 
-GET_ATTRIBUTES = {"x86_64": 315, "aarch64": 275}
-ATTRIBUTES = struct.Struct("=IIQiIQQQ")
-KERNEL = tuple(int(part) for part in platform.release().split(".")[:2])
 NICE = min(os.getpriority(os.PRIO_PROCESS, 0) + 3, 19)
-
-
-def attributes(pid):
-    """Policy, niceness and slice of a process, as the system has them."""
-    told = ctypes.create_string_buffer(ATTRIBUTES.size)
-    libc = ctypes.CDLL(None, use_errno=True)
-    failed = libc.syscall(GET_ATTRIBUTES[platform.machine()], pid, told, len(told), 0)
-    assert not failed, os.strerror(ctypes.get_errno())
-    _, policy, _, nice, _, slice_ns, _, _ = ATTRIBUTES.unpack(told)
-    return policy, nice, slice_ns
 
 
 def after(call, *start):
@@ -45,7 +30,7 @@ def test_who_computes_gives_way():
     assert after("give_way")[:2] == (os.SCHED_BATCH, NICE)
 
 
-@pytest.mark.skipif(platform.machine() not in GET_ATTRIBUTES, reason="the number of the system call is not known here")
+@pytest.mark.skipif(not READABLE, reason="the number of the system call is not known here")
 def test_who_is_waited_for_takes_short_turns():
     policy, nice, slice_ns = after("take_short_turns")
     assert (policy, nice) == (os.SCHED_OTHER, NICE)
@@ -64,5 +49,9 @@ def test_a_sandbox_that_forbids_it_does_no_harm(monkeypatch):
 
     monkeypatch.setattr(os, "sched_setscheduler", forbidden)
     processor.give_way()
+    with monkeypatch.context() as blind:
+        blind.setattr(os, "sched_getscheduler", forbidden)
+        processor.give_way()
+        processor.take_short_turns()
     monkeypatch.setattr(processor, "_SET_ATTRIBUTES", None)
     processor.take_short_turns()

@@ -1,0 +1,84 @@
+"""Ctrl-C in a call of the client: put off to where it harms nobody.
+
+Python raises KeyboardInterrupt wherever its main thread happens to be. In the middle of a call that may be between two
+things that belong together, and what is lost there may be another call's: a request that is neither waiting nor sent, a
+lock that nobody gives back. So for the length of a call Python's own handler of SIGINT is replaced, as asyncio does.
+What it would have raised is raised where the call waits, and at the latest at its end; or at once, where Ctrl-C comes a
+second time. A handler that somebody else has installed stays.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+
+# The functions in C: the wrappers of `signal`, which make enums, take longer than all else that is done to a call here.
+_set_handler = getattr(signal.signal, "__wrapped__", signal.signal)
+_handler_of = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+_INTERRUPT, _PYTHONS_OWN = int(signal.SIGINT), signal.default_int_handler
+
+
+class _PutOff:
+    """What has come and was not raised yet, and how to wake who waits. For the main thread only."""
+
+    interrupted = False
+    wake: Callable[[], None] | None = None
+
+
+class Undisturbed:
+    """A call that Ctrl-C does not interrupt but at a `raise_interrupt`, or at the end. For a ``with`` statement.
+
+    `wake` ends the wait that the call may be in. In threads other than the main one, which Ctrl-C does not interrupt,
+    and within another such call it does nothing.
+    """
+
+    __slots__ = ("_before", "_outermost", "_wake")
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._outermost = False
+        self._before: Callable[[], None] | None = None
+
+    def __enter__(self) -> None:
+        if not _in_main_thread():
+            return
+        self._before, _PutOff.wake = _PutOff.wake, self._wake
+        if _handler_of(_INTERRUPT) is _PYTHONS_OWN:
+            _PutOff.interrupted, self._outermost = False, True
+            _set_handler(_INTERRUPT, _put_off)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not _in_main_thread():
+            return
+        _PutOff.wake = self._before
+        if self._outermost:
+            _set_handler(_INTERRUPT, _PYTHONS_OWN)
+            raise_interrupt()
+
+
+def raise_interrupt() -> None:
+    """Raise what was put off, if anything was: here nothing is half done.
+
+    Raises
+    ------
+    KeyboardInterrupt
+    """
+    if _PutOff.interrupted and _in_main_thread():
+        _PutOff.interrupted = False
+        raise KeyboardInterrupt
+
+
+def _put_off(number: int, frame: FrameType | None) -> None:
+    if _PutOff.interrupted:
+        _PYTHONS_OWN(number, frame)
+    _PutOff.interrupted = True
+    if _PutOff.wake is not None:
+        _PutOff.wake()
+
+
+def _in_main_thread() -> bool:
+    return threading.get_ident() == threading.main_thread().ident
