@@ -59,7 +59,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Blocks:
-    """What the schedule has to know of a model: see `beliefd.engine.planner`.
+    """What the schedule has to know of a model: see `beliefd.engine.predictionplan`.
 
     Attributes
     ----------
