@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from beliefd.engine import Engine, kernels, plan
+from beliefd.engine import Engine, plan
+from beliefd.engine.admission import admit, commit
 from beliefd.engine.batch import LoadedPopulation, StepInputs
 from beliefd.engine.jit import inline
+from beliefd.engine.lanes import LANE_ROWS, MARK_ROWS, place_agents, place_numbers
 from beliefd.engine.plan import LANES
 from beliefd.engine.planner import compile_model
 from beliefd.engine.recordmath import fetch_ahead
 from beliefd.engine.rowmath import exp_rows, log_rows
 from beliefd.engine.scratch import Scratch
+from beliefd.engine.slots import gather, write_beliefs, write_slots
 from beliefd.engine.store import Store
 from beliefd.observations import canonical
 from beliefd.worlds import CENTRE, CUE, tmaze
@@ -130,8 +133,8 @@ def _memory_ns(population: LoadedPopulation, limit_s: float) -> float:
     store, ints = population.store, population.compiled.ints
     factors, modalities = population.info.num_factors, population.info.num_modalities
     work = np.zeros((population.compiled.scratch_rows, LANES), np.float32)
-    lanes = np.zeros((kernels.LANE_ROWS, LANES), np.int64)
-    marks = np.zeros((kernels.MARK_ROWS + modalities + factors + len(population.info.num_controls), LANES), np.int32)
+    lanes = np.zeros((LANE_ROWS, LANES), np.int64)
+    marks = np.zeros((MARK_ROWS + modalities + factors + len(population.info.num_controls), LANES), np.int32)
     rows, ids = np.arange(_AGENTS), np.zeros((_AGENTS, 2), np.int64)
     ticks = store.int64[rows, 0] + 1
     status, picked = np.empty(_AGENTS, np.uint8), np.empty(_AGENTS, np.int64)
@@ -157,16 +160,16 @@ def _carry(  # type: ignore[no-untyped-def]
     reset, told,
 ):  # fmt: skip
     """The stages of `beliefd.engine.kernels.advance` that move agents between records and lanes, and nothing else."""
-    chosen = marks[kernels.MARK_ROWS + ints[plan.NUM_MODALITIES] + ints[plan.NUM_FACTORS] :]
+    chosen = marks[MARK_ROWS + ints[plan.NUM_MODALITIES] + ints[plan.NUM_FACTORS] :]
     slots_end_bytes = ints[plan.SLOT_START] + 2 * ints[plan.SLOT_BYTES]
     for start in range(0, len(rows), LANES):
         last = start + LANES
         for following in range(last, min(last + LANES, len(rows))):
             fetch_ahead(int64s, rows[following], slots_end_bytes)
-        kernels.admit(ints, int32s, int64s, rows, ticks, ids, status, actions, picked, start, last, start)
-        kernels._place_agents(ints, lanes, picked, start, LANES, rows, ticks)
-        kernels._place_numbers(ints, lanes, int32s, records)
-        kernels._gather(ints, work, lanes, marks, int32s, records, indices, reset, told)
-        kernels._write_beliefs(ints, work, lanes, marks, LANES, records, ints[plan.MESSAGE_ROW], vfe, reals)
-        kernels._write_slots(ints, lanes, marks, int32s, int64s, ids, chosen, reset, told, actions)
-        kernels._commit(int64s, rows, ticks, picked, start, last)
+        admit(ints, int32s, int64s, rows, ticks, ids, status, actions, picked, start, last, start)
+        place_agents(ints, lanes, picked, start, LANES, rows, ticks)
+        place_numbers(ints, lanes, int32s, records)
+        gather(ints, work, lanes, marks, int32s, records, indices, reset, told)
+        write_beliefs(ints, work, lanes, marks, LANES, records, ints[plan.MESSAGE_ROW], vfe, reals)
+        write_slots(ints, lanes, marks, int32s, int64s, ids, chosen, reset, told, actions)
+        commit(int64s, rows, ticks, picked, start, last)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from beliefd.engine import kernels
+from beliefd.engine import admission
 from beliefd.engine.batch import LoadedPopulation, StepInputs, StepOutputs
 from beliefd.engine.layout import FLAG_EXECUTED, FLAG_MOVED
 from beliefd.engine.planner import compile_model
@@ -387,4 +387,4 @@ def test_a_factor_that_is_not_told_keeps_the_action_that_was_selected() -> None:
 
 @pytest.mark.parametrize("status", StepStatus)
 def test_kernels_and_protocol_number_the_statuses_alike(status: StepStatus) -> None:
-    assert getattr(kernels, status.name) == status
+    assert getattr(admission, status.name) == status

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from beliefd.engine import kernels
+from beliefd.engine.lanes import LANE_ROWS, MARK_ROWS
 from beliefd.engine.plan import LANES, LINE_BYTES
 from beliefd.engine.planner import CompiledModel
 
@@ -31,9 +31,9 @@ class Scratch:
         info, window = compiled.info, compiled.layout.window
         factors, modalities, controls = info.num_factors, info.num_modalities, len(info.num_controls)
         self.work = _rows(compiled.scratch_rows, np.dtype(info.dtype))
-        self.lanes = np.zeros((kernels.LANE_ROWS, LANES), dtype=np.int64)
+        self.lanes = np.zeros((LANE_ROWS, LANES), dtype=np.int64)
         steps = window.steps if window else 0
-        marks = kernels.MARK_ROWS + modalities + factors + controls + steps * (modalities + factors)
+        marks = MARK_ROWS + modalities + factors + controls + steps * (modalities + factors)
         marks += info.policy_len * factors if steps else 0  # what policies do, after what was done
         self.marks = _rows(marks, np.dtype(np.int32))
 
