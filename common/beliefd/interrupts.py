@@ -14,17 +14,23 @@ import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
-# The functions in C: the wrappers of `signal`, which make enums, take longer than all else that is done to a call here.
-_set_handler = getattr(signal.signal, "__wrapped__", signal.signal)
-_handler_of = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+# The functions in C: the wrappers of `signal`, which make enums, take longer than the rest of what a small call does here.
+_in_c = getattr(signal, "_signal", signal)
+_set_handler, _handler_of = _in_c.signal, _in_c.getsignal
 _INTERRUPT, _PYTHONS_OWN = int(signal.SIGINT), signal.default_int_handler
 
 
 class _PutOff:
     """What has come and was not raised yet, and how to wake who waits. For the main thread only."""
 
-    interrupted = False
-    wake: Callable[[], None] | None = None
+    __slots__ = ("interrupted", "wake")
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self.wake: Callable[[], None] | None = None
+
+
+_put_off = _PutOff()
 
 
 class Undisturbed:
@@ -44,17 +50,17 @@ class Undisturbed:
     def __enter__(self) -> None:
         if not _in_main_thread():
             return
-        self._before, _PutOff.wake = _PutOff.wake, self._wake
+        self._before, _put_off.wake = _put_off.wake, self._wake
         if _handler_of(_INTERRUPT) is _PYTHONS_OWN:
-            _PutOff.interrupted, self._outermost = False, True
-            _set_handler(_INTERRUPT, _put_off)
+            _put_off.interrupted, self._outermost = False, True
+            _set_handler(_INTERRUPT, _note)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not _in_main_thread():
             return
-        _PutOff.wake = self._before
+        _put_off.wake = self._before
         if self._outermost:
             _set_handler(_INTERRUPT, _PYTHONS_OWN)
             raise_interrupt()
@@ -67,17 +73,17 @@ def raise_interrupt() -> None:
     ------
     KeyboardInterrupt
     """
-    if _PutOff.interrupted and _in_main_thread():
-        _PutOff.interrupted = False
+    if _put_off.interrupted and _in_main_thread():
+        _put_off.interrupted = False
         raise KeyboardInterrupt
 
 
-def _put_off(number: int, frame: FrameType | None) -> None:
-    if _PutOff.interrupted:
+def _note(number: int, frame: FrameType | None) -> None:
+    if _put_off.interrupted:
         _PYTHONS_OWN(number, frame)
-    _PutOff.interrupted = True
-    if _PutOff.wake is not None:
-        _PutOff.wake()
+    _put_off.interrupted = True
+    if _put_off.wake is not None:
+        _put_off.wake()
 
 
 def _in_main_thread() -> bool:
