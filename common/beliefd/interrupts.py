@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
-# The functions in C: the wrappers of `signal`, which make enums, take longer than the rest of what a small call does here.
+# The functions in C: the wrappers of `signal` make enums, which takes longer than the rest of a small call here.
 _in_c = getattr(signal, "_signal", signal)
 _set_handler, _handler_of = _in_c.signal, _in_c.getsignal
 _INTERRUPT, _PYTHONS_OWN = int(signal.SIGINT), signal.default_int_handler
