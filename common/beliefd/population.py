@@ -153,39 +153,31 @@ class Population:
         """
         deadline_s = deadline_after(timeout_s)
         taken: list[Rows] = []
-
         try:
             with self._client.undisturbed():
-                return self._begin(observations, agents, reset, executed_actions, want, deadline_s, taken)
-        except KeyboardInterrupt:  # though all of it may be sent: nobody has the future
+                try:
+                    call = self._prepare(observations, agents, reset, executed_actions, want, deadline_s, taken)
+                    return self._begin(call, deadline_s, taken)
+                except BaseException:
+                    self._ticks.give_back(taken)
+                    raise
+        except KeyboardInterrupt:  # that was put off to here: though all of it may be sent, nobody has the future
             self._ticks.give_back(taken)
             raise
 
-    def _begin(
-        self,
-        observations: Any,
-        agents: Any,
-        reset: Any,
-        executed_actions: Any,
-        want: Iterable[str],
-        deadline_s: float,
-        taken: list[Rows],
-    ) -> Future[Step]:
+    def _begin(self, call: Call, deadline_s: float, taken: list[Rows]) -> Future[Step]:
+        """Send a call; its future ends on whichever thread drives."""
+        client = self._client
+        result: Future[Step] = Collected(client.collect, lambda: client.cancel(call.pending()), client.undisturbed)
+        result.set_running_or_notify_cancel()
+
         def answered() -> None:
             if call.is_answered and not result.done():
                 self._tell(result, call, taken)
 
-        try:
-            call = self._prepare(observations, agents, reset, executed_actions, want, deadline_s, taken)
-            client = self._client
-            result: Future[Step] = Collected(client.collect, lambda: client.cancel(call.pending()), client.undisturbed)
-            result.set_running_or_notify_cancel()
-            self._send(call, call.chunks, deadline_s, answered)
-            self._client.drive_in_background()
-            return result
-        except BaseException:
-            self._ticks.give_back(taken)
-            raise
+        self._send(call, call.chunks, deadline_s, answered)
+        client.drive_in_background()
+        return result
 
     def _tell(self, result: Future[Step], call: Call, taken: list[Rows]) -> None:
         """End a future in the outcome of its call."""
