@@ -36,8 +36,8 @@ _put_off = _PutOff()
 class Undisturbed:
     """A call that Ctrl-C does not interrupt but at a `raise_interrupt`, or at the end. For a ``with`` statement.
 
-    `wake` ends the wait that the call may be in. In threads other than the main one, which Ctrl-C does not interrupt,
-    and within another such call it does nothing.
+    `wake` ends the wait that the call may be in. Within another such call that is all it is for, and in threads other
+    than the main one, which Ctrl-C does not interrupt, this does nothing.
     """
 
     __slots__ = ("_before", "_outermost", "_wake")

@@ -70,7 +70,7 @@ class Population:
 
     def __init__(self, client: Client, attached: Message) -> None:
         self._client = client
-        # Guards membership, and who ends a future: futures end on whichever thread drives the client.
+        # Guards membership.
         self._lock = threading.Lock()
         self._ticks = Ticks()
         self._all: Rows = np.zeros(0, np.int64)

@@ -56,7 +56,7 @@ def interrupted(call, moment):
 
 
 @pytest.mark.parametrize("endpoint", ["local_endpoint", "endpoint"])
-@pytest.mark.parametrize("way", ["step", "submit", "result", "cancel", "retry"])
+@pytest.mark.parametrize("way", ["step", "submit", "result", "done", "cancel", "retry", "status"])
 def test_whatever_moment_is_interrupted_no_other_call_is_harmed(stack, name, way, endpoint):
     with beliefd.connect(getattr(stack, endpoint)) as client:
         ours, others = (client.create_population(f"{name}.{n}", tmaze(), agents=n) for n in (len(MANY), 2))
@@ -76,8 +76,10 @@ def test_whatever_moment_is_interrupted_no_other_call_is_harmed(stack, name, way
             "step": lambda: partial(ours.step, MANY),
             "submit": lambda: submit,
             "result": lambda: submit().result,
+            "done": lambda: submit().done,
             "cancel": lambda: submit().cancel,
             "retry": lambda: partial(ours.retry, late()),
+            "status": lambda: client.status,
         }
         for _ in range(20):
             ours.step(MANY)
