@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import beliefd
+from beliefd.background import Collected
 from beliefd.client import Client
 from beliefd.worlds import tmaze
 from beliefd_proto import Command
@@ -202,6 +203,27 @@ def test_who_waits_for_another_thread_that_waits_is_interrupted(silent):
     with pytest.raises(KeyboardInterrupt):
         ask(silent)
     pressing.join(30)
+    silent.close()
+    waiting.join(30)
+    assert not waiting.is_alive()
+
+
+def test_a_result_is_waited_for_as_long_as_was_said_whoever_drives(silent):
+    def result():
+        future = Collected(silent.collect, lambda: None, silent.undisturbed)
+        with pytest.raises(TimeoutError):
+            future.result(timeout=0.01)
+
+    def other():
+        with pytest.raises(Disconnected):
+            ask(silent)
+
+    result()
+    waiting = threading.Thread(target=other)
+    waiting.start()
+    until(lambda: silent._driver is not None)
+    result()
+    assert silent._driver == waiting.ident
     silent.close()
     waiting.join(30)
     assert not waiting.is_alive()
