@@ -97,13 +97,11 @@ class Channel:
         ------
         Closed
         """
-        lengths = [len(frame) for frame in frames]
-        parts = [_head(len(lengths)).pack(len(lengths), *lengths)]
-        for frame in frames:
-            parts += (frame, _padding[len(frame) & 7])
-        if not self._unsent and sum(lengths) >= LARGE_BYTES and len(parts) <= _MOST_PARTS:
+        parts = packed(frames)
+        length = sum([len(part) for part in parts])
+        if not self._unsent and length >= LARGE_BYTES and len(parts) <= _MOST_PARTS:
             sent = self._try(self._socket.sendmsg, parts)
-            if sent == sum([len(part) for part in parts]):
+            if sent == length:
                 return
             self._unsent.append(memoryview(b"".join(parts)[sent:]))
             return
@@ -231,6 +229,36 @@ class Channel:
             raise Closed from error
         whole[: len(part)] = part
         self._begun, self._begun_long, self._arrived = b"", whole, len(part)
+
+
+def packed(frames: Sequence[Any]) -> list[Any]:
+    """A message as parts, which follow each other."""
+    lengths = [len(frame) for frame in frames]
+    parts = [_head(len(lengths)).pack(len(lengths), *lengths)]
+    for frame in frames:
+        parts += (frame, _padding[len(frame) & 7])
+    return parts
+
+
+def unpacked(data: bytes) -> list[Any]:
+    """The frames of the one message that `data` is.
+
+    Raises
+    ------
+    Closed
+        It is none, or not one alone.
+    """
+    count = _count.unpack_from(data)[0] if len(data) >= _count.size else 0
+    if not 0 < count <= _MOST_FRAMES or len(data) < _head(count).size:
+        raise Closed
+    head, view = _head(count), memoryview(data)
+    frames, at = [], head.size
+    for length in head.unpack_from(data)[1:]:
+        frames.append(view[at : at + length])
+        at += length + 7 & -8
+    if at != len(data):
+        raise Closed
+    return frames
 
 
 @lru_cache(maxsize=256)

@@ -93,13 +93,17 @@ class Client:
         if not isinstance(endpoint, str):
             raise InvalidArgument("an endpoint is text", field="endpoint", value=endpoint, allowed=ENDPOINTS)
         self.endpoint = endpoint
-        self._session = Session(client=f"beliefd-python pid {os.getpid()}", token=keys.token if keys else "")
         self._wake_fd, self._wake_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             self._connection = open_connection(endpoint, keys, self._wake_fd)
         except BaseException:
             self._close_pipe()
             raise
+        self._session = Session(
+            client=f"beliefd-python pid {os.getpid()}",
+            token=keys.token if keys else "",
+            letterbox=self._connection.letterbox,
+        )
         # Guards the session, `_driver` and `_collectors`. The connection belongs to the thread `_driver`, lock or no
         # lock, and it alone resolves what has ended.
         self._lock = threading.RLock()

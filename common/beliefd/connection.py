@@ -16,6 +16,10 @@ class Refused(Exception):
 class Connection(Protocol):
     """Made anew by itself where it breaks. One thread at a time may use it."""
 
+    @property
+    def letterbox(self) -> bytes:
+        """The name of the letterbox whose content `receive` returns too; empty where there is none."""
+
     def wait(self, timeout_ms: int) -> bool:
         """Wait for a message, for a byte in the wake fd, or for so long.
 

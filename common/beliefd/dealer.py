@@ -16,6 +16,8 @@ from beliefd.keys import Keys
 class DealerConnection:
     """A DEALER over TCP. A thread of zmq's own connects and reconnects; nobody is told of it."""
 
+    letterbox = b""
+
     def __init__(self, endpoint: str, keys: Keys | None, wake_fd: int) -> None:
         self._wake_fd = wake_fd
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)

@@ -63,7 +63,8 @@ class Pending(msgspec.Struct, eq=False):
 
     `sent` counts how often its frames left and were not refused as busy; at `deadline_s` it ends at last. `order` is
     that of submission; `cancelled` says that the caller took it back. `ended` is called once it has an outcome, on the
-    thread that drives, and may be called again.
+    thread that drives, and may be called again. `parts` are those of the answer that workers told: of how many agents
+    each, by where it starts.
 
     Of a `Future` it has what a caller who drives needs; one costs as much as the rest of a small step.
     """
@@ -77,6 +78,7 @@ class Pending(msgspec.Struct, eq=False):
     order: int = 0
     cancelled: bool = False
     outcome: Message | BeliefdError | None = None
+    parts: dict[int, tuple[int, Arrays]] = {}
 
     def done(self) -> bool:
         return self.outcome is not None
@@ -107,12 +109,15 @@ class Session:
     both for a moment: where an error such as MemoryError strikes in it, a request may end twice, but is not lost.
     """
 
-    def __init__(self, client: str = "", session_id: bytes | None = None, token: str = "") -> None:
+    def __init__(
+        self, client: str = "", session_id: bytes | None = None, token: str = "", letterbox: bytes = b""
+    ) -> None:
         self.id = session_id or secrets.token_bytes(16)
         self.limits = m.Limits()
         self.epoch = 0
         self._client = client
         self._token = token
+        self._letterbox = letterbox
         self._hello_id = bytes(16)
         self._refusal: BeliefdError | None = None
         self._credits = 0
@@ -190,7 +195,9 @@ class Session:
         self._heard_s = now_s
         self._silence_s = SILENCE_S
         header = message.header
-        if isinstance(header, m.Welcome):
+        if isinstance(header, m.SteppedPart):
+            self._part(header, message.arrays)
+        elif isinstance(header, m.Welcome):
             self._welcome(header, now_s)
         elif isinstance(header, m.Pong):
             self._pong(header, now_s)
@@ -268,6 +275,7 @@ class Session:
             versions=(m.PROTOCOL_VERSION,),
             client=self._client,
             token=self._token,
+            letterbox=self._letterbox,
         )
         return encode(Command.HELLO, header)
 
@@ -287,6 +295,26 @@ class Session:
             pending = self._open.get(unknown)
             if pending is not None:
                 self._send(pending, now_s)
+
+    def _part(self, header: m.SteppedPart, arrays: Arrays) -> None:
+        """Take what a worker says of some agents of a step, which has its answer once all of them are told of.
+
+        Parts of an earlier time that it was sent may be among them: a step's answer is the same each time.
+        """
+        pending = self._open.get(header.id)
+        if pending is None or not isinstance(pending.header, m.Step):
+            return
+        pending.parts[header.start] = header.count, arrays
+        following, told = [], 0
+        while told in pending.parts:
+            count, arrays = pending.parts[told]
+            following.append(arrays)
+            told += count
+        if told == pending.header.count:
+            if len(following) > 1:
+                arrays = {name: np.concatenate([part[name] for part in following]) for name in arrays}
+            self._end(pending, Message(Command.STEPPED, m.Stepped(id=header.id), arrays))
+            del self._open[header.id]
 
     def _answer(self, message: Message, now_s: float) -> None:
         header = message.header

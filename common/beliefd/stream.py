@@ -16,6 +16,7 @@ from typing import Any
 
 from beliefd.channel import Channel, Closed
 from beliefd.connection import LATEST_S, SOONEST_S
+from beliefd.letterbox import Letterbox
 
 _NAME_BYTES = 16
 _PATH_BYTES = 107  # as many as an address has room for
@@ -44,12 +45,23 @@ class StreamConnection:
         self._arrived: deque[list[Any]] = deque()
         self._poll = select.poll()
         self._poll.register(wake_fd, select.POLLIN)
+        self._is_spoken_to = self._has_letters = False  # by the last wait, until it was looked
         self._pause_s = 0.0
         self._connect_s = 0.0  # when to try next
         self._underway = False
         if os.path.exists(self._path) and not stat.S_ISSOCK(os.stat(self._path).st_mode):
             raise ValueError("this is no socket")
-        self._connect()
+        self._letterbox = Letterbox()
+        self._poll.register(self._letterbox, select.POLLIN)
+        try:
+            self._connect()
+        except BaseException:
+            self._letterbox.close()
+            raise
+
+    @property
+    def letterbox(self) -> bytes:
+        return self._letterbox.name
 
     def wait(self, timeout_ms: int) -> bool:
         if self._arrived:
@@ -59,26 +71,36 @@ class StreamConnection:
         for source, event in self._poll.poll(timeout_ms):
             if source == self._wake_fd:
                 os.read(self._wake_fd, 4096)
-            elif event & select.POLLOUT:
-                self._send(None)
+            elif source == self._letterbox.fileno():
+                self._has_letters = True
+            else:
+                if event & select.POLLOUT:
+                    self._send(None)
+                self._is_spoken_to |= event != select.POLLOUT
         try:
             return self._channel is None and self._connect()
         except OSError:  # it was not so at first, and may pass
             return False
 
     def receive(self) -> list[Any] | None:
-        if not self._arrived and (channel := self._begin()) is not None:
+        if self._has_letters:
+            if (letter := self._letterbox.take()) is not None:
+                return letter
+            self._has_letters = False
+        if not self._arrived and self._is_spoken_to and (channel := self._begin()) is not None:
             try:
                 self._arrived.extend(channel.receive())
             except Closed:
                 self._lose(channel)
             self._underway = False
+            self._is_spoken_to = bool(self._arrived)
         return self._arrived.popleft() if self._arrived else None
 
     def send(self, frames: Sequence[Any]) -> None:
         self._send(frames)
 
     def close(self) -> None:
+        self._letterbox.close()
         if self._channel is not None:
             self._channel.end()
             self._lose(self._channel)

@@ -48,6 +48,7 @@ class Command(enum.IntEnum):
     POPULATIONS = 0x85
     DONE = 0x86
     AGENTS = 0x87
+    STEPPED_PART = 0x88
     STEPPED = 0x89
     VALUES = 0x8A
     STATUS_REPORT = 0x8C

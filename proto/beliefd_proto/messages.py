@@ -73,6 +73,7 @@ class Hello(Request, frozen=True, kw_only=True):
     versions: Annotated[tuple[int, ...], msgspec.Meta(max_length=256)]
     client: Text = ""
     token: Text = ""
+    letterbox: Annotated[bytes, msgspec.Meta(max_length=16)] = b""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -352,6 +353,17 @@ class Stepped(Header, frozen=True, kw_only=True):
     credits: int = 0
 
 
+class SteppedPart(Header, frozen=True, kw_only=True):
+    """What STEPPED says of `count` agents from `start` on, of those that the request names.
+
+    Parts come from workers, and only into the letterbox of a client. Where they are all of the answer, they are it.
+    """
+
+    id: RequestId
+    start: Count
+    count: Annotated[int, msgspec.Meta(ge=1, le=2**32)]
+
+
 class Values(Header, frozen=True, kw_only=True):
     """Answers READ and PARAMETERS."""
 
@@ -441,6 +453,8 @@ class Work(Header, frozen=True, kw_only=True):
     where the steps of a population that is journalled are written.
     Of a batch with a `tally`, the number of a shared count, another worker may take a part: one of the two takes its
     agents `from_end`.
+    Of a batch that is a whole STEP, or one end of it, the client wants to be told by the worker itself, in its
+    `letterbox`; empty where it does not.
     A request that is not about agents travels whole as `request`, the MessagePack header that the client sent.
     """
 
@@ -457,6 +471,7 @@ class Work(Header, frozen=True, kw_only=True):
     generation: int = 0
     tally: int | None = None
     from_end: bool = False
+    letterbox: bytes = b""
 
 
 class Bundle(Header, frozen=True, kw_only=True):
@@ -482,7 +497,8 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 class Result(Header, frozen=True, kw_only=True):
     """Answers WORK. A failure has `error`; its `id` is that of the first part.
 
-    Of a batch that is shared `count` says how many agents were taken here: the first ones, or the last.
+    Of a batch that is shared `count` says how many agents were taken here: the first ones, or the last. `told` says
+    that the client has what STEPPED says of them in its letterbox.
     """
 
     epoch: int
@@ -495,6 +511,7 @@ class Result(Header, frozen=True, kw_only=True):
     spec: bytes = b""
     telemetry: Telemetry | None = None
     journal_bytes: int = 0
+    told: bool = False
     cpu_s: float = 0.0
     rss_bytes: int = 0
     worn: bool = False
@@ -560,6 +577,7 @@ HEADERS: dict[Command, type[Header]] = {
     Command.POPULATIONS: Populations,
     Command.DONE: Done,
     Command.AGENTS: Agents,
+    Command.STEPPED_PART: SteppedPart,
     Command.STEPPED: Stepped,
     Command.VALUES: Values,
     Command.STATUS_REPORT: StatusReport,

@@ -28,8 +28,8 @@ def job_message(job: Job, epoch: int, number: int) -> list[Any]:
     return encode(Command.WORK, work, job.arrays)
 
 
-def pieces_message(batch: Batch, epoch: int) -> list[Any]:
-    """The frames of a batch of pieces that ask alike.
+def pieces_message(batch: Batch, epoch: int, alone: bool) -> list[Any]:
+    """The frames of a batch of pieces that ask alike, the only one of its load where `alone`.
 
     One piece travels as slices of the frames it came in; several are put together.
     """
@@ -37,6 +37,8 @@ def pieces_message(batch: Batch, epoch: int) -> list[Any]:
     piece = pieces[0]
     chunk = piece.chunk
     info = chunk.population.info
+    # Not where others wait for the same message of the worker, or for other parts of the request.
+    is_all = alone and len(pieces) == 1 and piece.count == chunk.count and chunk.command is Command.STEP
     arrays: Arrays = {}
     first, tick = None, chunk.tick
     if len(pieces) == 1 and chunk.first is not None:
@@ -64,6 +66,7 @@ def pieces_message(batch: Batch, epoch: int) -> list[Any]:
         generation=chunk.population.generation,
         tally=None if shared is None else shared.tally,
         from_end=batch.from_end,
+        letterbox=chunk.reply_to.letterbox if is_all else b"",
     )
     return encode(Command.WORK, work, arrays)
 

@@ -99,7 +99,7 @@ class Desk:
         else:
             del self._sessions[session.route]
             session.account = account
-        session.route, session.heard_s = route, now_s
+        session.route, session.letterbox, session.heard_s = route, header.letterbox, now_s
         self._sessions[route] = session
         welcome = m.Welcome(
             id=header.id,
@@ -158,6 +158,7 @@ class Desk:
         request = self._requests.get(header.id)
         if request is None:
             return False
+        request.joined = True
         request.attempt = max(request.attempt, header.attempt)
         request.deadline_s = max(request.deadline_s, now_s + header.deadline_ms / 1000)
         request.expired = request.expired and request.deadline_s <= now_s
@@ -167,14 +168,16 @@ class Desk:
             request.reply_to = session
         return True
 
-    def check_credit(self, session: Session) -> None:
+    def check_credit(self, session: Session, unheard: int) -> None:
         """Refuse a request beyond the session's credits.
+
+        Workers may have told the client of `unheard` of its requests, and not the broker yet.
 
         Raises
         ------
         Busy
         """
-        if session.outstanding >= session.credits:
+        if session.outstanding >= session.credits + unheard:
             self.counters["busy"] += 1
             self._refusals[session.route] += 1
             raise Busy("more requests than credits", field="credits", value=session.credits, retry_after_s=0.05)
@@ -240,7 +243,11 @@ class Desk:
         """Tell the clients of chunks that have ended."""
         ended, self.ended = self.ended, []
         for chunk in ended:
-            self.end(chunk, *answers.chunk(chunk, CREDITS))
+            if chunk.is_told:
+                self.counters["answers"] += 1
+                self.forget(chunk)
+            else:
+                self.end(chunk, *answers.chunk(chunk, CREDITS))
 
     def fail(self, job: Job, error: BeliefdError) -> None:
         """End an admitted job in an error."""

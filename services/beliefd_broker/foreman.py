@@ -119,7 +119,7 @@ class Foreman:
             if batch.job is not None:
                 messages.append(job_message(batch.job, self._epoch, batch.number))
             else:
-                messages.append(pieces_message(batch, self._epoch))
+                messages.append(pieces_message(batch, self._epoch, alone=len(load) == 1))
         self.counters["batches"] += len(load)
         self._act(SendWorker(worker.incarnation, bundle(messages)))
 
@@ -204,6 +204,8 @@ class Foreman:
         taken = batch.agents if batch.shared is None else header.count
         if error is None and taken:
             self._learn(worker, batch, taken, header, arrays.get("status"))
+        if header.told:
+            batch.pieces[0].chunk.told_agents += taken
         if batch.shared is not None:
             if taken:
                 piece = batch.pieces[0]

@@ -30,7 +30,8 @@ class Request:
     """A request that was accepted and will be answered exactly once.
 
     `session` is the one whose turn it takes; `reply_to` gets the answer: another one where a client came back under a
-    new session and asked again. `held_bytes` is what it takes in memory at the most until it is answered.
+    new session and asked again. `joined` says that it was asked again, by whomever. `held_bytes` is what it takes in
+    memory at the most until it is answered.
     """
 
     def __init__(self, session: Session, command: Command, header: RequestHeader, arrays: Arrays, now_s: float) -> None:
@@ -43,6 +44,8 @@ class Request:
         self.deadline_s = now_s + header.deadline_ms / 1000
         self.attempt = header.attempt
         self.reply_to = session
+        self.joined = False
+        self.joined = False
         self.answered = False
         self.expired = False
         self.population: Population | None = None
@@ -89,8 +92,8 @@ class Chunk(Request):
         Where the next piece begins: all before it has been handed out.
     share : int
         How many agents a piece gets where all are to be of one size; 0 before the first of them.
-    open_agents : int
-        How many of `count` have no result yet.
+    open_agents, told_agents : int
+        How many of `count` have no result yet; of how many the worker has told the client itself.
     status : ndarray of uint8, or None
         Status per agent as workers reported it, where it was not plain success.
     applied : ndarray of uint8, or None
@@ -130,10 +133,16 @@ class Chunk(Request):
         self.next = 0
         self.share = 0
         self.open_agents = header.count
+        self.told_agents = 0
         self.results: list[tuple[int, Arrays]] = []
         self.status: NDArray[np.uint8] | None = None
         self.applied: NDArray[np.uint8] | None = None
         self.error: BeliefdError | None = None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether workers have told the client all of it. Who asks again may not have heard them."""
+        return self.told_agents == self.count and not self.joined and self.error is None and self.status is None
 
     def is_over(self, now_s: float, workers: int) -> bool:
         """Whether it cannot be done by its deadline any more, though all of that many workers had nothing else.

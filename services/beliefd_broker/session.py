@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """One client's session. `route` is where it is reached now; a client that reconnects keeps its session.
+    """One client's session. `route` is where it is reached now; a client that reconnects keeps its session. Into its
+    `letterbox` workers may put what they did; empty where it has none.
 
     `waiting` holds what was accepted and not yet admitted, in the order of arrival; `outstanding` counts what was
     accepted and not yet answered, and never exceeds `credits`; `held_bytes` is what
@@ -24,6 +25,7 @@ class Session:
         self.id = session_id
         self.route = route
         self.client = client
+        self.letterbox = b""
         self.account = account
         self.credits = credits
         self.outstanding = 0

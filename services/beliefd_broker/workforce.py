@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from beliefd_broker.actions import Action, KillWorker, Log, SendWorker, WatchWorker
 from beliefd_broker.population import Population
-from beliefd_broker.worker import LONG_NS, Batch, Worker
+from beliefd_broker.worker import LOADS_IN_FLIGHT, LONG_NS, Batch, Worker
 from beliefd_proto import Command, encode
 from beliefd_proto.errors import DeadlineExceeded
 from beliefd_proto.messages import Retire, WorkerHello, WorkerStatus, WorkerWelcome
@@ -53,6 +53,11 @@ class Workforce:
     def settled(self) -> bool:
         """Whether every worker that outlived the last broker has registered or died."""
         return not self._unsettled
+
+    @property
+    def capacity(self) -> int:
+        """How many loads its workers hold at the most."""
+        return LOADS_IN_FLIGHT * len(self._workers)
 
     @property
     def ready(self) -> int:

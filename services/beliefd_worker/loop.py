@@ -1,7 +1,8 @@
 """The worker's loop: one connection, one batch at a time.
 
 A worker owns nothing but its lease: what it maps belongs to the data folder, and whatever it was doing when it dies,
-another worker does again. It trusts what the broker sends, since the broker has checked it.
+another worker does again. It trusts what the broker sends, since the broker has checked it. It tells the broker of all
+that it did, and of some of it the client too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from typing import Any
 
 from beliefd.engine.jit import fingerprint
+from beliefd.letterbox import Post
 from beliefd_proto import Command, Message, decode, encode
 from beliefd_proto import messages as m
 from beliefd_proto.bundle import bundle, unbundled
@@ -47,6 +49,7 @@ class Worker:
         self._batches = 0
         self._leave_by_s: float | None = None
         self._left = False
+        self._post = Post()
         self._line = Line(settings.worker_socket, self._incarnation, stop.fd)
 
     def run(self) -> None:
@@ -73,6 +76,7 @@ class Worker:
 
     def close(self) -> None:
         self._shelf.close()
+        self._post.close()
         self._line.close()
 
     def _hello(self) -> None:
@@ -130,6 +134,7 @@ class Worker:
             else:
                 log.exception("batch_failed", kind=work.kind.name)
             outcome = Outcome(error=to_header(error, work.parts[0].id))
+        told = bool(work.letterbox) and self._tell(work, outcome)
         self._batches += 1
         used = self._usage()
         result = m.Result(
@@ -143,11 +148,21 @@ class Worker:
             spec=outcome.spec,
             telemetry=outcome.telemetry,
             journal_bytes=outcome.journal_bytes,
+            told=told,
             cpu_s=used.cpu_s,
             rss_bytes=used.rss_bytes,
             worn=self._worn(used),
         )
         return encode(Command.RESULT, result, outcome.arrays)
+
+    def _tell(self, work: m.Work, outcome: Outcome) -> bool:
+        """Tell the client itself of a step in which all went well; whether it was told."""
+        if not outcome.count or "status" in outcome.arrays:
+            return False
+        request = work.parts[0]
+        start = request.count - outcome.count if work.from_end else 0
+        part = m.SteppedPart(id=request.id, start=start, count=outcome.count)
+        return self._post.put(work.letterbox, encode(Command.STEPPED_PART, part, outcome.arrays))
 
     def _worn(self, used: Usage) -> bool:
         """Whether it is time for another worker to take our place. The broker says when: never two at a time."""

@@ -99,8 +99,9 @@ class FakeWorker:
             self.epoch, self.welcome = self.welcome, None
             self.hello()
 
-    def run_one(self, answer=True, tiles=None):
-        """Do the oldest batch in the inbox; without `answer` the worker dies before it can tell.
+    def run_one(self, answer=True, tiles=None, tell=True):
+        """Do the oldest batch in the inbox; without `answer` the worker dies before the broker hears of it, and without
+        `tell` before the client does where it wants to be told; else the client's letterbox is full then.
 
         Of what it shares with another, who has not ended, it takes so many `tiles`, by default half of what is left.
         Returns how many agents it did.
@@ -126,6 +127,10 @@ class FakeWorker:
                 status[i] = StepStatus.RECORDED if by == request else StepStatus.TICK_TAKEN
             else:
                 status[i] = StepStatus.STALE_TICK if tick < committed else StepStatus.TICK_GAP
+        told = bool(tell and work.letterbox and len(rows) and work.kind is Command.STEP and not status.any())
+        if told:
+            start = work.parts[0].count - len(rows) if work.from_end else 0
+            self.world.letters.append((work.letterbox, work.parts[0].id, start, len(rows)))
         if not answer:
             return len(rows)
         out = {"actions": np.stack([rows % 4, rows * 0], axis=1).astype(np.int8)}
@@ -139,6 +144,7 @@ class FakeWorker:
             count=len(rows),
             elapsed_ns=self.world.agent_ns * len(rows),
             telemetry=m.Telemetry(agents=len(rows)),
+            told=told,
         )
         load.left -= 1
         load.results.append(encode(Command.RESULT, result, out))
@@ -160,6 +166,7 @@ class World:
         self.store, self.applied, self.in_hands = {}, [], set()
         self.tallies, self.taken = {}, {}
         self.agent_ns = 1000
+        self.letters = []
         self.workers, self.answers, self.events, self.logs, self.killed, self.quarantined = {}, [], [], [], [], {}
         for i in range(workers):
             self.add_worker(f"worker_{i:02d}")
@@ -199,10 +206,14 @@ class World:
         if work.tally is not None and not self.sharers(work.tally):
             self.in_hands -= self.taken.get(work.tally, set())
 
-    def client(self, session=None):
+    def client(self, session=None, letterbox=b""):
         route = secrets.token_bytes(5)
         hello = m.Hello(
-            id=secrets.token_bytes(16), deadline_ms=1000, session=session or secrets.token_bytes(16), versions=(1,)
+            id=secrets.token_bytes(16),
+            deadline_ms=1000,
+            session=session or secrets.token_bytes(16),
+            versions=(1,),
+            letterbox=letterbox,
         )
         self.core.client_message(route, encode(Command.HELLO, hello), self.now_s)
         self.settle(run=False)

@@ -1,8 +1,8 @@
 """The broker's core against everything a network, an operator and a supervisor may do, in any order.
 
 Messages of clients are lost, doubled and overtaken; what workers send is late, or ends with them; workers die before or
-after they have written; the broker is restarted with work still in workers' hands, or drained before; the clocks jump
-forth and back.
+after they have written, or have told a client of it themselves; the broker is restarted with work still in workers'
+hands, or drained before; the clocks jump forth and back.
 """
 
 import secrets
@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from beliefd_broker.desk import CREDITS
 from beliefd_broker.routing import Core
 from beliefd_broker.worker import LOADS_IN_FLIGHT
-from beliefd_proto import Applied, Command, encode
+from beliefd_proto import Applied, Command, Message, encode
 from beliefd_proto import messages as m
 
 AGENTS = 200
@@ -89,6 +89,7 @@ class Machine(RuleBasedStateMachine):
         self.sent, self.open, self.sends = {}, [{} for _ in range(CLIENTS)], defaultdict(int)
         self.times_sent = defaultdict(int)
         self.seen = 0
+        self.told = defaultdict(dict)
         self.names = 0
 
     @rule(client=st.integers(0, CLIENTS - 1), data=st.data())
@@ -159,17 +160,18 @@ class Machine(RuleBasedStateMachine):
     def work(self, data):
         busy = [worker for worker in self.world.workers.values() if worker.inbox]
         if busy:
-            data.draw(st.sampled_from(busy)).run_one(tiles=data.draw(st.integers(0, 3)))
+            worker = data.draw(st.sampled_from(busy))
+            worker.run_one(tiles=data.draw(st.integers(0, 3)), tell=data.draw(st.booleans()))
         self._pump()
 
-    @rule(written=st.booleans(), tiles=st.integers(0, 3), data=st.data())
-    def death(self, written, tiles, data):
+    @rule(written=st.booleans(), tiles=st.integers(0, 3), told=st.booleans(), data=st.data())
+    def death(self, written, tiles, told, data):
         """Of what it shares with another a worker may have done some, or have counted it and not done it."""
         victim = data.draw(st.sampled_from(list(self.world.workers.values())))
         if victim.inbox:
             tally = victim.inbox[0][0].tally
             if written:
-                victim.run_one(answer=False, tiles=tiles)
+                victim.run_one(answer=False, tiles=tiles, tell=told)
             elif tally is not None and victim.inbox[0][0].epoch == self.world.core.epoch:
                 self.world.tallies[tally] = min(self.world.tallies[tally] + tiles, 3)
         self._bury(victim)
@@ -267,7 +269,13 @@ class Machine(RuleBasedStateMachine):
 
     def _hello(self, client):
         route = secrets.token_bytes(5)
-        header = m.Hello(id=secrets.token_bytes(16), deadline_ms=1000, session=self.sessions[client], versions=(1,))
+        header = m.Hello(
+            id=secrets.token_bytes(16),
+            deadline_ms=1000,
+            session=self.sessions[client],
+            versions=(1,),
+            letterbox=bytes([client]) * 16 if client else b"",
+        )
         self.world.core.client_message(route, encode(Command.HELLO, header), self.world.now_s)
         self.routes[client] = route
         self._pump()
@@ -290,7 +298,22 @@ class Machine(RuleBasedStateMachine):
             self.world.killed.clear()
         self._take_answers()
 
+    def _take_letters(self):
+        """What is told in parts is an answer once it is all there; it may be told again, by whomever."""
+        for letterbox, request, start, count in self.world.letters:
+            assert letterbox
+            parts, at = self.told[request], 0
+            parts[start] = count
+            while at in parts:
+                at += parts[at]
+            if at == self.sent[request]["count"]:
+                for requests in self.open:
+                    requests.pop(request, None)
+                self._check(request, Message(Command.STEPPED, m.Stepped(id=request), {}))
+        self.world.letters.clear()
+
     def _take_answers(self):
+        self._take_letters()
         for _, message in self.world.answers[self.seen :]:
             request = getattr(message.header, "id", None)
             if request not in self.sent:

@@ -12,6 +12,7 @@ import pytest
 
 from beliefd import stream as module
 from beliefd.endpoint import open_connection
+from beliefd.letterbox import Post
 from beliefd.stream import StreamConnection
 from beliefd_broker.switchboard import Switchboard
 from beliefd_proto.errors import InvalidArgument
@@ -309,3 +310,31 @@ def test_the_next_chunk_of_a_call_is_sent_before_the_first_is_read(board, connec
         connection.send(chunk)
     # What the system had not taken would be sent by nobody: the client does nothing more.
     assert [frames for _, frames in heard(board, len(chunks))] == chunks
+
+
+def test_what_workers_put_into_the_letterbox_is_received_beside_what_the_broker_says(board, connect):
+    connection, _ = connect()
+    connection.send([b"hello"])
+    [(name, _)] = heard(board)
+    post = Post()
+    for number in range(3):
+        assert post.put(connection.letterbox, [b"letter", bytes([number])])
+    board.send(name, [b"said"])
+    found = [received(connection) for _ in range(4)]
+    assert sorted(found) == [*([b"letter", bytes([number])] for number in range(3)), [b"said"]]
+    assert connection.receive() is None
+    post.close()
+
+
+def test_the_letterbox_is_there_while_no_broker_is_and_no_longer_than_the_connection(path, connect):
+    post = Post()
+    board = Switchboard(path)
+    connection, _ = connect()
+    board.close()
+    connection.wait(0)
+    assert connection.receive() is None
+    assert post.put(connection.letterbox, [b"letter"])
+    assert received(connection) == [b"letter"]
+    connection.close()
+    assert not post.put(connection.letterbox, [b"letter"])
+    post.close()

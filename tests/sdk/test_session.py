@@ -1,5 +1,6 @@
 """The session's five rules, and: whatever is lost or sent twice, every request ends once and by its deadline."""
 
+import itertools
 import secrets
 
 import msgspec
@@ -465,3 +466,84 @@ def test_what_was_sent_twice_may_have_been_applied_the_first_time(code, told):
     said = m.Error(id=header.id, code=code, message="")
     session.receive(frames(Command.ERROR, said, {"applied": np.array([0, 1], np.uint8)}), 2.0)
     assert outcome(session, future).applied.tolist() == [told, Applied.YES]
+
+
+def part(of, start, count, action=None):
+    """What a worker says of some agents: each takes its own number as action."""
+    actions = np.arange(start, start + count, dtype=np.int8) if action is None else np.full(count, action, np.int8)
+    header = m.SteppedPart(id=of.id, start=start, count=count)
+    return frames(Command.STEPPED_PART, header, {"actions": actions[:, None]})
+
+
+def stepping(session, count=6):
+    (header,), (pending,) = submit(session, kind=lambda: step_header(count), command=Command.STEP)
+    sent(session)
+    return header, pending
+
+
+def test_hello_says_where_the_letterbox_is():
+    (hello,) = sent(Session(letterbox=b"L" * 16))
+    assert hello.letterbox == b"L" * 16
+
+
+@pytest.mark.parametrize("cuts", [(), (2,), (5, 1), (4, 2)])
+def test_a_step_is_answered_once_all_of_it_was_told_in_whatever_order(cuts):
+    session = greeted()
+    header, pending = stepping(session)
+    ends = [0, *sorted(cuts), 6]
+    parts = [part(header, start, stop - start) for start, stop in itertools.pairwise(ends)]
+    for each in parts[:0:-1]:
+        session.receive(each, 0.0)
+        assert not pending.done()
+    session.receive(parts[0], 0.0)
+    message = outcome(session, pending)
+    assert message.command is Command.STEPPED
+    assert message.arrays["actions"][:, 0].tolist() == list(range(6))
+    assert session.idle
+
+
+def test_parts_of_another_way_to_share_a_step_do_not_count_twice():
+    session = greeted()
+    header, pending = stepping(session)
+    session.receive(part(header, 0, 4), 0.0)
+    session.receive(part(header, 2, 4), 0.0)
+    assert not pending.done()
+    session.receive(part(header, 0, 2), 0.0)
+    assert outcome(session, pending).arrays["actions"][:, 0].tolist() == list(range(6))
+
+
+def test_what_the_broker_says_of_a_step_counts_though_a_part_was_told():
+    session = greeted()
+    header, pending = stepping(session)
+    session.receive(part(header, 0, 4), 0.0)
+    session.receive(error(header.id, "deadline_exceeded"), 0.0)
+    assert isinstance(outcome(session, pending), DeadlineExceeded)
+    session.receive(part(header, 4, 2), 0.0)
+    assert not session.ended
+
+
+def test_parts_of_what_is_not_open_or_no_step_are_ignored():
+    session = greeted()
+    _, step = stepping(session, count=1)
+    (asked,), (attached,) = submit(session)
+    sent(session)
+    session.receive(part(step_header(), 0, 1), 0.0)
+    session.receive(part(asked, 0, 1), 0.0)
+    assert not step.done()
+    assert not attached.done()
+
+
+def test_who_was_told_in_parts_sends_what_waited_for_credits():
+    session = greeted(credits=1)
+    first, _ = stepping(session)
+    (second,), _ = submit(session, kind=step_header, command=Command.STEP)
+    assert not sent(session)
+    session.receive(part(first, 0, 6), 0.0)
+    assert [header.id for header in sent(session)] == [second.id]
+
+
+def test_a_part_of_no_agents_is_no_message():
+    session = greeted()
+    header, pending = stepping(session)
+    session.receive(part(header, 0, 0), 0.0)
+    assert not pending.done()
