@@ -127,8 +127,7 @@ class Broker:
         proceed = False
         if self._workers.fileno() in ready:
             proceed = True
-            for name, frames in self._workers.messages():
-                self._core.worker_message(name, frames, time.monotonic(), time.time())
+            self._take_results()
         # After results, which count. Before the dead are given work, clients ask who lives, and a descriptor is opened
         # that may get the number of one in `ready`.
         for source in ready:
@@ -210,7 +209,13 @@ class Broker:
             if self._core.open_requests:  # not for what is answered at once, or refused
                 self._vigil.keep(now_s)
             if number == 0 and self._core.open_requests <= _FEW_OPEN:
+                if self._core.workforce.busy:  # who told this client what it goes on from is idle by now
+                    self._take_results()
                 self._proceed()
+
+    def _take_results(self) -> None:
+        for name, frames in self._workers.messages():
+            self._core.worker_message(name, frames, time.monotonic(), time.time())
 
     def _tick(self) -> None:
         now_s = time.monotonic()
