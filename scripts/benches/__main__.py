@@ -156,7 +156,7 @@ def own_sections(client: Client, stack: Stack, works: list[str], quick: bool) ->
     short_s, long_s = (0.5, 1.0) if quick else (3.0, 10.0)
     sizes = [1_000, 10_000, 100_000] if quick else [1_000, 10_000, 100_000, 1_000_000]
     return {
-        "works": lambda: {name: lockstep(client, WORKS[name], WORKERS, short_s) for name in works},
+        "works": lambda: {name: lockstep(client, WORKS[name], WORKERS, short_s, not quick) for name in works},
         "flight": lambda: {
             f"{work.name}-{populations}": saturation(client, work, WORKERS, populations, long_s)
             for work, populations in FLIGHTS

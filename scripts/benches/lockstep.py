@@ -9,6 +9,7 @@ import numpy as np
 
 from beliefd.client import Client
 from beliefd.engine import Engine
+from beliefd_broker.scheduling import ASKS_AGAIN_S, LITTLE_NS
 from benches.served import Walk, fresh_name, material
 from benches.timing import in_turns, ratio
 from benches.works import Work
@@ -17,9 +18,10 @@ _BLOCK = 10
 """Calls through the broker before as many in this process: two simulators would not take turns call by call."""
 
 
-def lockstep(client: Client, work: Work, workers: int, limit_s: float) -> dict[str, Any]:
+def lockstep(client: Client, work: Work, workers: int, limit_s: float, settle: bool) -> dict[str, Any]:
     """The rate through the broker and that of `Engine` with as many threads, in turns, from observations alone.
 
+    To `settle` is to step work that is not little until batches are as long as they get, as where a run lasts.
     `communication_us` is what the way through the broker takes beyond the kernels, per agent-step.
     """
     model, history = material(work)
@@ -28,7 +30,11 @@ def lockstep(client: Client, work: Work, workers: int, limit_s: float) -> dict[s
         served, local = Walk(population, history, forced=False), Walk(engine, history, forced=False)
         for _ in range(10):
             np.testing.assert_array_equal(served.step().actions, local.step().actions)
-        served_s, local_s = in_turns([served.step, local.step], limit_s, block=_BLOCK)
+        turns = [served.step, local.step]
+        served_s, _ = in_turns(turns, limit_s / 10, block=_BLOCK)
+        if settle and workers * statistics.median(served_s) > LITTLE_NS / 1e9:
+            in_turns(turns, ASKS_AGAIN_S + 1, block=_BLOCK)
+        served_s, local_s = in_turns(turns, limit_s, block=_BLOCK)
     population.drop()
     beyond_s = statistics.median(a - b for a, b in zip(served_s, local_s, strict=True))
     return {
