@@ -17,8 +17,8 @@ class Connection(Protocol):
     """Made anew by itself where it breaks. One thread at a time may use it."""
 
     @property
-    def letterbox(self) -> bytes:
-        """The name of the letterbox whose content `receive` returns too; empty where there is none."""
+    def letterbox(self) -> bytes | None:
+        """The name of the letterbox whose content `receive` returns too, where there is one."""
 
     def wait(self, timeout_ms: int) -> bool:
         """Wait for a message, for a byte in the wake fd, or for so long.

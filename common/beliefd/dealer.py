@@ -16,7 +16,7 @@ from beliefd.keys import Keys
 class DealerConnection:
     """A DEALER over TCP. A thread of zmq's own connects and reconnects; nobody is told of it."""
 
-    letterbox = b""
+    letterbox = None
 
     def __init__(self, endpoint: str, keys: Keys | None, wake_fd: int) -> None:
         self._wake_fd = wake_fd

@@ -12,7 +12,8 @@ Rules
    for as long as the broker said. What has waited until no time is left is not sent: then it is sure not to be done.
 5. Every request ends by its deadline: in an answer, or in an error. The broker is told an earlier one, and has given up
    by then what it has not begun.
-6. What the caller cancels ends at once where it waits here; else the broker is asked to take back what is not begun.
+6. A step is answered by the broker, or by workers in parts, which `receive` takes as well. What is heard first counts.
+7. What the caller cancels ends at once where it waits here; else the broker is asked to take back what is not begun.
 
 The session knows no socket and no clock: `now_s` comes with every call. A shell sends what `take_outgoing` returns,
 hands in what arrives by `receive`, calls `tick` by `next_wakeup_s`, and resolves what has `ended`.
@@ -110,7 +111,7 @@ class Session:
     """
 
     def __init__(
-        self, client: str = "", session_id: bytes | None = None, token: str = "", letterbox: bytes = b""
+        self, client: str = "", session_id: bytes | None = None, token: str = "", letterbox: bytes | None = None
     ) -> None:
         self.id = session_id or secrets.token_bytes(16)
         self.limits = m.Limits()
@@ -120,7 +121,7 @@ class Session:
         self._letterbox = letterbox
         self._hello_id = bytes(16)
         self._refusal: BeliefdError | None = None
-        self._credits = 0
+        self._credits = self._granted = 0
         self._greeted = False
         self._hello_sent_s = float("-inf")
         self._heard_s = float("-inf")
@@ -192,9 +193,11 @@ class Session:
             return
         except BeliefdError:
             return
+        header = message.header
+        if isinstance(header, m.SteppedPart) and header.id not in self._open:
+            return  # from anybody: nobody that we wait for was heard
         self._heard_s = now_s
         self._silence_s = SILENCE_S
-        header = message.header
         if isinstance(header, m.SteppedPart):
             self._part(header, message.arrays)
         elif isinstance(header, m.Welcome):
@@ -286,7 +289,7 @@ class Session:
         self._refusal = None
         self.epoch = header.epoch
         self.limits = header.limits
-        self._credits = header.credits
+        self._credits = self._granted = header.credits
         for pending in self._open.values():
             self._send(pending, now_s)
 
@@ -301,8 +304,8 @@ class Session:
 
         Parts of an earlier time that it was sent may be among them: a step's answer is the same each time.
         """
-        pending = self._open.get(header.id)
-        if pending is None or not isinstance(pending.header, m.Step):
+        pending = self._open[header.id]
+        if not isinstance(pending.header, m.Step):
             return
         pending.parts[header.start] = header.count, arrays
         following, told = [], 0
@@ -313,6 +316,7 @@ class Session:
         if told == pending.header.count:
             if len(following) > 1:
                 arrays = {name: np.concatenate([part[name] for part in following]) for name in arrays}
+            self._credits = self._granted  # as an answer of the broker's would
             self._end(pending, Message(Command.STEPPED, m.Stepped(id=header.id), arrays))
             del self._open[header.id]
 
@@ -337,7 +341,8 @@ class Session:
             self._patient_until_s = now_s + (header.retry_after_ms or _PATIENCE_MS) / 1000
             self._credits = max(min(self._credits, len(self._open)), 1)
             return
-        self._credits = getattr(header, "credits", 0) or self._credits
+        if granted := getattr(header, "credits", 0):
+            self._credits = self._granted = granted
         if isinstance(header, m.Error):
             error = from_header(header, message.arrays)
             error.partial = message.arrays

@@ -86,7 +86,7 @@ class StreamConnection:
         if self._has_letters:
             if (letter := self._letterbox.take()) is not None:
                 return letter
-            self._has_letters = False
+            self._has_letters = False  # or the next wait says so again
         if not self._arrived and self._is_spoken_to and (channel := self._begin()) is not None:
             try:
                 self._arrived.extend(channel.receive())

@@ -131,6 +131,11 @@ def decode(frames: Sequence[Any]) -> Message:
     return Message(command, header, _views(header.arrays, frames[1:]))
 
 
+def says(command: Command, frames: Sequence[Any]) -> bool:
+    """Whether a message, if it is one, has this command."""
+    return bool(frames[0][:PREAMBLE_BYTES] == _preambles[command])
+
+
 def _not_ours(first: bytes) -> BeliefdError:
     """What is wrong with a message that begins with these bytes, which are no command of this version."""
     if len(first) < PREAMBLE_BYTES or first[:2] != MAGIC:

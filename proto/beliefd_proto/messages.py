@@ -73,7 +73,7 @@ class Hello(Request, frozen=True, kw_only=True):
     versions: Annotated[tuple[int, ...], msgspec.Meta(max_length=256)]
     client: Text = ""
     token: Text = ""
-    letterbox: Annotated[bytes, msgspec.Meta(max_length=16)] = b""
+    letterbox: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)] | None = None
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -453,8 +453,8 @@ class Work(Header, frozen=True, kw_only=True):
     where the steps of a population that is journalled are written.
     Of a batch with a `tally`, the number of a shared count, another worker may take a part: one of the two takes its
     agents `from_end`.
-    Of a batch that is a whole STEP, or one end of it, the client wants to be told by the worker itself, in its
-    `letterbox`; empty where it does not.
+    Of what is all of a STEP, or much of it, the worker itself may tell the client, into its `letterbox`, where there is
+    one; the batch is then of the agents from `start` on of those that the request names.
     A request that is not about agents travels whole as `request`, the MessagePack header that the client sent.
     """
 
@@ -471,7 +471,8 @@ class Work(Header, frozen=True, kw_only=True):
     generation: int = 0
     tally: int | None = None
     from_end: bool = False
-    letterbox: bytes = b""
+    letterbox: bytes | None = None
+    start: int = 0
 
 
 class Bundle(Header, frozen=True, kw_only=True):

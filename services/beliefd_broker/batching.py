@@ -14,6 +14,9 @@ from beliefd_broker.worker import Batch
 from beliefd_proto import Arrays, Command, encode
 from beliefd_proto.messages import Part, Work
 
+MOST_PARTS = 4
+"""Of a step, in about as many as that, workers tell the client themselves."""
+
 
 def job_message(job: Job, epoch: int, number: int) -> list[Any]:
     """The frames of a job: the client's own header and arrays, passed on."""
@@ -37,8 +40,9 @@ def pieces_message(batch: Batch, epoch: int, alone: bool) -> list[Any]:
     piece = pieces[0]
     chunk = piece.chunk
     info = chunk.population.info
-    # Not where others wait for the same message of the worker, or for other parts of the request.
-    is_all = alone and len(pieces) == 1 and piece.count == chunk.count and chunk.command is Command.STEP
+    # Not where others wait for the same message of the worker. Of a step that is cut small each part would wake the
+    # client, on a processor that a worker needs.
+    is_much = alone and len(pieces) == 1 and MOST_PARTS * piece.count >= chunk.count and chunk.command is Command.STEP
     arrays: Arrays = {}
     first, tick = None, chunk.tick
     if len(pieces) == 1 and chunk.first is not None:
@@ -66,7 +70,8 @@ def pieces_message(batch: Batch, epoch: int, alone: bool) -> list[Any]:
         generation=chunk.population.generation,
         tally=None if shared is None else shared.tally,
         from_end=batch.from_end,
-        letterbox=chunk.reply_to.letterbox if is_all else b"",
+        letterbox=chunk.reply_to.letterbox if is_much else None,
+        start=piece.start if is_much else 0,
     )
     return encode(Command.WORK, work, arrays)
 

@@ -159,7 +159,7 @@ class Core:
         if account.guarded:
             account.charge(header, now_s)
         if over_agents or not self._answer_at_once(route, command, header, now_s):
-            self._desk.check_credit(session, self.workforce.capacity if session.letterbox else 0)
+            self._desk.check_credit(session, self.workforce.capacity if session.letterbox is not None else 0)
             request = self._build(session, command, header, arrays, now_s)
             self._desk.check_bytes(request)
             self._desk.accept(request)

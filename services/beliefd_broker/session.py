@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 class Session:
     """One client's session. `route` is where it is reached now; a client that reconnects keeps its session. Into its
-    `letterbox` workers may put what they did; empty where it has none.
+    `letterbox` workers may put what they did.
 
     `waiting` holds what was accepted and not yet admitted, in the order of arrival; `outstanding` counts what was
-    accepted and not yet answered, and never exceeds `credits`; `held_bytes` is what
-    the requests whose turn it takes hold. `has_turn` says that the scheduler's rotation holds it.
+    accepted and not yet answered: `credits` at the most, and as many more as workers may have told of without its being
+    known here; `held_bytes` is what the requests whose turn it takes hold. `has_turn` says that the scheduler's rotation
+    holds it.
     """
 
     def __init__(
@@ -25,7 +26,7 @@ class Session:
         self.id = session_id
         self.route = route
         self.client = client
-        self.letterbox = b""
+        self.letterbox: bytes | None = None
         self.account = account
         self.credits = credits
         self.outstanding = 0

@@ -134,7 +134,7 @@ class Worker:
             else:
                 log.exception("batch_failed", kind=work.kind.name)
             outcome = Outcome(error=to_header(error, work.parts[0].id))
-        told = bool(work.letterbox) and self._tell(work, outcome)
+        told = work.letterbox is not None and self._tell(work.letterbox, work, outcome)
         self._batches += 1
         used = self._usage()
         result = m.Result(
@@ -155,14 +155,14 @@ class Worker:
         )
         return encode(Command.RESULT, result, outcome.arrays)
 
-    def _tell(self, work: m.Work, outcome: Outcome) -> bool:
+    def _tell(self, letterbox: bytes, work: m.Work, outcome: Outcome) -> bool:
         """Tell the client itself of a step in which all went well; whether it was told."""
         if not outcome.count or "status" in outcome.arrays:
             return False
-        request = work.parts[0]
-        start = request.count - outcome.count if work.from_end else 0
-        part = m.SteppedPart(id=request.id, start=start, count=outcome.count)
-        return self._post.put(work.letterbox, encode(Command.STEPPED_PART, part, outcome.arrays))
+        piece = work.parts[0]
+        start = work.start + (piece.count - outcome.count if work.from_end else 0)
+        part = m.SteppedPart(id=piece.id, start=start, count=outcome.count)
+        return self._post.put(letterbox, encode(Command.STEPPED_PART, part, outcome.arrays))
 
     def _worn(self, used: Usage) -> bool:
         """Whether it is time for another worker to take our place. The broker says when: never two at a time."""

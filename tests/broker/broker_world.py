@@ -129,7 +129,7 @@ class FakeWorker:
                 status[i] = StepStatus.STALE_TICK if tick < committed else StepStatus.TICK_GAP
         told = bool(tell and work.letterbox and len(rows) and work.kind is Command.STEP and not status.any())
         if told:
-            start = work.parts[0].count - len(rows) if work.from_end else 0
+            start = work.start + (work.parts[0].count - len(rows) if work.from_end else 0)
             self.world.letters.append((work.letterbox, work.parts[0].id, start, len(rows)))
         if not answer:
             return len(rows)
@@ -206,7 +206,7 @@ class World:
         if work.tally is not None and not self.sharers(work.tally):
             self.in_hands -= self.taken.get(work.tally, set())
 
-    def client(self, session=None, letterbox=b""):
+    def client(self, session=None, letterbox=None):
         route = secrets.token_bytes(5)
         hello = m.Hello(
             id=secrets.token_bytes(16),

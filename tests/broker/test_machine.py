@@ -274,7 +274,7 @@ class Machine(RuleBasedStateMachine):
             deadline_ms=1000,
             session=self.sessions[client],
             versions=(1,),
-            letterbox=bytes([client]) * 16 if client else b"",
+            letterbox=bytes([client]) * 16 if client else None,
         )
         self.world.core.client_message(route, encode(Command.HELLO, header), self.world.now_s)
         self.routes[client] = route

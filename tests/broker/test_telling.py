@@ -18,11 +18,12 @@ NS = 1000
 LETTERBOX = b"L" * 16
 
 
-def world_of(workers=2, letterbox=LETTERBOX, **change):
+def world_of(workers=2, letterbox=LETTERBOX, agent_ns=NS):
     """A world whose population's pace is known, with its first client."""
-    made = population(rows=AGENTS, **change)
+    made = population(rows=AGENTS)
     world = World([made], workers=workers)
-    made.record(Command.STEP << 8, AGENTS, AGENTS * NS, world.now_s)
+    world.agent_ns = agent_ns
+    made.record(Command.STEP << 8, AGENTS, AGENTS * agent_ns, world.now_s)
     return world, world.client(letterbox=letterbox)
 
 
@@ -80,19 +81,38 @@ def test_where_one_part_was_not_told_the_broker_tells_all(untold):
 
 
 def test_who_has_no_letterbox_is_told_by_the_broker():
-    world, client = world_of(letterbox=b"")
+    world, client = world_of(letterbox=None)
     request = world.step(client)
     world.settle()
     assert not world.letters
     assert world.answer(request).command is Command.STEPPED
 
 
-def test_what_is_cut_or_put_together_is_told_by_the_broker():
+def test_of_a_step_in_a_few_pieces_workers_tell_each():
     world, client = world_of(workers=4)
-    other = world.client(letterbox=b"M" * 16)
-    whole = world.step(client, count=AGENTS)
+    request = world.step(client, count=AGENTS)
     world.pump()
-    assert {sum(part.count for part in work.parts) for work in works(world)} == {1024, 976}
+    assert {(work.start, sum(part.count for part in work.parts)) for work in works(world)} == {(0, 1024), (1024, 976)}
+    for worker in world.workers.values():
+        worker.run_one(tiles=5)
+    world.settle()
+    assert sum(count for _, _, count in told(world)) == AGENTS
+    at = 0
+    for of, start, count in told(world):
+        assert (of, start) == (request, at)
+        at += count
+    assert not answers(world, request)
+
+
+def test_what_is_cut_small_or_put_together_is_told_by_the_broker():
+    world, client = world_of(agent_ns=10 * NS)
+    other = world.client(letterbox=b"M" * 16)
+    world.step(other, first=AGENTS - 1)  # who asks for little keeps the batches of others short
+    world.settle()
+    world.letters.clear()
+    whole = world.step(client, count=AGENTS - 1)
+    world.pump()
+    assert max(sum(part.count for part in work.parts) for work in works(world)) < AGENTS / 4
     world.settle()
     together = [world.step(client, first=0, tick=2), world.step(other, first=1, tick=2)]
     world.pump()
@@ -183,7 +203,7 @@ def test_a_letterbox_is_where_the_last_hello_said():
     assert world.answer(request).command is Command.STEPPED
 
 
-@pytest.mark.parametrize("letterbox", [b"", LETTERBOX])
+@pytest.mark.parametrize("letterbox", [None, LETTERBOX])
 def test_who_was_told_may_go_on_before_the_broker_hears_of_it_and_not_further(letterbox):
     world, client = world_of(letterbox=letterbox)
     unheard = LOADS_IN_FLIGHT * len(world.workers) if letterbox else 0

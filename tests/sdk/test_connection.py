@@ -15,10 +15,13 @@ from beliefd.endpoint import open_connection
 from beliefd.letterbox import Post
 from beliefd.stream import StreamConnection
 from beliefd_broker.switchboard import Switchboard
+from beliefd_proto import Command, encode
+from beliefd_proto import messages as m
 from beliefd_proto.errors import InvalidArgument
 
 LARGE = bytes(range(256)) * 12_000
 TURNS = 10_000
+LETTER = bytes(encode(Command.STEPPED_PART, m.SteppedPart(id=bytes(16), start=0, count=1))[0])
 
 
 @pytest.fixture
@@ -318,10 +321,10 @@ def test_what_workers_put_into_the_letterbox_is_received_beside_what_the_broker_
     [(name, _)] = heard(board)
     post = Post()
     for number in range(3):
-        assert post.put(connection.letterbox, [b"letter", bytes([number])])
+        assert post.put(connection.letterbox, [LETTER, bytes([number])])
     board.send(name, [b"said"])
     found = [received(connection) for _ in range(4)]
-    assert sorted(found) == [*([b"letter", bytes([number])] for number in range(3)), [b"said"]]
+    assert sorted(found) == [*([LETTER, bytes([number])] for number in range(3)), [b"said"]]
     assert connection.receive() is None
     post.close()
 
@@ -333,8 +336,8 @@ def test_the_letterbox_is_there_while_no_broker_is_and_no_longer_than_the_connec
     board.close()
     connection.wait(0)
     assert connection.receive() is None
-    assert post.put(connection.letterbox, [b"letter"])
-    assert received(connection) == [b"letter"]
+    assert post.put(connection.letterbox, [LETTER])
+    assert received(connection) == [LETTER]
     connection.close()
-    assert not post.put(connection.letterbox, [b"letter"])
+    assert not post.put(connection.letterbox, [LETTER])
     post.close()

@@ -1,4 +1,4 @@
-"""The session's five rules, and: whatever is lost or sent twice, every request ends once and by its deadline."""
+"""The session's rules, and: whatever is lost or sent twice, every request ends once and by its deadline."""
 
 import itertools
 import secrets
@@ -531,6 +531,32 @@ def test_parts_of_what_is_not_open_or_no_step_are_ignored():
     session.receive(part(asked, 0, 1), 0.0)
     assert not step.done()
     assert not attached.done()
+
+
+def test_words_of_strangers_do_not_keep_from_asking_the_broker():
+    session = greeted()
+    _, pending = stepping(session)
+    now_s, asked = 0.0, 0
+    for _ in range(20):
+        now_s += SILENCE_S / 2
+        session.receive(part(step_header(), 0, 1), now_s)
+        session.tick(now_s)
+        asked += sum(isinstance(header, m.Ping) for header in sent(session, now_s))
+    assert asked > 1
+    assert not pending.done()
+
+
+def test_who_is_told_by_workers_alone_gets_its_credits_back_after_a_busy():
+    session = greeted(credits=8)
+    headers, _ = submit(session, count=3, kind=step_header, command=Command.STEP)
+    sent(session)
+    for header in headers:
+        session.receive(error(header.id, "busy", retry_after_ms=10), 0.0)
+    again = sent(session, 1.0)
+    assert len(again) == 1
+    session.receive(part(again[0], 0, 1), 1.0)
+    submit(session, count=10, kind=step_header, command=Command.STEP)
+    assert len(sent(session, 1.0)) == 8
 
 
 def test_who_was_told_in_parts_sends_what_waited_for_credits():

@@ -89,13 +89,14 @@ def ask(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("from_end", "count", "start"), [(False, 10, 0), (False, 4, 0), (True, 4, 6), (True, 10, 0)])
-def test_the_client_is_told_which_agents_did_what(ask, letterbox, from_end, count, start):
+@pytest.mark.parametrize("piece", [0, 100])
+def test_the_client_is_told_which_agents_did_what(ask, letterbox, from_end, count, start, piece):
     outcome = Outcome(arrays={"actions": ACTIONS[start : start + count]}, count=count)
-    result = ask(outcome, letterbox=letterbox.name, from_end=from_end)
+    result = ask(outcome, letterbox=letterbox.name, from_end=from_end, start=piece)
     assert result.header.told
     np.testing.assert_array_equal(result.arrays["actions"], ACTIONS[start : start + count])
     letter = decode(letterbox.take())
-    assert (letter.header.id, letter.header.start, letter.header.count) == (ID, start, count)
+    assert (letter.header.id, letter.header.start, letter.header.count) == (ID, piece + start, count)
     np.testing.assert_array_equal(letter.arrays["actions"], ACTIONS[start : start + count])
     assert letterbox.take() is None
 
