@@ -142,7 +142,7 @@ class Chunk(Request):
     @property
     def is_told(self) -> bool:
         """Whether workers have told the client all of it. Who asks again may not have heard them."""
-        return self.told_agents == self.count and not self.joined and self.error is None and self.status is None
+        return self.told_agents == self.count and not self.joined
 
     def is_over(self, now_s: float, workers: int) -> bool:
         """Whether it cannot be done by its deadline any more, though all of that many workers had nothing else.

@@ -127,7 +127,7 @@ class FakeWorker:
                 status[i] = StepStatus.RECORDED if by == request else StepStatus.TICK_TAKEN
             else:
                 status[i] = StepStatus.STALE_TICK if tick < committed else StepStatus.TICK_GAP
-        told = bool(tell and work.letterbox and len(rows) and work.kind is Command.STEP and not status.any())
+        told = bool(tell and work.letterbox and len(rows) and not status.any())
         if told:
             start = work.start + (work.parts[0].count - len(rows) if work.from_end else 0)
             self.world.letters.append((work.letterbox, work.parts[0].id, start, len(rows)))
