@@ -16,8 +16,8 @@ class Session:
 
     `waiting` holds what was accepted and not yet admitted, in the order of arrival; `outstanding` counts what was
     accepted and not yet answered: `credits` at the most, and as many more as workers may have told of without its being
-    known here; `held_bytes` is what the requests whose turn it takes hold. `has_turn` says that the scheduler's rotation
-    holds it.
+    known here; `held_bytes` is what the requests whose turn it takes hold. `has_turn` says that the scheduler's
+    rotation holds it.
     """
 
     def __init__(
