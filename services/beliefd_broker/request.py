@@ -45,7 +45,6 @@ class Request:
         self.attempt = header.attempt
         self.reply_to = session
         self.joined = False
-        self.joined = False
         self.answered = False
         self.expired = False
         self.population: Population | None = None
