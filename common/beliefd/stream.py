@@ -20,6 +20,8 @@ from beliefd.letterbox import Letterbox
 
 _NAME_BYTES = 16
 _PATH_BYTES = 107  # as many as an address has room for
+_MOST_LETTERS = 16
+"""Between two looks at what the broker says: strangers can keep a letterbox full."""
 _SENT_AHEAD_BYTES = 2**19
 """What the system takes of messages, or twice as much where it may, before the broker has read any of it.
 
@@ -45,7 +47,8 @@ class StreamConnection:
         self._arrived: deque[list[Any]] = deque()
         self._poll = select.poll()
         self._poll.register(wake_fd, select.POLLIN)
-        self._is_spoken_to = self._has_letters = False  # by the last wait, until it was looked
+        # By the last wait: whether to look at the stream, and how often into the letterbox.
+        self._is_spoken_to, self._looks = False, 0
         self._pause_s = 0.0
         self._connect_s = 0.0  # when to try next
         self._underway = False
@@ -72,7 +75,7 @@ class StreamConnection:
             if source == self._wake_fd:
                 os.read(self._wake_fd, 4096)
             elif source == self._letterbox.fileno():
-                self._has_letters = True
+                self._looks = _MOST_LETTERS
             else:
                 if event & select.POLLOUT:
                     self._send(None)
@@ -83,10 +86,11 @@ class StreamConnection:
             return False
 
     def receive(self) -> list[Any] | None:
-        if self._has_letters:
+        if self._looks:
+            self._looks -= 1
             if (letter := self._letterbox.take()) is not None:
                 return letter
-            self._has_letters = False  # or the next wait says so again
+            self._looks = 0  # or the next wait says so again
         if not self._arrived and self._is_spoken_to and (channel := self._begin()) is not None:
             try:
                 self._arrived.extend(channel.receive())

@@ -1,7 +1,7 @@
 """The clients' side of the broker: who they are, what they asked, and what they are told.
 
-Whatever is accepted here ends here, exactly once: with the answer, with an error, or because its client is gone before
-anything of it was begun.
+Whatever is accepted here ends here, exactly once: with the answer, with an error, without a word where workers have
+told the client all of a step, or because its client is gone before anything of it was begun.
 """
 
 from __future__ import annotations

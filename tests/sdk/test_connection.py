@@ -341,3 +341,23 @@ def test_the_letterbox_is_there_while_no_broker_is_and_no_longer_than_the_connec
     connection.close()
     assert not post.put(connection.letterbox, [LETTER])
     post.close()
+
+
+def test_letters_without_end_do_not_hide_what_the_broker_says(board, connect):
+    connection, _ = connect()
+    connection.send([b"hello"])
+    [(name, _)] = heard(board)
+    post = Post()
+    assert post.put(connection.letterbox, [LETTER])
+    connection.wait(1000)
+    board.send(name, [b"said"])
+    for _ in range(50):  # after each that is taken out there is another
+        post.put(connection.letterbox, [LETTER])
+        frames = connection.receive()
+        if frames is None:
+            connection.wait(1000)
+        elif bytes(frames[0]) == b"said":
+            break
+    else:
+        raise AssertionError("the broker was not heard")
+    post.close()
