@@ -13,6 +13,7 @@ from peer import Peer, error, frames, population, stepped, until, values
 import beliefd
 import beliefd.session
 from beliefd.background import Collected, Collectors
+from beliefd.letterbox import Post
 from beliefd_proto import Applied, Command
 from beliefd_proto import messages as m
 from beliefd_proto.errors import (
@@ -54,6 +55,30 @@ def test_a_step_asks_where_the_agents_are_once_and_then_counts(peer, mice):
         assert step.control.tolist() == [1] * 8
     assert peer.count(m.Read) == 1
     assert [h.tick for h in peer.heard if isinstance(h, m.Step)] == [1, 2, 3]
+
+
+def test_a_step_of_which_workers_tell_all_ends_without_a_word_of_the_broker(tmp_path):
+    post = Post()
+
+    def answer(header):
+        if not isinstance(header, m.Step):
+            return Peer.default(header)
+        (hello,) = [each for each in peer.heard if isinstance(each, m.Hello)]
+        for start in (5, 0):
+            part = m.SteppedPart(id=header.id, start=start, count=5 if start == 0 else 3)
+            actions = np.arange(start, start + part.count, dtype=np.int8)[:, None]
+            post.put(hello.letterbox, frames(Command.STEPPED_PART, part, {"actions": actions}))
+        return None
+
+    with Peer(answer, path=tmp_path / "clients") as peer, beliefd.connect(peer.endpoint) as client:
+        step = client.population("mice").step(np.zeros(8, int), timeout_s=NOW)
+        assert step.control.tolist() == list(range(8))
+    post.close()
+
+
+def test_over_tcp_a_client_has_no_letterbox():
+    with Peer() as peer, beliefd.connect(peer.endpoint):
+        assert [each.letterbox for each in peer.heard if isinstance(each, m.Hello)] == [None]
 
 
 def test_what_no_broker_takes_is_told_before_anything_is_sent(tmp_path):
