@@ -17,7 +17,7 @@ from beliefd.channel import Closed, packed, unpacked
 from beliefd_proto import Command
 from beliefd_proto.framing import says
 
-NAME_BYTES = 16
+_NAME_BYTES = 16
 MOST_BYTES = 2**17
 """Of a message. The system's own bound is not much higher, and of what is larger the way is the least part."""
 _MOST_WAYS, _MOST_ABSENT = 64, 1024
@@ -32,7 +32,7 @@ class Letterbox:
     """
 
     def __init__(self) -> None:
-        self.name = secrets.token_bytes(NAME_BYTES)
+        self.name = secrets.token_bytes(_NAME_BYTES)
         self._socket = _socket()
         try:
             self._socket.bind(_address(self.name))

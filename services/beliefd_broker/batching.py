@@ -15,7 +15,7 @@ from beliefd_proto import Arrays, Command, encode
 from beliefd_proto.messages import Part, Work
 
 MOST_PARTS = 4
-"""Into about so many a step may be cut for workers to tell the client themselves: of a piece that is as large."""
+"""Of a step in so many pieces of one size, or fewer, workers tell the client themselves."""
 
 
 def job_message(job: Job, epoch: int, number: int) -> list[Any]:
