@@ -99,15 +99,15 @@ class Channel:
         """
         parts = packed(frames)
         length = sum([len(part) for part in parts])
-        if not self._unsent and length >= LARGE_BYTES and len(parts) <= _MOST_PARTS:
-            sent = self._try(self._socket.sendmsg, parts)
-            if sent == length:
-                return
-            self._unsent.append(memoryview(b"".join(parts)[sent:]))
-            return
-        self._unsent.append(memoryview(b"".join(parts)))
-        if len(self._unsent) == 1:
-            self.flush()
+        sent = 0
+        if not self._unsent:
+            if length >= LARGE_BYTES and len(parts) <= _MOST_PARTS:
+                sent = self._try(self._socket.sendmsg, parts)
+            else:
+                parts = [b"".join(parts)]
+                sent = self._try(self._socket.send, parts[0])
+        if sent < length:
+            self._unsent.append(memoryview(b"".join(parts))[sent:])
 
     def flush(self) -> bool:
         """Send what waits, as far as the socket takes it; returns whether that was all.

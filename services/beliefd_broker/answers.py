@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from beliefd_broker.crowd import Crowd
 from beliefd_broker.population import Population
 from beliefd_broker.request import Chunk
-from beliefd_proto import Applied, Arrays, Command, StepStatus
+from beliefd_proto import Applied, Arrays, Command, StepStatus, encode
 from beliefd_proto import messages as m
 from beliefd_proto.error_message import to_header
 from beliefd_proto.errors import BeliefdError, StaleTick, TickConflict, TickGap, TickTaken
+from beliefd_proto.form import Form
 
 Answer = tuple[Command, m.Header, Arrays]
 
@@ -45,6 +51,30 @@ def chunk(ended: Chunk, credits: int) -> Answer:
         return Command.STEPPED, m.Stepped(id=ended.id, credits=credits), arrays
     assert applied is not None
     return Command.ERROR, to_header(error, ended.id), {"applied": applied, **arrays}
+
+
+def crowd(ended: Crowd, credits: int) -> Iterator[tuple[bytes, bytes]]:
+    """Where each member of a crowd whose answers are the plain ones is, and the message that it gets."""
+    arrays = ended.gathered()
+    shares = []
+    for array in arrays.values():
+        content, size = array.tobytes(), array.nbytes // ended.count
+        shares.append([content[at : at + size] for at in range(0, len(content), size)])
+    write = _stepped_form(
+        tuple([(name, array.dtype, array.shape[1:]) for name, array in arrays.items()]), credits
+    ).write
+    for member, *contents in zip(ended.members, *shares, strict=True):
+        yield member.session.route, write(member.id, *contents)
+
+
+@lru_cache(maxsize=64)
+def _stepped_form(described: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...], credits: int) -> Form:
+    """STEPPED with such arrays of one agent."""
+    arrays = {name: np.zeros((1, *shape), dtype) for name, dtype, shape in described}
+    [frame] = encode(Command.STEPPED, m.Stepped(id=bytes(16), credits=credits), arrays)
+    form = Form.of(frame, ("id",))
+    assert form is not None
+    return form
 
 
 def not_applied(header: m.Request) -> Arrays:

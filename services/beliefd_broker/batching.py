@@ -63,14 +63,14 @@ def pieces_message(batch: Batch, epoch: int, alone: bool) -> list[Any]:
         kind=chunk.command,
         population=info.uid,
         rows=info.rows,
-        parts=tuple([Part(piece.chunk.id, piece.count) for piece in pieces]),
+        parts=tuple([part for piece in pieces for part in piece.chunk.parts(piece.start, piece.count)]),
         first=first,
         tick=tick,
         want=chunk.header.want,
         generation=chunk.population.generation,
         tally=None if shared is None else shared.tally,
         from_end=batch.from_end,
-        letterbox=chunk.reply_to.letterbox if is_much else None,
+        letterbox=chunk.letterbox if is_much else None,
         start=piece.start if is_much else 0,
     )
     return encode(Command.WORK, work, arrays)

@@ -14,6 +14,7 @@ import msgspec
 from beliefd_broker import answers
 from beliefd_broker.accounts import Account, Accounts
 from beliefd_broker.actions import Action, SendClient
+from beliefd_broker.crowd import Crowd, Member
 from beliefd_broker.population import Population
 from beliefd_broker.request import Chunk, Job, Request
 from beliefd_broker.session import Session
@@ -54,6 +55,7 @@ class Desk:
         self._limits = limits
         self._sessions: dict[bytes, Session] = {}
         self._requests: dict[bytes, Request] = {}
+        self._members: dict[bytes, Member] = {}
         self._refusals: Counter[bytes] = Counter()
         self._cut_off: dict[bytes, float] = {}
         self._open_bytes = 0
@@ -67,7 +69,7 @@ class Desk:
     @property
     def open(self) -> int:
         """How many requests have no answer yet."""
-        return len(self._requests)
+        return len(self._requests) + len(self._members)
 
     def client(self, route: bytes) -> str:
         """What the client at `route` calls itself."""
@@ -143,7 +145,7 @@ class Desk:
         return session
 
     def ping(self, route: bytes, header: m.Ping) -> None:
-        unknown = tuple(pending for pending in header.pending if pending not in self._requests)
+        unknown = tuple(p for p in header.pending if p not in self._requests and p not in self._members)
         self.send(route, Command.PONG, m.Pong(id=header.id, epoch=self._epoch, unknown=unknown))
 
     def request(self, request_id: bytes) -> Request | None:
@@ -157,7 +159,7 @@ class Desk:
         """
         request = self._requests.get(header.id)
         if request is None:
-            return False
+            return self._join_member(header, session)
         request.joined = True
         request.attempt = max(request.attempt, header.attempt)
         request.deadline_s = max(request.deadline_s, now_s + header.deadline_ms / 1000)
@@ -166,6 +168,17 @@ class Desk:
             request.reply_to.outstanding -= 1
             session.outstanding += 1
             request.reply_to = session
+        return True
+
+    def _join_member(self, header: m.Request, session: Session) -> bool:
+        member = self._members.get(header.id)
+        if member is None:
+            return False
+        member.joined = True
+        member.attempt = max(member.attempt, header.attempt)
+        self._let_go(member)
+        member.session = session
+        self._hold(member)
         return True
 
     def check_credit(self, session: Session, unheard: int) -> None:
@@ -211,11 +224,25 @@ class Desk:
             )
 
     def accept(self, request: Chunk | Job) -> None:
+        """Hold a request until it ends."""
         self.counters["requests"] += 1
+        self._hold_request(request)
+
+    def _hold_request(self, request: Request) -> None:
         self._open_bytes += request.held_bytes
         request.session.held_bytes += request.held_bytes
         request.reply_to.outstanding += 1
         self._requests[request.id] = request
+
+    def _hold(self, member: Member) -> None:
+        self._open_bytes += member.held_bytes
+        member.session.held_bytes += member.held_bytes
+        member.session.outstanding += 1
+
+    def _let_go(self, member: Member) -> None:
+        self._open_bytes -= member.held_bytes
+        member.session.held_bytes -= member.held_bytes
+        member.session.outstanding -= 1
 
     def end(self, request: Request, command: Command, header: m.Header, arrays: Arrays | None = None) -> None:
         """Tell a request's client how it ended."""
@@ -243,11 +270,25 @@ class Desk:
         """Tell the clients of chunks that have ended."""
         ended, self.ended = self.ended, []
         for chunk in ended:
-            if chunk.is_told:
+            if isinstance(chunk, Crowd):
+                self._answer_crowd(chunk)
+            elif chunk.is_told:
                 self.counters["answers"] += 1
                 self.forget(chunk)
             else:
                 self.end(chunk, *answers.chunk(chunk, CREDITS))
+
+    def _answer_crowd(self, crowd: Crowd) -> None:
+        if not (crowd.is_told or crowd.is_plain):
+            for chunk in self.apart(crowd):
+                self.end(chunk, *answers.chunk(chunk, CREDITS))
+            return
+        if not crowd.is_told:
+            for route, frame in answers.crowd(crowd, CREDITS):
+                self._act(SendClient(route, (frame,)))
+        self.counters["answers"] += crowd.count
+        for member in crowd.members:
+            self.leave(member)
 
     def fail(self, job: Job, error: BeliefdError) -> None:
         """End an admitted job in an error."""
@@ -280,6 +321,42 @@ class Desk:
         request.session.held_bytes -= request.held_bytes
         request.reply_to.outstanding -= 1
         del self._requests[request.id]
+
+    def find(self, route: bytes) -> Session | None:
+        """The session of a connection that has said HELLO."""
+        return self._sessions.get(route)
+
+    def knows(self, request_id: bytes) -> bool:
+        """Whether a request of this id is open."""
+        return request_id in self._requests or request_id in self._members
+
+    def gathers(self, request_id: bytes) -> bool:
+        """Whether a request of this id is in a crowd that nobody works on."""
+        member = self._members.get(request_id)
+        return member is not None and not member.begun
+
+    def join_crowd(self, member: Member) -> None:
+        """Hold the step of a client that is in a crowd."""
+        self._members[member.id] = member
+        self._hold(member)
+
+    def leave(self, member: Member) -> None:
+        """Hold the step of a crowd's member no longer."""
+        self._let_go(member)
+        del self._members[member.id]
+
+    def apart(self, crowd: Crowd) -> list[Chunk]:
+        """Hold what members of a crowd asked as the chunks that they sent."""
+        for member in crowd.members:
+            self.leave(member)
+        chunks = crowd.apart()
+        for chunk in chunks:
+            self._hold_request(chunk)
+        return chunks
+
+    def room(self, held_bytes: int) -> int:
+        """How many requests that hold so much have room for certain."""
+        return (self._limits.open_bytes - self._open_bytes) // (2 * held_bytes)
 
     def overdue(self, now_s: float, workers: int) -> Iterator[Request]:
         """The requests that cannot be done by their deadlines any more, each once; see `Chunk.is_over`."""

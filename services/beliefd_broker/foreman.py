@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from beliefd_broker.actions import Action, Emit, Log, ResetTally, SendWorker
 from beliefd_broker.batching import job_message, pieces_message, shares
+from beliefd_broker.crowd import Crowd
 from beliefd_broker.desk import Desk
+from beliefd_broker.gathering import Gathering
 from beliefd_broker.keeper import DEATHS_TO_QUARANTINE, Keeper, crashed_error
 from beliefd_broker.request import Job, Piece
 from beliefd_broker.scheduling import BATCH_NS, Scheduler
@@ -40,6 +42,7 @@ class Foreman:
         act: Callable[[Action], None],
         epoch: int,
         scheduler: Scheduler,
+        gathering: Gathering,
         workforce: Workforce,
         desk: Desk,
         keeper: Keeper,
@@ -47,6 +50,7 @@ class Foreman:
         self._act = act
         self._epoch = epoch
         self._scheduler = scheduler
+        self._gathering = gathering
         self._workforce = workforce
         self._desk = desk
         self._keeper = keeper
@@ -59,11 +63,17 @@ class Foreman:
 
         One at a time, so that a worker has its work before the message to the next is made.
         """
-        while (self._scheduler or self._workforce.lost) and (free := self._workforce.free(now_s)):
+        while self._has_work and (free := self._workforce.free(now_s)):
             worker = free[0]
             if self._workforce.lost:
                 self._start(worker, [self._workforce.lost.pop(0)], now_s)
                 return True
+            if self._gathering:  # nobody had waited for a turn before they came
+                waiting = len(self._gathering)
+                first = self._next_crowd()
+                if first is not None:
+                    self._start(worker, self._load(first, waiting, len(free), self._next_crowd), now_s)
+                    return True
             idle = -len(self._sharing)  # who will help with what was handed out before
             for other in free:
                 idle += not other.batches
@@ -73,7 +83,8 @@ class Foreman:
                 if not self._keeper.settle_making(found):
                     load = [Batch.of_job(found)]
             elif found is not None:
-                load = self._load(Batch.of_pieces(found), idle if idle > 0 else len(free))
+                waiting = self._scheduler.waiting + 1
+                load = self._load(Batch.of_pieces(found), waiting, idle if idle > 0 else len(free), self._next_small)
             for chunk in self._scheduler.take_late():
                 self._desk.end_unbegun(chunk, self._workforce.too_late())
             if load:
@@ -97,17 +108,29 @@ class Foreman:
             self._start(free[0], [batch], now_s)
         return batch is not None
 
-    def _load(self, first: Batch, workers: int) -> list[Batch]:
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._scheduler or self._workforce.lost or self._gathering)
+
+    def _next_crowd(self) -> Batch | None:
+        crowd = self._gathering.next()
+        return Batch.of_pieces([Piece(crowd, 0, crowd.count)]) if crowd is not None else None
+
+    def _next_small(self) -> Batch | None:
+        pieces = self._scheduler.next_small()
+        return Batch.of_pieces(pieces) if pieces is not None else None
+
+    def _load(self, first: Batch, waiting: int, workers: int, more: Callable[[], Batch | None]) -> list[Batch]:
         """The batch, and where it takes little others with it: as long as a large one, a fair share of `workers`."""
         load = [first]
-        most = -(-(self._scheduler.waiting + 1) // workers)
+        most = -(-waiting // workers)
         room_ns = BATCH_NS - CALL_NS - first.predicted_ns
         while room_ns > 0 and len(load) < most and first.is_small:
-            pieces = self._scheduler.next_small()
-            if pieces is None:
+            batch = more()
+            if batch is None:
                 break
-            load.append(Batch.of_pieces(pieces))
-            room_ns -= CALL_NS + load[-1].predicted_ns
+            load.append(batch)
+            room_ns -= CALL_NS + batch.predicted_ns
         return load
 
     def _start(self, worker: Worker, load: list[Batch], now_s: float) -> None:
@@ -168,9 +191,16 @@ class Foreman:
             batch.shared.blamed |= blamed
             self._end_shared(batch, 0, 0, None)
             return
-        for piece in batch.pieces:
+        for piece in self._apart(batch):
             piece.deaths += blamed
             self._run_again(piece, batch.predicted_ns * piece.count / batch.agents)
+
+    def _apart(self, batch: Batch) -> list[Piece]:
+        """The pieces of a batch, each of one client."""
+        chunk = batch.pieces[0].chunk
+        if not isinstance(chunk, Crowd):
+            return batch.pieces
+        return [Piece(each, 0, 1) for each in self._desk.apart(chunk)]
 
     def _run_again(self, piece: Piece, predicted_ns: float) -> None:
         """Run alone what a dead worker had in hand, unless too many have died of it."""

@@ -65,6 +65,10 @@ class Registry:
             )
         return population
 
+    def of(self, uid: str) -> Population | None:
+        """The population of this uid; None where there is none that can be read."""
+        return self._by_uid.get(uid)
+
     def find(self, name: str) -> Population | None:
         """The population of this name; None where there is none that can be read."""
         return next((population for population in self if population.info.name == name), None)

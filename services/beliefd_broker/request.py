@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -142,6 +143,15 @@ class Chunk(Request):
     def is_told(self) -> bool:
         """Whether workers have told the client all of it. Who asks again may not have heard them."""
         return self.told_agents == self.count and not self.joined
+
+    @property
+    def letterbox(self) -> bytes | None:
+        """Where workers may tell of it."""
+        return self.reply_to.letterbox
+
+    def parts(self, start: int, count: int) -> Sequence[m.Part]:
+        """Whose requests the agents of a piece are of."""
+        return (m.Part(self.id, count),)
 
     def is_over(self, now_s: float, workers: int) -> bool:
         """Whether it cannot be done by its deadline any more, though all of that many workers had nothing else.

@@ -17,6 +17,7 @@ from beliefd_broker.actions import Action, Emit, Log, SendWorker
 from beliefd_broker.admission import check_arrays, check_chunk
 from beliefd_broker.desk import CREDITS, Desk
 from beliefd_broker.foreman import Foreman
+from beliefd_broker.gathering import Gathering
 from beliefd_broker.keeper import Keeper
 from beliefd_broker.population import Damaged, Population
 from beliefd_broker.request import Chunk, Job, Request
@@ -67,8 +68,11 @@ class Core:
             upkeep or Upkeep(epoch),
             wall_s,
         )
-        self._foreman = Foreman(self._actions.append, epoch, self._scheduler, self.workforce, self._desk, self._keeper)
         self._populations = self._keeper.populations
+        self._gathering = Gathering(self._desk, self._populations, self._scheduler, self._usual)
+        self._foreman = Foreman(
+            self._actions.append, epoch, self._scheduler, self._gathering, self.workforce, self._desk, self._keeper
+        )
         self.adopt(populations)
         self._started_s = now_s
         self._telemetry_s = now_s
@@ -113,8 +117,10 @@ class Core:
 
     def client_message(self, route: bytes, frames: Sequence[Any], now_s: float) -> None:
         """Take one message of a client; whatever is wrong with it is answered, and changes nothing."""
-        if self._desk.shuts_out(route):
-            return
+        if not self._desk.shuts_out(route) and not self._gathering.take(route, frames, now_s):
+            self._usual(route, frames, now_s)
+
+    def _usual(self, route: bytes, frames: Sequence[Any], now_s: float) -> None:
         try:
             message = decode(frames)
         except BeliefdError as error:
@@ -129,9 +135,12 @@ class Core:
             self._request(route, message.command, header, message.arrays, now_s)
         except BeliefdError as error:
             self._desk.refuse(route, error, header.id, header)
+            return
+        self._gathering.learn(message, frames, now_s)
 
     def client_gone(self, route: bytes) -> None:
         """The client at `route` cannot be reached: what it asked and nothing has begun is dropped."""
+        self._gathering.give_up()
         for request in self._desk.gone(route):
             if self._scheduler.withdraw(request):
                 self._desk.forget(request)
@@ -144,6 +153,8 @@ class Core:
                 self._desk.hello(route, header, self.workforce.ready, now_s)
                 return
         session = self._desk.session(route, now_s)
+        if session.gathered or self._desk.gathers(header.id):  # what came before is to go before
+            self._gathering.give_up()
         if not over_agents:
             if isinstance(header, m.Ping):
                 self._desk.ping(route, header)
@@ -206,6 +217,11 @@ class Core:
 
     def dispatch(self, now_s: float) -> bool:
         """Give a worker with room its next work. To be called until it says False: no more work, or no room."""
+        if self._foreman.dispatch(now_s):
+            return True
+        if not self._gathering:
+            return False
+        self._gathering.give_up()
         return self._foreman.dispatch(now_s)
 
     def answer(self) -> None:

@@ -17,8 +17,9 @@ import math
 from collections import deque
 
 import numpy as np
+from numpy.typing import NDArray
 
-from beliefd_broker.population import TILE_AGENTS
+from beliefd_broker.population import TILE_AGENTS, Population
 from beliefd_broker.request import MAKING, Chunk, Job, Piece, Request
 from beliefd_broker.session import Session
 from beliefd_proto import Command
@@ -65,6 +66,16 @@ class Scheduler:
         if not session.has_turn:
             session.has_turn = True
             self._turns.append(session)
+
+    def reserve(self, population: Population, agent: int) -> None:
+        """Keep a free agent for a crowd: it is busy from now on."""
+        population.busy[agent] = True
+        population.busy_agents += 1
+
+    def begin(self, crowd: Chunk) -> None:
+        """A crowd, whose agents are reserved, is handed out whole, without a turn: nobody waits for one."""
+        self._little_s = crowd.received_s
+        crowd.next = crowd.count
 
     def __bool__(self) -> bool:
         """Whether anybody waits for a turn."""
@@ -119,7 +130,7 @@ class Scheduler:
             request = self._pick(session, small=True)
             if isinstance(request, Chunk):
                 assert request.population is not None
-                most = _answerable(request, request.population.batch_agents(request.cost_key, BATCH_NS))
+                most = answerable(request.row_bytes, request.population.batch_agents(request.cost_key, BATCH_NS))
                 piece = self._take(request, request.count, 1)
                 self._end_turn(session)
                 return self._fill(piece, most)
@@ -135,15 +146,17 @@ class Scheduler:
         """An admitted request has ended: its agents are free again."""
         if isinstance(request, Chunk):
             self._drop_open(request)
-            population = request.population
-            assert population is not None
-            population.busy[request.selector()] = False
-            population.busy_agents -= request.count
+            self.free(request.population, request.selector(), request.count)
             return
         if request.population is not None:
             request.population.exclusive = False
         if isinstance(request.header, MAKING):
             self._creating.discard(request.header.name)
+
+    def free(self, population: Population, agents: int | slice | NDArray[np.int64], count: int) -> None:
+        """So many agents are busy no longer."""
+        population.busy[agents] = False
+        population.busy_agents -= count
 
     def withdraw(self, request: Request) -> bool:
         """Take back a request that has not been admitted; False where it has been."""
@@ -258,7 +271,7 @@ class Scheduler:
             # Not so long that it alone ends late, where other workers have nothing left.
             fair = math.ceil((chunk.count - chunk.next) / self._workers)
             most = max(most, min(fair, population.batch_agents(chunk.cost_key, LONG_BATCH_NS)))
-        return _answerable(chunk, most)
+        return answerable(chunk.row_bytes, most)
 
     def _hands(self, chunk: Chunk, most: int, free_workers: int) -> int:
         """How many workers are likely to work on the next piece of a chunk: one, or two of them that share it.
@@ -279,7 +292,7 @@ class Scheduler:
         if remaining > TILE_AGENTS:
             hands = self._hands(chunk, most, free_workers)
             share = self._share(chunk, most, free_workers, guided=hands == 1)  # two end together by themselves
-            share = min(hands * share, _answerable(chunk, remaining))
+            share = min(hands * share, answerable(chunk.row_bytes, remaining))
             agents = min(remaining, -(-share // TILE_AGENTS) * TILE_AGENTS)
         piece = Piece(chunk, chunk.next, agents)
         chunk.next += agents
@@ -342,9 +355,9 @@ class Scheduler:
                 del self._open[chunk.session.id]
 
 
-def _answerable(chunk: Chunk, most: int) -> int:
-    """`most` agents, or as many as an answer has room for."""
-    return min(most, max(MOST_ANSWER_BYTES // chunk.row_bytes, 1))
+def answerable(row_bytes: int, most: int) -> int:
+    """`most` agents, or as many as an answer has room for where each takes so much."""
+    return min(most, max(MOST_ANSWER_BYTES // row_bytes, 1))
 
 
 def may_share(chunk: Chunk, agents: int) -> bool:
