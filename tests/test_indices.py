@@ -42,7 +42,8 @@ def test_what_a_narrower_type_cuts_off_is_found_beside_it(dtype, lowest, rows, s
         assert not all_known(good, COUNTS, good.astype(np.int16))
 
 
-def test_the_order_of_bytes_is_minded():
-    rows = np.zeros((20, len(COUNTS)), ">i8")
+@pytest.mark.parametrize("agents", [20, 2000])
+def test_the_order_of_bytes_is_minded(agents):
+    rows = np.zeros((agents, len(COUNTS)), ">i8")
     rows[3, 1] = 2**56  # 1 to who reads it the other way round
     assert not all_known(rows, COUNTS, rows.astype(np.int16))

@@ -31,8 +31,8 @@ def all_known(rows: NDArray[Any], counts: tuple[int, ...], narrow: NDArray[Any] 
                     return False
         return True
     entries = rows.reshape(-1)
-    # What is negative is, without its sign, above any count: where nothing is missing one look is enough. Of few entries
-    # to look at fewer bytes does not make up for a second look.
+    # What is negative is, without its sign, above any count: where nothing is missing one look is enough. Where entries
+    # are few, fewer bytes to look at do not make up for a second look.
     if narrow is not None and narrow.itemsize < rows.itemsize and len(entries) > _BLOCK_ENTRIES:
         # Where all are below the highest count nothing was cut off in it.
         if np.maximum.reduce(_without_sign(entries)) >= max(counts) and not (
