@@ -17,7 +17,8 @@ from beliefd_proto.framing import PREAMBLE_BYTES
 
 _MOST_ENTRIES = 15  # of a map or a list whose length stands in its first byte
 _MOST_IN_A_BYTE = 127
-_UINTS = {0xCC: "B", 0xCD: "H", 0xCE: "I", 0xCF: "Q"}
+_INTEGERS = {0xCC: "B", 0xCD: "H", 0xCE: "I", 0xCF: "Q", 0xD0: "b", 0xD1: "h", 0xD2: "i", 0xD3: "q"}
+"""How those of several bytes are packed, by the byte before them."""
 
 _map_decoder = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 _list_decoder = msgspec.msgpack.Decoder(tuple[msgspec.Raw, ...])
@@ -32,7 +33,7 @@ class Form:
     """
 
     def __init__(self, parts: Sequence[bytes | _Value], names: Sequence[str]) -> None:
-        formats = [f"{len(part)}s" if isinstance(part, bytes) else part.format for part in parts]
+        formats = [f"{len(part)}s" if isinstance(part, bytes) else part.packing for part in parts]
         self._struct = Struct(">" + "".join(formats))
         self.size = self._struct.size
         self._blank = [part if isinstance(part, bytes) else None for part in parts]
@@ -53,13 +54,13 @@ class Form:
         ----------
         frame : bytes-like
             All of the message.
-        names : sequence of str, two at least
+        names : sequence of str
             Fields whose values may be others: ids, strings of the same length, and integers that take as many bytes.
-            The contents of arrays may be too.
+            The contents of arrays may be too. There are two such values at least.
         """
         content = bytes(frame)
         fields = _map_decoder.decode(content[PREAMBLE_BYTES:])
-        if len(fields) > _MOST_ENTRIES or not fields.keys() >= set(names):
+        if len(fields) > _MOST_ENTRIES:
             return None
         parts: list[bytes | _Value] = [content[:PREAMBLE_BYTES], bytes([0x80 | len(fields)])]
         for name, raw in fields.items():
@@ -97,22 +98,19 @@ class Form:
 
 
 class _Value:
-    """What may be another one in each message: `content`, as it stood in the first, and how it is packed."""
+    """What may be another one in each message: `content` as it stood in the first, `packing` as in `struct`."""
 
-    def __init__(self, name: str, content: bytes, format: str) -> None:
-        self.name, self.content, self.format = name, content, format
-        self.is_in_a_byte = False
+    def __init__(self, name: str, content: bytes, packing: str, is_in_a_byte: bool = False) -> None:
+        self.name, self.content, self.packing, self.is_in_a_byte = name, content, packing, is_in_a_byte
 
 
 def _split(name: str, raw: bytes) -> list[bytes | _Value]:
     """A value as what says its type and length, and itself. As it is where it is of no type that is known here."""
+    if raw[0] <= _MOST_IN_A_BYTE:
+        return [_Value(name, raw, "B", is_in_a_byte=True)]
+    if raw[0] in _INTEGERS:
+        return [raw[:1], _Value(name, raw[1:], _INTEGERS[raw[0]])]
     value = _value_decoder.decode(raw)
-    if type(value) is int and raw[0] <= _MOST_IN_A_BYTE:
-        whole = _Value(name, raw, "B")
-        whole.is_in_a_byte = True
-        return [whole]
-    if type(value) is int and raw[0] in _UINTS:
-        return [raw[:1], _Value(name, raw[1:], _UINTS[raw[0]])]
     if isinstance(value, (bytes, str)):
         content = value if isinstance(value, bytes) else value.encode()
         return [raw[: len(raw) - len(content)], _Value(name, content, f"{len(content)}s")]

@@ -26,6 +26,7 @@ from beliefd_proto.messages import (
     HEADERS,
     MAX_CONTENT_BYTES,
     MAX_REQUEST_HEADER_BYTES,
+    NO_ID,
     PROTOCOL_VERSION,
     Array,
     Header,
@@ -157,7 +158,7 @@ def request_id(frames: Sequence[Any]) -> bytes:
     try:
         return _id_decoder.decode(memoryview(frames[0])[PREAMBLE_BYTES:]).id
     except Exception:  # whatever a stranger sent: the caller answers with an error of its own
-        return bytes(16)
+        return NO_ID
 
 
 def _views(described: tuple[Array, ...], frames: Sequence[Any]) -> Arrays:

@@ -18,13 +18,17 @@ from beliefd_proto.model_info import ModelInfo
 PROTOCOL_VERSION = 1
 
 RequestId = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+NO_ID = bytes(16)
+"""Stands for an id that could not be read; no request has it."""
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")]
 Uid = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z")]
 KnownUid = Annotated[str, msgspec.Meta(min_length=16, max_length=16)]
 """Of a population that has to exist already: to look it up says more than a pattern does, and takes less."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**32)]
-Tick = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
-Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=86_400_000)]
+MAX_TICK = 2**62
+Tick = Annotated[int, msgspec.Meta(ge=0, le=MAX_TICK)]
+MAX_DEADLINE_MS = 86_400_000
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=MAX_DEADLINE_MS)]
 Dimension = Annotated[int, msgspec.Meta(ge=0, le=2**32)]
 Shape = Annotated[tuple[Dimension, ...], msgspec.Meta(max_length=34)]
 Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]

@@ -15,7 +15,8 @@ from beliefd_service.quota import Bucket
 class Account:
     """One client's role and what it has used of its quotas; all its sessions share it.
 
-    `guarded` is False where everything is allowed, so that nothing has to be looked at then.
+    `guarded` is False where everything is allowed, so that nothing has to be looked at then; `steps_freely` is True
+    where steps are, as many as come.
     """
 
     def __init__(self, grant: Grant | None, now_s: float) -> None:
@@ -27,7 +28,9 @@ class Account:
             self._requests = Bucket(grant.requests_per_s, now_s)
         if grant is not None and grant.agents_per_s is not None:
             self._agents = Bucket(grant.agents_per_s, now_s)
-        self.guarded = bool(self.role < Role.ADMIN or self._requests or self._agents)
+        has_quotas = bool(self._requests or self._agents)
+        self.guarded = self.role < Role.ADMIN or has_quotas
+        self.steps_freely = self.role >= needed(Command.STEP) and not has_quotas
 
     def permit(self, command: Command) -> None:
         """Refuse what the role does not allow.

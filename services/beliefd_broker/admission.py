@@ -12,7 +12,7 @@ from beliefd.agents import check_executed
 from beliefd.observations import check
 from beliefd.wire import ID_ARRAYS, PARAMETER_PREFIX, observations_from
 from beliefd_broker.population import Population
-from beliefd_proto import Arrays, Command, Want
+from beliefd_proto import Arrays, Command, ModelInfo, Want
 from beliefd_proto.errors import InvalidArgument, MalformedMessage, Quarantined, TooLarge, UnknownAgent
 from beliefd_proto.messages import AgentRequest, Limits, Step
 
@@ -51,6 +51,24 @@ def check_chunk(header: AgentRequest, arrays: Arrays, population: Population, li
         _check_inputs(header, arrays, population)
     if population.info.quarantined:
         raise quarantined_error(population)
+
+
+def check_observations(arrays: Arrays, agents: int, model: ModelInfo) -> None:
+    """Refuse observations that are not those of so many agents of this model.
+
+    Raises
+    ------
+    MalformedMessage, InvalidObservation
+    """
+    observations = observations_from(arrays, model)
+    if observations.indices.ndim != 2 or len(observations.indices) != agents:
+        raise MalformedMessage(
+            "one row of observations per agent",
+            field="observations",
+            value=observations.indices.shape,
+            allowed=f"({agents}, {model.num_modalities})",
+        )
+    check(observations, model)
 
 
 def quarantined_error(population: Population) -> Quarantined:
@@ -169,15 +187,7 @@ def _check_ticks(header: Step, arrays: Arrays) -> None:
 
 def _check_inputs(header: Step, arrays: Arrays, population: Population) -> None:
     info = population.info.model
-    observations = observations_from(arrays, info)
-    if observations.indices.ndim != 2 or len(observations.indices) != header.count:
-        raise MalformedMessage(
-            "one row of observations per agent",
-            field="observations",
-            value=observations.indices.shape,
-            allowed=f"({header.count}, {info.num_modalities})",
-        )
-    check(observations, info)
+    check_observations(arrays, header.count, info)
     reset = arrays.get("reset")
     if reset is not None:
         _check_array("reset", reset, ("|u1",), (header.count,))

@@ -54,7 +54,7 @@ def chunk(ended: Chunk, credits: int) -> Answer:
 
 
 def crowd(ended: Crowd, credits: int) -> Iterator[tuple[bytes, bytes]]:
-    """Where each member of a crowd whose answers are the plain ones is, and the message that it gets."""
+    """For each member of a crowd whose answers are plain, the route of its client and its answer."""
     arrays = ended.gathered()
     shares = []
     for array in arrays.values():
@@ -64,14 +64,14 @@ def crowd(ended: Crowd, credits: int) -> Iterator[tuple[bytes, bytes]]:
         tuple([(name, array.dtype, array.shape[1:]) for name, array in arrays.items()]), credits
     ).write
     for member, *contents in zip(ended.members, *shares, strict=True):
-        yield member.session.route, write(member.id, *contents)
+        yield member.reply_to.route, write(member.id, *contents)
 
 
 @lru_cache(maxsize=64)
 def _stepped_form(described: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...], credits: int) -> Form:
     """STEPPED with such arrays of one agent."""
     arrays = {name: np.zeros((1, *shape), dtype) for name, dtype, shape in described}
-    [frame] = encode(Command.STEPPED, m.Stepped(id=bytes(16), credits=credits), arrays)
+    [frame] = encode(Command.STEPPED, m.Stepped(id=m.NO_ID, credits=credits), arrays)
     form = Form.of(frame, ("id",))
     assert form is not None
     return form

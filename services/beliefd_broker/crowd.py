@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from beliefd_broker.population import Population
+from beliefd_broker.population import Population, cost_key
 from beliefd_broker.request import Chunk
 from beliefd_broker.session import Session
 from beliefd_proto import Applied, Arrays, Command, decode
-from beliefd_proto.messages import Part, Step
+from beliefd_proto.messages import MAX_CONTENT_BYTES, NO_ID, Part, Step
 
 
-class Member(msgspec.Struct, gc=False):
-    """One client's step: where it came from, what makes it another than the others', and its message."""
+class Member(msgspec.Struct, eq=False, gc=False, kw_only=True):
+    """One client's step: what makes it another than the others', and all of its message.
+
+    The rest is as in `Request`.
+    """
 
     session: Session
+    reply_to: Session
+    population: Population
     id: bytes
     agent: int
     tick: int
     content: bytes
-    frames: Sequence[Any]
+    frame: bytes
+    received_s: float
+    deadline_s: float
     held_bytes: int
-    begun: bool = False
     attempt: int = 0
     joined: bool = False
+    expired: bool = False
 
 
 class Asked(NamedTuple):
@@ -43,7 +49,7 @@ class Asked(NamedTuple):
 
     @property
     def cost_key(self) -> int:
-        return Command.STEP << 8 | self.want
+        return cost_key(Command.STEP, self.want)
 
     @property
     def content_bytes(self) -> int:
@@ -54,21 +60,20 @@ class Asked(NamedTuple):
 class Crowd(Chunk):
     """A chunk that nobody sent: `members` did, each for one agent of it.
 
-    Its members have an answer each. Where that is not the plain one for all of them they are taken `apart`, and each is
-    the chunk that it had been on the usual way.
+    It has no id, session, deadline or room of its own: its members have, and each has an answer. Where that is not the
+    plain one for all of them they are taken `apart`, and each is the chunk that it had been on the usual way.
     """
 
-    def __init__(
-        self, members: list[Member], header: Step, arrays: Arrays, now_s: float, population: Population
-    ) -> None:
-        super().__init__(members[0].session, Command.STEP, header, arrays, now_s, population)
+    def __init__(self, members: list[Member], header: Step, arrays: Arrays) -> None:
+        first = members[0]
+        super().__init__(first.session, Command.STEP, header, arrays, first.received_s, first.population)
         self.members = members
 
     @classmethod
-    def of(cls, members: list[Member], asked: Asked, now_s: float, population: Population) -> Crowd:
+    def of(cls, members: list[Member], asked: Asked) -> Crowd:
         """The crowd of these members, whose agents are others each."""
         only, n = members[0], len(members)
-        content = only.content if n == 1 else b"".join([member.content for member in members])
+        content = b"".join([member.content for member in members])
         arrays: Arrays = {"observations": np.ndarray((n, *asked.columns), asked.dtype, content)}
         first: int | None = only.agent
         tick: int | None = only.tick
@@ -76,16 +81,16 @@ class Crowd(Chunk):
             first = None
             arrays["agents"] = np.array([member.agent for member in members], np.uint32)
             ticks = [member.tick for member in members]
-            if ticks.count(ticks[0]) < n:
+            if ticks.count(only.tick) < n:
                 tick = None
                 arrays["ticks"] = np.array(ticks, np.int64)
-        uid = population.info.uid
-        header = Step(id=only.id, deadline_ms=0, population=uid, count=n, first=first, tick=tick, want=asked.want)
-        return cls(members, header, arrays, now_s, population)
+        uid = only.population.info.uid
+        header = Step(id=NO_ID, deadline_ms=0, population=uid, count=n, first=first, tick=tick, want=asked.want)
+        return cls(members, header, arrays)
 
     @property
     def letterbox(self) -> bytes | None:
-        return self.members[0].session.letterbox if len(self.members) == 1 else None
+        return self.members[0].reply_to.letterbox if self.count == 1 else None
 
     @property
     def is_told(self) -> bool:
@@ -93,26 +98,28 @@ class Crowd(Chunk):
 
     @property
     def is_plain(self) -> bool:
-        """Whether each member's answer is its part of what workers said."""
+        """Whether each member's answer is its part of what workers said, in a message of one frame."""
         if self.error is not None or self.status is not None:
             return False
-        return not any(member.joined for member in self.members)
+        [(_, arrays)] = self.results
+        return all(0 < array.nbytes <= self.count * MAX_CONTENT_BYTES for array in arrays.values())
 
     def parts(self, start: int, count: int) -> list[Part]:
         return [Part(member.id, 1) for member in self.members[start : start + count]]
 
     def apart(self) -> list[Chunk]:
-        """The chunks that its members sent, handed out as it was, each with its part of what came of it."""
+        """The chunks that its members sent, in a worker's hands or done as it is, each with its part of what came."""
         chunks = []
         results = self.gathered()
         for number, member in enumerate(self.members):
-            message = decode(member.frames)
-            assert isinstance(message.header, Step)
-            chunk = Chunk(
-                member.session, message.command, message.header, message.arrays, self.received_s, self.population
-            )
-            chunk.attempt, chunk.joined, chunk.next = member.attempt, member.joined, 1
-            if self.error is not None and self.applied is not None:
+            message = decode([member.frame])
+            header, arrays = message.header, message.arrays
+            assert isinstance(header, Step)
+            chunk = Chunk(member.session, message.command, header, arrays, member.received_s, self.population)
+            chunk.reply_to, chunk.attempt, chunk.joined = member.reply_to, member.attempt, member.joined
+            chunk.deadline_s, chunk.expired, chunk.next = member.deadline_s, member.expired, 1
+            if self.applied is not None:
+                assert self.error is not None
                 chunk.fail(self.error, 0, 1, Applied(int(self.applied[number])))
             elif not self.open_agents:
                 share = {name: array[number : number + 1] for name, array in results.items()}

@@ -157,28 +157,16 @@ class Desk:
 
         False where nothing of this id is under way.
         """
-        request = self._requests.get(header.id)
+        request = self._requests.get(header.id) or self._members.get(header.id)
         if request is None:
-            return self._join_member(header, session)
+            return False
+        self._let_go(request)
         request.joined = True
         request.attempt = max(request.attempt, header.attempt)
         request.deadline_s = max(request.deadline_s, now_s + header.deadline_ms / 1000)
         request.expired = request.expired and request.deadline_s <= now_s
-        if request.reply_to is not session:
-            request.reply_to.outstanding -= 1
-            session.outstanding += 1
-            request.reply_to = session
-        return True
-
-    def _join_member(self, header: m.Request, session: Session) -> bool:
-        member = self._members.get(header.id)
-        if member is None:
-            return False
-        member.joined = True
-        member.attempt = max(member.attempt, header.attempt)
-        self._let_go(member)
-        member.session = session
-        self._hold(member)
+        request.reply_to = session
+        self._hold(request)
         return True
 
     def check_credit(self, session: Session, unheard: int) -> None:
@@ -213,7 +201,7 @@ class Desk:
                 value=needed,
                 allowed=f"{most // 2}",
             )
-        if request.session.held_bytes + needed > most - self._open_bytes - needed:
+        if not self.has_room(request.session, needed):
             self.counters["busy"] += 1
             raise Busy(
                 "the open requests take as much memory as they may",
@@ -223,26 +211,19 @@ class Desk:
                 retry_after_s=_ROOM_S,
             )
 
+    def has_room(self, session: Session, needed: int) -> bool:
+        """Whether so many bytes more may be held for a session, which leaves as much free as it takes."""
+        return session.held_bytes + needed <= self._limits.open_bytes - self._open_bytes - needed
+
     def accept(self, request: Chunk | Job) -> None:
         """Hold a request until it ends."""
         self.counters["requests"] += 1
-        self._hold_request(request)
+        self._add(request)
 
-    def _hold_request(self, request: Request) -> None:
-        self._open_bytes += request.held_bytes
-        request.session.held_bytes += request.held_bytes
-        request.reply_to.outstanding += 1
-        self._requests[request.id] = request
-
-    def _hold(self, member: Member) -> None:
-        self._open_bytes += member.held_bytes
-        member.session.held_bytes += member.held_bytes
-        member.session.outstanding += 1
-
-    def _let_go(self, member: Member) -> None:
-        self._open_bytes -= member.held_bytes
-        member.session.held_bytes -= member.held_bytes
-        member.session.outstanding -= 1
+    def enter(self, member: Member) -> None:
+        """Hold a step of a crowd until it ends."""
+        self._members[member.id] = member
+        self._hold(member)
 
     def end(self, request: Request, command: Command, header: m.Header, arrays: Arrays | None = None) -> None:
         """Tell a request's client how it ended."""
@@ -317,31 +298,11 @@ class Desk:
 
     def forget(self, request: Request) -> None:
         """Hold a request no longer."""
-        self._open_bytes -= request.held_bytes
-        request.session.held_bytes -= request.held_bytes
-        request.reply_to.outstanding -= 1
+        self._let_go(request)
         del self._requests[request.id]
 
-    def find(self, route: bytes) -> Session | None:
-        """The session of a connection that has said HELLO."""
-        return self._sessions.get(route)
-
-    def knows(self, request_id: bytes) -> bool:
-        """Whether a request of this id is open."""
-        return request_id in self._requests or request_id in self._members
-
-    def gathers(self, request_id: bytes) -> bool:
-        """Whether a request of this id is in a crowd that nobody works on."""
-        member = self._members.get(request_id)
-        return member is not None and not member.begun
-
-    def join_crowd(self, member: Member) -> None:
-        """Hold the step of a client that is in a crowd."""
-        self._members[member.id] = member
-        self._hold(member)
-
     def leave(self, member: Member) -> None:
-        """Hold the step of a crowd's member no longer."""
+        """Hold a step of a crowd no longer."""
         self._let_go(member)
         del self._members[member.id]
 
@@ -351,12 +312,35 @@ class Desk:
             self.leave(member)
         chunks = crowd.apart()
         for chunk in chunks:
-            self._hold_request(chunk)
+            self._add(chunk)
         return chunks
 
-    def room(self, held_bytes: int) -> int:
-        """How many requests that hold so much have room for certain."""
-        return (self._limits.open_bytes - self._open_bytes) // (2 * held_bytes)
+    def _add(self, request: Request) -> None:
+        self._requests[request.id] = request
+        self._hold(request)
+
+    def _hold(self, request: Request | Member) -> None:
+        self._open_bytes += request.held_bytes
+        request.session.held_bytes += request.held_bytes
+        request.reply_to.outstanding += 1
+
+    def _let_go(self, request: Request | Member) -> None:
+        self._open_bytes -= request.held_bytes
+        request.session.held_bytes -= request.held_bytes
+        request.reply_to.outstanding -= 1
+
+    def session_at(self, route: bytes) -> Session | None:
+        """The session of a connection that has said HELLO."""
+        return self._sessions.get(route)
+
+    def knows(self, request_id: bytes) -> bool:
+        """Whether a request of this id is open."""
+        return request_id in self._requests or request_id in self._members
+
+    def is_to_begin(self, request_id: bytes) -> bool:
+        """Whether a request of this id may be in a crowd that no worker has."""
+        member = self._members.get(request_id)
+        return member is not None and member.session.in_crowds > 0
 
     def overdue(self, now_s: float, workers: int) -> Iterator[Request]:
         """The requests that cannot be done by their deadlines any more, each once; see `Chunk.is_over`."""
@@ -388,7 +372,7 @@ class Desk:
                 value=CREDITS,
                 retry_after_s=CUT_OFF_S,
             )
-            self.refuse(route, error, bytes(16))
+            self.refuse(route, error, m.NO_ID)
         return rogues
 
     def close_revoked(self) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beliefd_broker.pace import LEAST_MEASURED_AGENTS, Pace
-from beliefd_proto import Arrays
+from beliefd_proto import Arrays, Command
 from beliefd_proto.errors import StorageError
 from beliefd_proto.messages import PopulationInfo, Telemetry
 from beliefd_proto.model_info import ModelInfo
@@ -99,6 +99,11 @@ class Population:
         grown = np.zeros(info.rows, np.bool_)
         grown[: len(self.busy)] = self.busy
         self.busy = grown
+
+    @property
+    def is_open(self) -> bool:
+        """Whether agents of it that are free may be begun with: no job has it or waits for it."""
+        return not (self.exclusive or self.job_waiting or self.stale)
 
     @property
     def state_bytes(self) -> int:
@@ -192,6 +197,11 @@ class Damaged:
     uid: str
     name: str | None
     error: StorageError
+
+
+def cost_key(command: Command, want: int = 0) -> int:
+    """What steps or reads of a population have in common that take about as long."""
+    return want << 8 | command
 
 
 def guess_ns(model: ModelInfo) -> float:

@@ -65,7 +65,7 @@ class Registry:
             )
         return population
 
-    def of(self, uid: str) -> Population | None:
+    def get_or_none(self, uid: str) -> Population | None:
         """The population of this uid; None where there is none that can be read."""
         return self._by_uid.get(uid)
 

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from beliefd_broker.population import PLAN_NS, Population
+from beliefd_broker.population import PLAN_NS, Population, cost_key
 from beliefd_broker.session import Session
 from beliefd_proto import Applied, Arrays, Command
 from beliefd_proto import messages as m
@@ -129,7 +129,7 @@ class Chunk(Request):
                 self.per_agent[name] = array
                 signature += (name, array.dtype, array.shape[1:])
         self.signature = signature
-        self.cost_key = command << 8 | header.want
+        self.cost_key = cost_key(command, header.want)
         self.next = 0
         self.share = 0
         self.open_agents = header.count

@@ -2,8 +2,8 @@
 
 A request's way: `client_message` decodes and checks it, the desk keeps it, the scheduler gives it a turn, `dispatch`
 has the foreman make batches of it for workers that have room, `worker_message` brings results home, and `answer` has
-the desk tell the client when no agent of it is open. Who then has nothing to do may `help`. What is done to a
-population as a whole is the keeper's.
+the desk tell the client when no agent of it is open. What is gathered into crowds is neither decoded nor waits for a
+turn. Who has nothing to do then may `help`. What is done to a population as a whole is the keeper's.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Core:
             wall_s,
         )
         self._populations = self._keeper.populations
-        self._gathering = Gathering(self._desk, self._populations, self._scheduler, self._usual)
+        self._gathering = Gathering(self._desk, self._populations, self._scheduler, self.limits)
         self._foreman = Foreman(
             self._actions.append, epoch, self._scheduler, self._gathering, self.workforce, self._desk, self._keeper
         )
@@ -110,6 +110,7 @@ class Core:
 
     def renew_access(self, grants: Iterable[Grant], now_s: float) -> None:
         """These grants hold from now on: sessions of a grant that was changed or taken back have to say HELLO again."""
+        self._give_up()
         self._accounts.renew(grants, now_s)
         self._actions.append(Log("info", "access_renewed", {"sessions_closed": self._desk.close_revoked()}))
 
@@ -128,53 +129,57 @@ class Core:
             self._desk.refuse(route, error, request_id(frames))
             return
         header = message.header
-        if not isinstance(header, m.Request) or header.id == bytes(16):
-            self._desk.refuse(route, _not_for_clients(header), bytes(16))
+        if not isinstance(header, m.Request) or header.id == m.NO_ID:
+            self._desk.refuse(route, _not_for_clients(header), m.NO_ID)
             return
         try:
-            self._request(route, message.command, header, message.arrays, now_s)
+            if self._request(route, message.command, header, message.arrays, now_s) and isinstance(header, m.Step):
+                self._gathering.learn(route, header, message.arrays, frames, now_s)
         except BeliefdError as error:
             self._desk.refuse(route, error, header.id, header)
-            return
-        self._gathering.learn(message, frames, now_s)
 
     def client_gone(self, route: bytes) -> None:
         """The client at `route` cannot be reached: what it asked and nothing has begun is dropped."""
-        self._gathering.give_up()
+        session = self._desk.session_at(route)
+        if session is not None and session.in_crowds:
+            self._give_up()
         for request in self._desk.gone(route):
             if self._scheduler.withdraw(request):
                 self._desk.forget(request)
 
-    def _request(self, route: bytes, command: Command, header: m.Request, arrays: Arrays, now_s: float) -> None:
+    def _request(self, route: bytes, command: Command, header: m.Request, arrays: Arrays, now_s: float) -> bool:
+        """Take a request; whether it was checked and accepted, for workers to do."""
         over_agents = isinstance(header, m.AgentRequest)  # as nearly all are: what is only for others is not asked
         if not over_agents:
             check_arrays(command, arrays)
             if isinstance(header, m.Hello):
                 self._desk.hello(route, header, self.workforce.ready, now_s)
-                return
+                return False
         session = self._desk.session(route, now_s)
-        if session.gathered or self._desk.gathers(header.id):  # what came before is to go before
-            self._gathering.give_up()
+        if session.in_crowds or self._desk.is_to_begin(header.id):  # what came before is to go before
+            self._give_up()
         if not over_agents:
             if isinstance(header, m.Ping):
                 self._desk.ping(route, header)
-                return
+                return False
             if isinstance(header, m.Cancel):
                 self._cancel(route, session, header)
-                return
+                return False
         account = session.account
         if account.guarded:
             account.permit(command)
         if self._desk.join(header, session, now_s):
-            return
+            return False
         if account.guarded:
             account.charge(header, now_s)
-        if over_agents or not self._answer_at_once(route, command, header, now_s):
-            self._desk.check_credit(session, self.workforce.capacity if session.letterbox is not None else 0)
-            request = self._build(session, command, header, arrays, now_s)
-            self._desk.check_bytes(request)
-            self._desk.accept(request)
-            self._scheduler.push(request)
+        if not over_agents and self._answer_at_once(route, command, header, now_s):
+            return False
+        self._desk.check_credit(session, self.workforce.capacity if session.letterbox is not None else 0)
+        request = self._build(session, command, header, arrays, now_s)
+        self._desk.check_bytes(request)
+        self._desk.accept(request)
+        self._scheduler.push(request)
+        return True
 
     def _cancel(self, route: bytes, session: Session, header: m.Cancel) -> None:
         """Take back what was not begun of a client's own requests, and answer: those, and then the CANCEL."""
@@ -221,8 +226,13 @@ class Core:
             return True
         if not self._gathering:
             return False
-        self._gathering.give_up()
+        self._give_up()
         return self._foreman.dispatch(now_s)
+
+    def _give_up(self) -> None:
+        """Have all that is in crowds, and no worker has, go the usual way."""
+        for member in self._gathering.give_up():
+            self._usual(member.reply_to.route, (member.frame,), member.received_s)
 
     def answer(self) -> None:
         """Make the answers to chunks that have ended: after `dispatch`, since workers wait while that is done."""
@@ -235,6 +245,7 @@ class Core:
 
     def drain(self) -> None:
         """Begin nothing more. What is not begun has no answer: its client asks the next broker."""
+        self._give_up()
         self._scheduler.admit_no_more()
 
     @property

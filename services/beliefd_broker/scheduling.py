@@ -7,6 +7,8 @@ are of about two milliseconds for each worker that is to work on them; of up to 
 for so little that it would wait. Those get smaller toward the end of all that was asked, so that workers end closer
 together (guided self-scheduling: Polychronopoulos and Kuck 1987).
 
+What is in crowds has no turn: it is gathered while nobody waits for one.
+
 Nothing is begun that cannot be done by its deadline beside what is begun already: if all were begun at once, each would
 get so small a part of the workers that none would be done in time.
 """
@@ -43,7 +45,7 @@ _FILL_SESSIONS = 256
 
 
 class Scheduler:
-    """Holds the order of turns. A population's `busy` flags are set here at admission and cleared by `release`."""
+    """Holds the order of turns. A population's `busy` flags are set and cleared here."""
 
     def __init__(self) -> None:
         self._turns: deque[Session] = deque()
@@ -67,15 +69,19 @@ class Scheduler:
             session.has_turn = True
             self._turns.append(session)
 
-    def reserve(self, population: Population, agent: int) -> None:
-        """Keep a free agent for a crowd: it is busy from now on."""
-        population.busy[agent] = True
-        population.busy_agents += 1
+    @property
+    def is_passed_by(self) -> bool:
+        """Whether a crowd may be begun without a turn, since nobody waits for one."""
+        return self._admitting and not self._turns
 
-    def begin(self, crowd: Chunk) -> None:
-        """A crowd, whose agents are reserved, is handed out whole, without a turn: nobody waits for one."""
-        self._little_s = crowd.received_s
-        crowd.next = crowd.count
+    def note_little(self, now_s: float) -> None:
+        """Somebody asks for little, without a turn."""
+        self._little_s = now_s
+
+    def reserve(self, population: Population, agents: int | slice | NDArray[np.int64], count: int) -> None:
+        """So many agents, which are free, are busy from now on."""
+        population.busy[agents] = True
+        population.busy_agents += count
 
     def __bool__(self) -> bool:
         """Whether anybody waits for a turn."""
@@ -198,11 +204,7 @@ class Scheduler:
             population = request.population
             if population is not None and id(population) in blocked:
                 place += 1
-            elif (not small or is_small(request)) and self._may_begin(request) and self._admit(request):
-                del session.waiting[place]
-                self._waiting -= 1
-                if isinstance(request, Chunk):
-                    self._open.setdefault(session.id, deque()).append(request)
+            elif (not small or is_small(request)) and self._begin(session, place):
                 return request
             elif isinstance(request, Chunk) and self._is_late(request):
                 del session.waiting[place]
@@ -212,6 +214,17 @@ class Scheduler:
                 blocked.add(id(population))
                 place += 1
         return None
+
+    def _begin(self, session: Session, place: int) -> bool:
+        """Admit what waits at this place, if that can be."""
+        request = session.waiting[place]
+        if not (self._may_begin(request) and self._admit(request)):
+            return False
+        del session.waiting[place]
+        self._waiting -= 1
+        if isinstance(request, Chunk):
+            self._open.setdefault(session.id, deque()).append(request)
+        return True
 
     def _may_begin(self, request: Chunk | Job) -> bool:
         """Whether there is time enough for a chunk. Where nothing is begun it need not be ample."""
@@ -236,22 +249,19 @@ class Scheduler:
 
     def _admit(self, request: Chunk | Job) -> bool:
         """Reserve what the request touches, if it is free."""
-        population = request.population
-        if population is not None and population.stale and request.command is not Command.RECOVER:
-            return False
         if isinstance(request, Chunk):
-            assert population is not None
-            if population.exclusive or population.job_waiting:
+            if not request.population.is_open:
                 return False
             selector = request.selector()
-            busy = population.busy[selector]
+            busy = request.population.busy[selector]
             # One agent's flag is true or not; to count it would cost more than all else here.
             if bool(busy) if request.count == 1 else np.count_nonzero(busy):
                 return False
-            population.busy[selector] = True
-            population.busy_agents += request.count
+            self.reserve(request.population, selector, request.count)
             return True
-        header = request.header
+        population, header = request.population, request.header
+        if population is not None and population.stale and request.command is not Command.RECOVER:
+            return False
         if isinstance(header, MAKING) and header.name in self._creating:
             return False
         if population is not None:
@@ -344,8 +354,8 @@ class Scheduler:
         # What is left of the chunk itself was left for another worker.
         if not isinstance(head, Chunk) or head is chunk or head.signature != chunk.signature:
             return None
-        picked = self._pick(session)
-        return picked if isinstance(picked, Chunk) and picked.signature == chunk.signature else None
+        # That one alone: another would have been admitted for nothing.
+        return head if opened or (self._admitting and self._begin(session, 0)) else None
 
     def _drop_open(self, chunk: Chunk) -> None:
         chunks = self._open.get(chunk.session.id)

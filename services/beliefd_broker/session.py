@@ -16,8 +16,9 @@ class Session:
 
     `waiting` holds what was accepted and not yet admitted, in the order of arrival; `outstanding` counts what was
     accepted and not yet answered: `credits` at the most, and as many more as workers may have told of without its being
-    known here; `gathered` counts what of that is in crowds that no worker has; `held_bytes` is what the requests whose
-    turn it takes hold. `has_turn` says that the scheduler's rotation holds it.
+    known here; `in_crowds` counts what of that is in crowds that no worker has; `held_bytes` is what the requests whose
+    turn it takes hold. `has_turn` says that the scheduler's rotation holds it. At `learned_s` a form
+    was made of one of its messages.
     """
 
     def __init__(
@@ -30,7 +31,8 @@ class Session:
         self.account = account
         self.credits = credits
         self.outstanding = 0
-        self.gathered = 0
+        self.in_crowds = 0
+        self.learned_s = float("-inf")
         self.held_bytes = 0
         self.waiting: deque[Chunk | Job] = deque()
         self.heard_s = now_s

@@ -18,7 +18,7 @@ from beliefd_broker.actions import (
     SendWorker,
     WatchWorker,
 )
-from beliefd_broker.population import TILE_AGENTS, Population
+from beliefd_broker.population import TILE_AGENTS, Population, cost_key
 from beliefd_broker.routing import Core
 from beliefd_proto import Command, ModelInfo, StepStatus, decode, encode
 from beliefd_proto import messages as m
@@ -35,6 +35,9 @@ INFO = ModelInfo(
     policy_len=1,
     num_policies=4,
 )
+
+STEPS = cost_key(Command.STEP)
+"""Under which a population knows how long plain steps take."""
 
 
 def population(uid="0" * 16, name="mice", rows=100, model=INFO, quarantined=False, durability="process"):
@@ -134,6 +137,8 @@ class FakeWorker:
         if not answer:
             return len(rows)
         out = {"actions": np.stack([rows % 4, rows * 0], axis=1).astype(np.int8)}
+        for name, width in self.world.outputs.items():
+            out[name] = np.repeat(rows[:, None], width, 1).astype(np.float32)
         if work.kind is Command.READ:
             out = {"tick": np.array([self.world.store.get((work.population, r), (0,))[0] for r in rows]), **out}
         elif status.any():
@@ -166,6 +171,7 @@ class World:
         self.store, self.applied, self.in_hands = {}, [], set()
         self.tallies, self.taken = {}, {}
         self.agent_ns = 1000
+        self.outputs = {}  # what workers answer beside actions: how many numbers an agent, by name
         self.letters = []
         self.workers, self.answers, self.events, self.logs, self.killed, self.quarantined = {}, [], [], [], [], {}
         for i in range(workers):

@@ -5,7 +5,7 @@ import secrets
 import msgspec
 import numpy as np
 import pytest
-from broker_world import World, population
+from broker_world import STEPS, World, population
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +13,8 @@ from beliefd_broker.desk import CREDITS
 from beliefd_broker.gathering import _LEARN_EVERY_S
 from beliefd_proto import Applied, Command, Want, encode
 from beliefd_proto import messages as m
+from beliefd_proto.error_message import to_header
+from beliefd_proto.errors import InvalidArgument
 from beliefd_service.access import Grant, sha256_of
 
 CLIENTS = 6
@@ -49,6 +51,7 @@ def test_steps_of_many_clients_are_one_batch():
     requests = [world.step(route, first=n) for n, route in enumerate(routes)]
     world.pump()
     assert batches(world) == [CLIENTS]
+    assert len(world.core._desk._members) == CLIENTS  # none was decoded
     world.settle()
     for n, request in enumerate(requests):
         answer = world.answer(request)
@@ -56,9 +59,10 @@ def test_steps_of_many_clients_are_one_batch():
         assert answer.arrays["actions"].tolist() == [[n % 4, 0]]
         assert answer.header.credits == CREDITS
     assert {route for route, _ in world.answers[-CLIENTS:]} == set(routes)
+    assert world.core._desk.counters["requests"] == world.core._desk.counters["answers"] == 1 + CLIENTS
     assert sorted(world.applied) == sorted(("0" * 16, n, 1, request) for n, request in enumerate(requests))
     assert not world.core.open_requests
-    assert not world.core._populations.of("0" * 16).busy.any()
+    assert not world.core._populations.get("0" * 16).busy.any()
 
 
 def test_what_was_never_seen_is_decoded():
@@ -84,7 +88,7 @@ def test_every_population_has_a_crowd_and_little_ones_go_together():
     made = [population(f"{n:016x}", f"p{n}", rows=100) for n in range(3)]
     world = World(made, workers=1)
     for each in made:
-        each.record(Command.STEP << 8, 100, 100, world.now_s)
+        each.record(STEPS, 100, 100, world.now_s)
     teach(world)
     routes = [world.client() for _ in range(6)]
     requests = [world.step(route, first=n // 3, uid=f"{n % 3:016x}") for n, route in enumerate(routes)]
@@ -140,7 +144,7 @@ def test_of_a_crowd_only_who_is_wrong_is_refused():
     world.settle()
     codes = [code_of(world.answer(request)) for request in requests]
     assert codes == ["STEPPED"] * 2 + ["invalid_observation"] + ["STEPPED"] * 3
-    assert not world.core.open_requests
+    assert_nothing_is_held(world)
     assert world.core._desk.counters["requests"] == CLIENTS  # with the one it was taught; without the one refused
 
 
@@ -219,6 +223,8 @@ def test_what_a_client_asked_that_is_gone_is_not_begun():
 def test_a_ping_knows_members_of_crowds():
     world, routes = world_of(clients=2)
     request, unknown = world.step(routes[0], first=0), secrets.token_bytes(16)
+    world.pump()
+    assert world.core._desk._members
     for _ in range(2):
         ping = m.Ping(id=secrets.token_bytes(16), deadline_ms=1000, pending=(request, unknown))
         world.send(routes[0], Command.PING, ping)
@@ -300,7 +306,7 @@ def test_of_a_crowd_that_kills_only_who_kills_is_told_so():
 
 def test_agents_that_were_removed_are_refused():
     world, routes = world_of(clients=2)
-    found = world.core._populations.of("0" * 16)
+    found = world.core._populations.get("0" * 16)
     found.update(msgspec.structs.replace(found.info, live=99), np.array([[0, 50], [51, 100]]), {})
     requests = [world.step(routes[0], first=50), world.step(routes[1], first=51)]
     world.settle()
@@ -331,8 +337,8 @@ def test_who_has_no_time_goes_the_usual_way():
     assert not world.core._gathering
 
 
-def test_a_client_with_quotas_is_counted():
-    grant = Grant(name="ada", role="step", token_sha256=sha256_of("secret"), public_key="0" * 40, requests_per_s=1.0)
+def guarded(grant):
+    """A world in which one has to show a token, and a client that did."""
     world = World([population()], workers=1, grants=[grant])
     route = secrets.token_bytes(5)
     hello = m.Hello(
@@ -340,15 +346,39 @@ def test_a_client_with_quotas_is_counted():
     )
     world.core.client_message(route, encode(Command.HELLO, hello), world.now_s)
     world.settle()
-    requests = [world.step(route, first=n) for n in range(4)]
+    return world, route
+
+
+def test_who_may_step_as_much_as_it_likes_is_in_crowds_and_who_lost_that_is_answered_all_the_same():
+    grant = Grant(name="ada", role="step", token_sha256=sha256_of("secret"), public_key="0" * 40)
+    world, route = guarded(grant)
+    world.step(route, first=0)
     world.settle()
+    request = world.step(route, first=1)
+    assert world.core._gathering
+    world.core.renew_access([], world.now_s)
+    world.settle()
+    assert code_of(world.answer(request)) == "STEPPED"
+    refused = world.step(route, first=2)
+    world.settle()
+    assert code_of(world.answer(refused)) == "hello_required"
+
+
+def test_a_client_with_quotas_is_counted():
+    grant = Grant(name="ada", role="step", token_sha256=sha256_of("secret"), public_key="0" * 40, requests_per_s=1.0)
+    world, route = guarded(grant)
+    requests = []
+    for n in range(4):
+        requests.append(world.step(route, first=n))
+        assert not world.core._gathering
+        world.settle()
     assert [code_of(world.answer(request)) for request in requests] == ["STEPPED"] * 2 + ["busy"] * 2
 
 
 def test_a_crowd_is_no_longer_than_a_batch():
     made = population()
     world = World([made], workers=1)
-    made.record(Command.STEP << 8, 100, 100 * 1_000_000, world.now_s)  # a millisecond an agent
+    made.record(STEPS, 100, 100 * 1_000_000, world.now_s)  # a millisecond an agent
     world.agent_ns = 1_000_000
     teach(world)
     routes = [world.client() for _ in range(4)]
@@ -357,6 +387,113 @@ def test_a_crowd_is_no_longer_than_a_batch():
     assert batches(world) == [2, 2]
     world.settle()
     assert all(world.answer(request).command is Command.STEPPED for request in requests)
+
+
+def test_little_crowds_are_shared_out_among_free_workers():
+    made = [population(f"{n:016x}", f"p{n}", rows=100) for n in range(4)]
+    world = World(made, workers=2)
+    for each in made:
+        each.record(STEPS, 100, 100, world.now_s)
+    teach(world)
+    routes = [world.client() for _ in range(4)]
+    for n, route in enumerate(routes):
+        world.step(route, first=n, uid=f"{n:016x}")
+    world.pump()
+    assert [len(worker.inbox) for worker in world.workers.values()] == [2, 2]
+
+
+def test_outputs_that_have_frames_of_their_own_are_answered_as_usual():
+    world, routes = world_of()
+    world.outputs = {"beliefs": 65}  # of 4 bytes each
+    requests = [world.step(route, first=n) for n, route in enumerate(routes)]
+    world.settle()
+    for n, request in enumerate(requests):
+        assert world.answer(request).arrays["beliefs"].tolist() == [[n] * 65]
+    world.outputs = {"beliefs": 64}
+    request = world.step(routes[0], first=0, tick=2)
+    world.settle()
+    assert world.answer(request).arrays["beliefs"].shape == (1, 64)
+    world.outputs = {"beliefs": 0}
+    request = world.step(routes[0], first=0, tick=3)
+    world.settle()
+    assert world.answer(request).arrays["beliefs"].shape == (1, 0)
+
+
+def test_an_error_of_a_worker_is_told_to_all_of_a_crowd():
+    world, routes = world_of()
+    requests = [world.step(route, first=n) for n, route in enumerate(routes)]
+    world.pump()
+    [worker] = world.workers.values()
+    [(work, _)] = worker.inbox
+    worker.inbox.clear()
+    error = to_header(InvalidArgument("no"), work.parts[0].id)
+    world.from_worker(worker, encode(Command.RESULT, m.Result(epoch=work.epoch, batch=work.batch, error=error)))
+    world.settle()
+    for request in requests:
+        told = world.answer(request)
+        assert (code_of(told), told.arrays["applied"].tolist()) == ("invalid_argument", [Applied.UNKNOWN])
+        assert told.header.id == request
+    assert_nothing_is_held(world)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_of_a_crowd_of_one_the_worker_tells_and_who_asked_again_is_answered_too(again):
+    world, _ = world_of()
+    client = world.client(letterbox=b"L" * 16)
+    request = world.step(client, first=1)
+    world.pump()
+    if again:
+        world.step(client, first=1, request=request)
+    world.settle()
+    assert world.letters == [(b"L" * 16, request, 0, 1)]
+    assert len([1 for _, message in world.answers if message.header.id == request]) == again
+    assert_nothing_is_held(world)
+
+
+def test_a_crowd_of_several_is_told_by_the_broker():
+    world, _ = world_of()
+    clients = [world.client(letterbox=bytes([n]) * 16) for n in range(2)]
+    requests = [world.step(client, first=n) for n, client in enumerate(clients)]
+    world.settle()
+    assert not world.letters
+    assert all(world.answer(request).command is Command.STEPPED for request in requests)
+
+
+def test_what_waits_is_joined_by_who_asks_again_from_elsewhere():
+    world, routes = world_of(clients=2)
+    request = world.step(routes[0], first=0)
+    world.step(routes[1], first=0, request=request)  # in no worker's hands yet
+    world.settle()
+    assert [route for route, message in world.answers if message.header.id == request] == [routes[1]]
+    assert_nothing_is_held(world)
+
+
+def test_room_that_a_member_took_goes_with_who_asks_again():
+    world, routes = world_of(clients=2)
+    request = world.step(routes[0], first=0)
+    world.pump()
+    world.step(routes[1], first=0, request=request)
+    sessions = [world.core._desk.session_at(route) for route in routes]
+    assert [session.outstanding for session in sessions] == [0, 1]
+    world.settle()
+    assert_nothing_is_held(world)
+
+
+def test_a_job_over_another_population_is_not_lost_behind_a_step_that_waits():
+    """Of two clients that ask alike one has to wait for its agent; what it asked next was begun for nothing once."""
+    world = World([population(), population("1" * 16, "rats")], workers=1)
+    first, second, third = (world.client() for _ in range(3))
+    world.step(third, first=0)
+    world.pump()
+    world.step(second, first=1)
+    waiting = world.step(first, first=0, tick=2)
+    job = m.Checkpoint(id=secrets.token_bytes(16), deadline_ms=1000, population="1" * 16)
+    world.send(first, Command.CHECKPOINT, job)
+    world.pump()
+    world.settle()
+    assert world.answer(waiting).command is Command.STEPPED
+    assert world.answer(job.id)
+    assert_nothing_is_held(world)
 
 
 def test_who_has_little_asked_for_keeps_others_batches_short():
@@ -385,6 +522,17 @@ def test_the_quick_way_tells_what_the_usual_way_tells(script):
     assert quick == usual
 
 
+def assert_nothing_is_held(world):
+    """Where nothing is open, nobody has anything, and all that came is counted."""
+    core, desk = world.core, world.core._desk
+    assert [core.open_requests, len(core._gathering), desk._open_bytes] == [0, 0, 0]
+    for session in desk._sessions.values():
+        assert (session.outstanding, session.in_crowds, session.held_bytes) == (0, 0, 0)
+    for each in core._populations:
+        assert [each.busy.any(), each.busy_agents, each.exclusive] == [False, 0, False]
+    assert desk.counters["requests"] <= desk.counters["answers"] + desk.counters["errors"]
+
+
 def told(script, learns):
     """All that clients are told where each steps agents of its own, by the numbers of their requests."""
     world, routes = world_of(learned=(0, int(Want.VFE)) if learns else (), rows=100, workers=2)
@@ -410,7 +558,7 @@ def told(script, learns):
         elif kind == "again" and client in last:
             request, tick = last[client]
             if not [message for _, message in world.answers if message.header.id == request]:
-                world.step(routes[client], client, tick=tick, request=request, attempt=1)
+                world.step(routes[client], client, tick=tick, request=request, attempt=number % 2)
         elif kind == "two":
             world.step(routes[client], 20 + 2 * client, count=2, tick=1, request=request)
         elif kind == "read":
@@ -427,8 +575,7 @@ def told(script, learns):
             world.settle(run=False)
             world.add_worker(worker.name)
     world.settle()
-    assert not world.core.open_requests
-    assert not world.core._populations.of("0" * 16).busy.any()
+    assert_nothing_is_held(world)
     known = set(numbers.values())
     return sorted(
         (message.header.id, code_of(message), encode(message.command, message.header, message.arrays))

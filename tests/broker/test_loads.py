@@ -7,6 +7,7 @@ import pytest
 from broker_world import INFO, World, population
 
 from beliefd_broker.actions import SendWorker
+from beliefd_broker.population import cost_key
 from beliefd_broker.scheduling import BATCH_NS, MOST_ANSWER_BYTES
 from beliefd_proto import Command, Want
 from beliefd_proto import messages as m
@@ -25,7 +26,7 @@ def world_of(populations, workers, big=()):
     made = [population(uid(n), f"p{n}", rows=60_000 if n in big else 10) for n in range(populations)]
     for each in made:
         for want in (0, 8):
-            each.record(Command.STEP << 8 | want, 10_000, 1_000_000, 0.0)
+            each.record(cost_key(Command.STEP, want), 10_000, 1_000_000, 0.0)
     return World(made, workers=workers)
 
 
@@ -159,7 +160,7 @@ def test_what_a_few_agents_took_tells_that_they_are_quick():
 def test_a_batch_that_goes_along_with_another_is_no_longer_than_its_answer_may_be():
     wanted = int(Want.BELIEFS)
     wide = population(uid(1), "wide", rows=6000, model=msgspec.structs.replace(INFO, num_states=(1000,)))
-    wide.record(Command.STEP << 8 | wanted, 10_000, 100_000, 0.0)  # 0.01 us an agent
+    wide.record(cost_key(Command.STEP, wanted), 10_000, 100_000, 0.0)  # 0.01 us an agent
     world = World([population(uid(0), "p0", rows=10), wide], workers=1)
     clients = [world.client() for _ in range(3)]
     world.step(clients[0], uid=uid(0))

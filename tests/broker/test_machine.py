@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 
 import numpy as np
 import pytest
-from broker_world import FakeWorker, World, population, rows_of
+from broker_world import STEPS, FakeWorker, World, population, rows_of
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -59,7 +59,7 @@ class Network(World):
     def learn_pace(self):
         """Batches have shown what an agent takes."""
         for each in self.core._populations:
-            each.record(Command.STEP << 8, AGENTS, AGENTS * SLOW_NS, self.now_s)
+            each.record(STEPS, AGENTS, AGENTS * SLOW_NS, self.now_s)
 
     def restart(self):
         """Another broker: it knows the populations from disk, and from the leases who is still there."""

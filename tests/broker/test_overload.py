@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from broker_world import World, population, rows_of
+from broker_world import STEPS, World, population, rows_of
 from demand import SIZE, Demand
 
 from beliefd_broker.pace import TRUSTED_BATCHES
@@ -192,7 +192,7 @@ def learned(world, agents, elapsed_s):
     """Batches have shown that a worker takes so long for so many agents."""
     (mice,) = world.core._populations
     for _ in range(TRUSTED_BATCHES):
-        mice.record(Command.STEP << 8, agents, int(elapsed_s * 1e9), world.now_s)
+        mice.record(STEPS, agents, int(elapsed_s * 1e9), world.now_s)
 
 
 def begun(world):

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 from broker_world import INFO, population
 
-from beliefd_broker.population import TILE_AGENTS, guess_ns
+from beliefd_broker.population import TILE_AGENTS, cost_key, guess_ns
+from beliefd_proto import Command, Want
 from beliefd_proto.messages import Telemetry
 
 
@@ -59,3 +60,9 @@ def test_a_large_model_is_known_to_be_slow_before_its_first_step():
     large = msgspec.structs.replace(INFO, num_states=(400,), num_obs=(400,), policy_len=6, num_policies=10**6)
     assert guess_ns(large) > 60e9
     assert guess_ns(INFO) < 100_000
+
+
+def test_no_two_ways_to_ask_have_one_pace():
+    wants = range(2 * max(Want))
+    keys = {cost_key(command, want) for command in (Command.STEP, Command.READ) for want in wants}
+    assert len(keys) == 2 * len(wants)

@@ -7,13 +7,13 @@ from collections import deque
 import msgspec
 import numpy as np
 import pytest
-from broker_world import INFO, World, population
+from broker_world import INFO, STEPS, World, population
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beliefd_broker.actions import SendClient, SendWorker
 from beliefd_broker.desk import CREDITS, CUT_OFF_S, MOST_REFUSALS, SESSION_IDLE_S
-from beliefd_broker.population import TILE_AGENTS, Damaged
+from beliefd_broker.population import TILE_AGENTS, Damaged, cost_key
 from beliefd_broker.scheduling import ASKS_AGAIN_S, MOST_ANSWER_BYTES
 from beliefd_broker.workforce import RETIRE_EVERY_S
 from beliefd_proto import Applied, Command, Want, decode, encode
@@ -145,7 +145,7 @@ def slow_populations():
     """Three, whose agents take 1.9, 1.3 and 1.3 ms all together."""
     populations = [population(uid=f"{n:016x}", name=f"p{n}", rows=64) for n in range(3)]
     for each, ns_per_agent in zip(populations, (30_000, 20_000, 20_000), strict=True):
-        each.record(Command.STEP << 8, 64, 64 * ns_per_agent, 0.0)
+        each.record(STEPS, 64, 64 * ns_per_agent, 0.0)
     return populations
 
 
@@ -263,7 +263,7 @@ def test_a_batch_of_a_kind_that_has_run_counts_as_hung_after_seconds_and_later_w
 def test_a_slow_model_is_not_hung_for_being_slow():
     world = World([population(rows=5000)], workers=1)
     mice = world.core._populations.get("0" * 16)
-    mice.record(Command.STEP << 8, 64, int(64 * 0.5e9), world.now_s)
+    mice.record(STEPS, 64, int(64 * 0.5e9), world.now_s)
     world.step(world.client())
     world.pump()
     for at_s, killed in ((1000, 0), (2000, 1)):  # a tile takes 32 s
@@ -839,7 +839,7 @@ def test_an_unknown_model_is_measured_on_one_tile_before_it_is_given_more():
 @pytest.mark.parametrize("ns_per_agent", [100, 450, 5000])
 def test_a_measured_chunk_is_cut_evenly_over_the_workers_from_the_first_piece_on(ns_per_agent):
     world = World([population(rows=10_000, durability="disk")], workers=2)  # of which two workers share nothing
-    world.core._populations.get("0" * 16).record(Command.STEP << 8, 10_000, 10_000 * ns_per_agent, world.now_s)
+    world.core._populations.get("0" * 16).record(STEPS, 10_000, 10_000 * ns_per_agent, world.now_s)
     world.step(world.client(), count=10_000)
     world.pump()
     loads = [sum(part.count for work, _ in w.inbox for part in work.parts) for w in world.workers.values()]
@@ -850,7 +850,7 @@ def test_a_measured_chunk_is_cut_evenly_over_the_workers_from_the_first_piece_on
 def test_batches_are_longer_where_for_a_while_nobody_has_asked_for_little():
     world = World([population(rows=60_000), population(uid="1" * 16, name="few")], workers=2)
     for uid in ("0" * 16, "1" * 16):
-        world.core._populations.get(uid).record(Command.STEP << 8, 10_000, 10_000_000, world.now_s)  # 1 us an agent
+        world.core._populations.get(uid).record(STEPS, 10_000, 10_000_000, world.now_s)  # 1 us an agent
     many, one = world.client(), world.client()
 
     def longest_ms():
@@ -886,7 +886,7 @@ def agents_handed_out(world):
 
 def test_long_batches_get_smaller_toward_the_end_of_what_was_asked():
     world = World([population(rows=60_000, durability="disk")], workers=2)
-    world.core._populations.get("0" * 16).record(Command.STEP << 8, 10_000, 10_000_000, world.now_s)  # 1 us an agent
+    world.core._populations.get("0" * 16).record(STEPS, 10_000, 10_000_000, world.now_s)  # 1 us an agent
     request = world.step(world.client(), count=60_000)
     handed_out = agents_handed_out(world)
     assert sum(handed_out) == 60_000
@@ -898,14 +898,14 @@ def test_long_batches_get_smaller_toward_the_end_of_what_was_asked():
 
 def test_what_one_worker_does_alone_is_not_cut_smaller():
     world = World([population(rows=12_000)], workers=1)
-    world.core._populations.get("0" * 16).record(Command.STEP << 8, 10_000, 10_000_000, world.now_s)  # 1 us an agent
+    world.core._populations.get("0" * 16).record(STEPS, 10_000, 10_000_000, world.now_s)  # 1 us an agent
     world.step(world.client(), count=12_000)
     assert agents_handed_out(world) == [8000, 4000]
 
 
 def test_what_goes_along_with_another_goes_whole_where_nobody_knows_how_long_it_takes():
     world = World([population(rows=100), population(uid="1" * 16, name="unknown", rows=300)], workers=1)
-    world.core._populations.get("0" * 16).record(Command.STEP << 8, 10_000, 10_000_000, world.now_s)  # 1 us an agent
+    world.core._populations.get("0" * 16).record(STEPS, 10_000, 10_000_000, world.now_s)  # 1 us an agent
     first, second = world.client(), world.client()
     world.step(first, count=50)
     world.step(second, uid="1" * 16, count=200)
@@ -916,7 +916,7 @@ def test_long_batches_stay_long_as_long_as_something_else_waits():
     kept = {"rows": 60_000, "durability": "disk"}
     world = World([population(**kept), population(uid="1" * 16, name="more", **kept)], workers=2)
     for uid in ("0" * 16, "1" * 16):
-        world.core._populations.get(uid).record(Command.STEP << 8, 10_000, 10_000_000, world.now_s)  # 1 us an agent
+        world.core._populations.get(uid).record(STEPS, 10_000, 10_000_000, world.now_s)  # 1 us an agent
         world.step(world.client(), uid=uid, count=60_000)
     handed_out = agents_handed_out(world)
     assert sum(handed_out) == 120_000
@@ -926,7 +926,7 @@ def test_long_batches_stay_long_as_long_as_something_else_waits():
 
 def test_a_worker_is_given_its_work_before_the_message_to_the_next_is_made():
     world = World([population(rows=10_000)], workers=2)
-    world.core._populations.get("0" * 16).record(Command.STEP << 8, 10_000, 1_000_000, world.now_s)
+    world.core._populations.get("0" * 16).record(STEPS, 10_000, 1_000_000, world.now_s)
     world.step(world.client(), count=10_000)
     world.core.take_actions()
     assert world.core.dispatch(world.now_s)
@@ -956,7 +956,7 @@ def test_a_worker_is_given_what_waits_before_the_answer_to_the_last_is_made():
 def test_long_batches_leave_something_for_workers_that_are_busy_as_yet():
     kept = {"rows": 60_000, "durability": "disk"}
     world = World([population(**kept), population(uid="1" * 16, name="slow")], workers=16)
-    world.core._populations.get("0" * 16).record(Command.STEP << 8, 10_000, 10_000_000, world.now_s)  # 1 us an agent
+    world.core._populations.get("0" * 16).record(STEPS, 10_000, 10_000_000, world.now_s)  # 1 us an agent
     for number in range(15):
         world.step(world.client(), uid="1" * 16, first=number, count=1)
         world.pump()
@@ -979,7 +979,7 @@ def test_a_batch_is_no_longer_than_its_answer_may_be():
     world = World([population(rows=60_000, model=large)], workers=1)
     beliefs = int(Want.BELIEFS)
     mice = world.core._populations.get("0" * 16)
-    mice.record(Command.STEP << 8 | beliefs, 10_000, 1_000_000, world.now_s)  # 0.1 us an agent
+    mice.record(cost_key(Command.STEP, beliefs), 10_000, 1_000_000, world.now_s)  # 0.1 us an agent
     world.step(world.client(), count=15_000, want=beliefs)
     world.pump()
     counts = [part.count for w in world.workers.values() for work, _ in w.inbox for part in work.parts]
@@ -989,8 +989,8 @@ def test_a_batch_is_no_longer_than_its_answer_may_be():
 
 def test_one_agent_of_a_slow_model_counts_as_asking_for_little():
     world = World([population(rows=60_000), population(uid="1" * 16, name="slow")], workers=2)
-    world.core._populations.get("0" * 16).record(Command.STEP << 8, 10_000, 10_000_000, world.now_s)
-    world.core._populations.get("1" * 16).record(Command.STEP << 8, 10_000, 1_600_000_000, world.now_s)
+    world.core._populations.get("0" * 16).record(STEPS, 10_000, 10_000_000, world.now_s)
+    world.core._populations.get("1" * 16).record(STEPS, 10_000, 1_600_000_000, world.now_s)
     world.step(world.client(), uid="1" * 16, count=1)
     world.settle()
     world.step(world.client(), count=60_000)

@@ -4,7 +4,7 @@ import gc
 import weakref
 
 import pytest
-from broker_world import World, population
+from broker_world import STEPS, World, population
 
 from beliefd_broker.population import TILE_AGENTS
 from beliefd_proto import Applied, Command, encode
@@ -23,7 +23,7 @@ def world_of(workers=2, populations=1, **change):
     made = [population(uid=str(i) * 16, name=f"mice-{i}", rows=AGENTS, **change) for i in range(populations)]
     world = World(made, workers=workers)
     for each in made:
-        each.record(Command.STEP << 8, AGENTS, AGENTS * NS, world.now_s)
+        each.record(STEPS, AGENTS, AGENTS * NS, world.now_s)
     return world, world.client()
 
 
@@ -183,7 +183,7 @@ def test_one_that_took_little_does_not_make_agents_slow():
     second.run_one()
     world.pump()
     (mice,) = world.core._populations
-    assert NS < mice.predicted_ns(Command.STEP << 8, AGENTS) / 2048 < 4 * NS
+    assert NS < mice.predicted_ns(STEPS, AGENTS) / 2048 < 4 * NS
 
 
 def test_a_stop_does_not_wait_for_who_has_nothing_left_to_do():
@@ -212,7 +212,7 @@ def test_where_somebody_asks_for_little_no_worker_has_a_piece_for_two_alone():
     """Each has one of its own as long as there are enough, and the last one is shared."""
     world = World([population(rows=60_000), population(uid="1" * 16, name="few")])
     for each in world.core._populations:
-        each.record(Command.STEP << 8, AGENTS, AGENTS * NS, world.now_s)
+        each.record(STEPS, AGENTS, AGENTS * NS, world.now_s)
     few, many = world.client(), world.client()
     world.step(few, uid="1" * 16, count=1)
     world.settle()
@@ -231,7 +231,7 @@ def test_what_waits_behind_a_piece_for_two_is_one_piece_for_two_again():
     """A call of several requests, alone: each goes out once, and the two end together without being cut smaller."""
     world = World([population(rows=12_000)], workers=2)
     for each in world.core._populations:
-        each.record(Command.STEP << 8, AGENTS, AGENTS * NS, world.now_s)
+        each.record(STEPS, AGENTS, AGENTS * NS, world.now_s)
     world.now_s += 60.0  # nobody has asked for little
     client = world.client()
     for first in (0, 6_000):

@@ -3,7 +3,7 @@
 import secrets
 
 import pytest
-from broker_world import World, population
+from broker_world import STEPS, World, population
 
 from beliefd_broker.desk import CREDITS
 from beliefd_broker.worker import LOADS_IN_FLIGHT
@@ -23,7 +23,7 @@ def world_of(workers=2, letterbox=LETTERBOX, agent_ns=NS):
     made = population(rows=AGENTS)
     world = World([made], workers=workers)
     world.agent_ns = agent_ns
-    made.record(Command.STEP << 8, AGENTS, AGENTS * agent_ns, world.now_s)
+    made.record(STEPS, AGENTS, AGENTS * agent_ns, world.now_s)
     return world, world.client(letterbox=letterbox)
 
 

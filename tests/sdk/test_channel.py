@@ -78,6 +78,19 @@ def test_of_a_message_that_is_sent_but_for_its_end_all_that_is_kept_counts(pair)
     assert ours.held_bytes == 0
 
 
+def test_nothing_passes_by_what_waits_though_there_is_room_again(pair):
+    sender, receiver = pair
+    first, second = bytes(2**22), b"second"
+    sender.send([first])
+    assert sender.unsent
+    received = receiver.receive()
+    sender.send([second])
+    while sender.unsent or len(received) < 2:
+        sender.flush()
+        received += receiver.receive()
+    assert [bytes(frame) for [frame] in received] == [first, second]
+
+
 def test_what_was_given_to_be_sent_may_change_afterwards(pair):
     ours, theirs = pair
     array = np.zeros(3_000_000, np.uint8)
