@@ -69,9 +69,9 @@ class Gathering:
         session = self._desk.session_at(route)
         if session is None or now_s < session.learned_s + _LEARN_EVERY_S or header.count != 1 or header.attempt:
             return
-        if header.first is None or header.tick is None or list(arrays) != ["observations"]:
+        if list(arrays) != ["observations"] or len(frames) != 1:
             return
-        if len(frames) != 1 or len(frames[0]) > _MOST_BYTES or self._read(frames[0]) is not None:
+        if len(frames[0]) > _MOST_BYTES or self._read(frames[0]) is not None:
             return
         session.learned_s = now_s
         form = Form.of(frames[0], _NAMES)
@@ -171,7 +171,7 @@ class Gathering:
     def _begin(self, uid: bytes, asked: Asked, now_s: float) -> _Group | None:
         """A group over a population, of those who ask so; None where it may not be begun."""
         population = self._populations.get_or_none(uid.decode(errors="replace"))
-        if population is None or not population.is_open or population.info.quarantined:
+        if population is None or not population.is_open:
             return None
         answer_bytes = population.row_bytes(asked.want)
         most = answerable(answer_bytes, population.batch_agents(asked.cost_key, BATCH_NS))

@@ -337,16 +337,35 @@ def test_who_has_no_time_goes_the_usual_way():
     assert not world.core._gathering
 
 
-def guarded(grant):
-    """A world in which one has to show a token, and a client that did."""
-    world = World([population()], workers=1, grants=[grant])
+def guarded(*grants):
+    """A world in which one has to show a token, and a client of the first grant."""
+    world = World([population()], workers=1, grants=grants)
+    return world, shown(world, "secret")
+
+
+def shown(world, token):
+    """A client that showed this token."""
     route = secrets.token_bytes(5)
     hello = m.Hello(
-        id=secrets.token_bytes(16), deadline_ms=1000, session=secrets.token_bytes(16), versions=(1,), token="secret"
+        id=secrets.token_bytes(16), deadline_ms=1000, session=secrets.token_bytes(16), versions=(1,), token=token
     )
     world.core.client_message(route, encode(Command.HELLO, hello), world.now_s)
     world.settle()
-    return world, route
+    return route
+
+
+def test_who_may_only_read_steps_nothing():
+    grants = [
+        Grant(name=name, role=role, token_sha256=sha256_of(token), public_key="0" * 40)
+        for name, role, token in (("ada", "step", "secret"), ("bob", "read", "other"))
+    ]
+    world, route = guarded(*grants)
+    world.step(route, first=0)
+    world.settle()
+    refused = world.step(shown(world, "other"), first=1)
+    world.settle()
+    assert code_of(world.answer(refused)) == "not_permitted"
+    assert len(world.applied) == 1
 
 
 def test_who_may_step_as_much_as_it_likes_is_in_crowds_and_who_lost_that_is_answered_all_the_same():
@@ -354,9 +373,12 @@ def test_who_may_step_as_much_as_it_likes_is_in_crowds_and_who_lost_that_is_answ
     world, route = guarded(grant)
     world.step(route, first=0)
     world.settle()
+    [worker] = world.workers.values()
+    world.kill(worker)
     request = world.step(route, first=1)
     assert world.core._gathering
     world.core.renew_access([], world.now_s)
+    world.add_worker("again")
     world.settle()
     assert code_of(world.answer(request)) == "STEPPED"
     refused = world.step(route, first=2)
@@ -465,6 +487,41 @@ def test_what_waits_is_joined_by_who_asks_again_from_elsewhere():
     world.step(routes[1], first=0, request=request)  # in no worker's hands yet
     world.settle()
     assert [route for route, message in world.answers if message.header.id == request] == [routes[1]]
+    assert_nothing_is_held(world)
+
+
+def test_who_asks_again_before_it_is_begun_is_told_its_own_attempt():
+    world, routes = world_of(clients=2)
+    [worker] = world.workers.values()
+    world.kill(worker)
+    request = world.step(routes[0], first=0, deadline_ms=2000)
+    world.step(routes[1], first=0, request=request, deadline_ms=2000, attempt=2)
+    world.pump()
+    world.now_s += 3
+    world.core.tick(world.now_s, world.now_s)
+    world.settle()
+    told = world.answer(request)
+    assert (code_of(told), told.header.attempt) == ("deadline_exceeded", 2)
+
+
+def test_a_conflict_is_told_to_who_asked_last():
+    world, routes = world_of(clients=3)
+    requests = [world.step(route, first=n, tick=5) for n, route in enumerate(routes[:2])]
+    world.pump()
+    world.step(routes[2], first=0, tick=5, request=requests[0])
+    world.settle()
+    assert code_of(world.answer(requests[0])) == "tick_gap"
+    assert [route for route, message in world.answers if message.header.id == requests[0]] == [routes[2]]
+    assert_nothing_is_held(world)
+
+
+def test_wide_outputs_that_a_worker_told_are_not_told_again():
+    world, _ = world_of()
+    world.outputs = {"beliefs": 65}
+    request = world.step(world.client(letterbox=b"L" * 16), first=1)
+    world.settle()
+    assert world.letters
+    assert not [message for _, message in world.answers if message.header.id == request]
     assert_nothing_is_held(world)
 
 

@@ -69,6 +69,10 @@ def test_what_is_like_an_accepted_step_is_taken():
     assert len(forms(world)) == 1
     assert is_taken(world, route, step())
     assert is_taken(world, route, step(first=1))
+    world.core.client_message(route, step(tick=2), world.now_s)
+    world.core.client_message(route, step(tick=3), world.now_s)  # the usual way, since its agent is busy
+    world.settle()
+    assert len(world.applied) == 5
     assert len(forms(world)) == 1
 
 
@@ -175,16 +179,16 @@ def test_forms_of_many_sizes_are_forgotten():
     assert 0 < len(forms(world)) < len(made)
 
 
-def test_a_long_message_is_no_step_of_an_agent():
+def test_a_long_message_is_no_step_of_an_agent(monkeypatch):
     """Keys that come again and again are accepted; to take such a message apart would take long."""
     [frame] = step()
     keys = 3000
     again = b"\xa5count\x01" * keys
     long = frame[:4] + b"\xde" + (keys + (frame[4] & 0x0F)).to_bytes(2, "big") + again + frame[5:]
     world = world_of()
+    monkeypatch.setattr(Form, "of", lambda *_: pytest.fail("it was taken apart"))
     taught(world, [long])
     assert world.answers[-1][1].command is Command.STEPPED
-    assert not forms(world)
 
 
 def test_integers_with_a_sign_are_known_too():
@@ -197,6 +201,12 @@ def test_integers_with_a_sign_are_known_too():
     assert is_taken(world, route, [signed])
     below = signed.replace(b"\xd2\x00\x00\xea\x60", b"\xd2\xff\xff\xea\x60")
     assert said(world, route, [below])[0].header.code == "malformed_message"
+    signed = frame.replace(b"first\x00", b"first\xd0\x00")
+    route = taught(world, [signed.replace(b"first\xd0\x00", b"first\xd0\x5b")])
+    assert is_taken(world, route, [signed.replace(b"first\xd0\x00", b"first\xd0\x5c")])
+    assert (
+        said(world, route, [signed.replace(b"first\xd0\x00", b"first\xd0\xff")])[0].header.code == "malformed_message"
+    )
 
 
 @pytest.mark.parametrize(("field", "bound"), [("tick", m.MAX_TICK), ("deadline_ms", m.MAX_DEADLINE_MS)])
@@ -285,15 +295,30 @@ def test_of_a_quarantined_population_nothing_is_taken():
     assert said(world, route, step(first=1))[0].header.code == "quarantined"
 
 
-def test_when_the_broker_begins_nothing_more_crowds_are_not_begun_either():
+@pytest.mark.parametrize("before", [True, False])
+def test_when_the_broker_begins_nothing_more_crowds_are_not_begun_either(before):
     world = world_of()
     route = taught(world)
-    world.core.client_message(route, step(), world.now_s)
+    if before:
+        world.core.client_message(route, step(), world.now_s)
     world.core.drain()
-    world.core.client_message(route, step(first=1), world.now_s)
+    if not before:
+        world.core.client_message(route, step(), world.now_s)
     world.settle()
     assert world.core.drained
     assert len(world.applied) == 1
+
+
+def test_when_the_broker_begins_nothing_more_no_batch_is_filled_up_with_what_is_new():
+    world = world_of(population(rows=500))
+    first, second = world.client(), world.client()
+    begun = world.step(first, count=300)
+    world.pump()
+    waiting = world.step(second, first=400)
+    world.core.drain()
+    world.settle()
+    assert world.answer(begun).command is Command.STEPPED
+    assert not [message for _, message in world.answers if message.header.id == waiting]
 
 
 def test_who_steps_is_heard():
