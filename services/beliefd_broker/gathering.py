@@ -4,8 +4,8 @@ Where simulators send an observation at a time, most of what a step costs is wha
 that differs from one that was accepted in nothing but which agent steps when, and what it observes, is not decoded. It
 joins the crowd of those that were read with it, and the crowd goes to the next worker with room as if one client had
 asked for all. What is not plain goes the usual way: a message that comes while anybody waits for a turn, whose agent is
-busy, whose client has quotas or little time, of which something is to be refused; and a whole crowd where no worker has
-room at once.
+busy, whose client has quotas or little time, of which something is to be refused, or that comes while no worker has
+room; and a whole crowd where none has any more.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from beliefd_broker.population import Population
 from beliefd_broker.registry import Registry
 from beliefd_broker.request import REQUEST_BYTES
 from beliefd_broker.scheduling import BATCH_NS, PRUDENCE, Scheduler, answerable
+from beliefd_broker.workforce import Workforce
 from beliefd_proto import Arrays
 from beliefd_proto.errors import BeliefdError
 from beliefd_proto.form import Form
@@ -32,7 +33,9 @@ _AMPLE_MS = 1000
 """Who has less time goes the usual way, and all do where a crowd may take longer."""
 _MOST_BYTES = 1024  # a step of an agent is no longer
 _MOST_SIZES, _MOST_OF_A_SIZE = 64, 16
-_LEARN_EVERY_S = 0.01
+_MOST_CROWDS = 8
+"""Of more, each is of few, and most would have to wait."""
+_LEARN_EVERY_S = 0.1
 """To learn a form takes longer than what it saves at one message: no client has the broker do so again and again."""
 
 
@@ -50,10 +53,13 @@ class _Group(msgspec.Struct, eq=False):
 class Gathering:
     """The crowds of what has been read and given to no worker."""
 
-    def __init__(self, desk: Desk, populations: Registry, scheduler: Scheduler, limits: Limits) -> None:
+    def __init__(
+        self, desk: Desk, populations: Registry, scheduler: Scheduler, workforce: Workforce, limits: Limits
+    ) -> None:
         self._desk = desk
         self._populations = populations
         self._scheduler = scheduler
+        self._workforce = workforce
         self._limits = limits
         self._forms: dict[int, list[tuple[Form, Asked]]] = {}
         self._growing: dict[tuple[bytes, Asked], _Group] = {}
@@ -67,13 +73,13 @@ class Gathering:
     def learn(self, route: bytes, header: Step, arrays: Arrays, frames: Sequence[Any], now_s: float) -> None:
         """Know messages like this one, which was checked and accepted, from now on."""
         session = self._desk.session_at(route)
-        if session is None or now_s < session.learned_s + _LEARN_EVERY_S or header.count != 1 or header.attempt:
-            return
-        if list(arrays) != ["observations"] or len(frames) != 1:
-            return
-        if len(frames[0]) > _MOST_BYTES or self._read(frames[0]) is not None:
+        if session is None or now_s < session.learned_s + _LEARN_EVERY_S:
             return
         session.learned_s = now_s
+        if header.count != 1 or header.attempt or list(arrays) != ["observations"]:
+            return
+        if len(frames) != 1 or len(frames[0]) > _MOST_BYTES or self._read(frames[0]) is not None:
+            return
         form = Form.of(frames[0], _NAMES)
         if form is None:
             return
@@ -170,6 +176,8 @@ class Gathering:
 
     def _begin(self, uid: bytes, asked: Asked, now_s: float) -> _Group | None:
         """A group over a population, of those who ask so; None where it may not be begun."""
+        if len(self) >= _MOST_CROWDS or not self._workforce.free(now_s):
+            return None
         population = self._populations.get_or_none(uid.decode(errors="replace"))
         if population is None or not population.is_open:
             return None

@@ -69,7 +69,7 @@ class Core:
             wall_s,
         )
         self._populations = self._keeper.populations
-        self._gathering = Gathering(self._desk, self._populations, self._scheduler, self.limits)
+        self._gathering = Gathering(self._desk, self._populations, self._scheduler, self.workforce, self.limits)
         self._foreman = Foreman(
             self._actions.append, epoch, self._scheduler, self._gathering, self.workforce, self._desk, self._keeper
         )

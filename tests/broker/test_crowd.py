@@ -234,9 +234,10 @@ def test_a_ping_knows_members_of_crowds():
 
 def test_where_no_worker_has_room_they_wait_and_end_as_usual():
     world, routes = world_of()
+    requests = [world.step(route, first=n, deadline_ms=2000) for n, route in enumerate(routes)]
+    assert world.core._gathering
     [worker] = world.workers.values()
     world.kill(worker)
-    requests = [world.step(route, first=n, deadline_ms=2000) for n, route in enumerate(routes)]
     world.pump()
     assert not world.core._gathering
     cancel = m.Cancel(id=secrets.token_bytes(16), deadline_ms=1000, requests=(requests[0],))
@@ -373,10 +374,10 @@ def test_who_may_step_as_much_as_it_likes_is_in_crowds_and_who_lost_that_is_answ
     world, route = guarded(grant)
     world.step(route, first=0)
     world.settle()
-    [worker] = world.workers.values()
-    world.kill(worker)
     request = world.step(route, first=1)
     assert world.core._gathering
+    [worker] = world.workers.values()
+    world.kill(worker)
     world.core.renew_access([], world.now_s)
     world.add_worker("again")
     world.settle()
@@ -492,9 +493,10 @@ def test_what_waits_is_joined_by_who_asks_again_from_elsewhere():
 
 def test_who_asks_again_before_it_is_begun_is_told_its_own_attempt():
     world, routes = world_of(clients=2)
+    request = world.step(routes[0], first=0, deadline_ms=2000)
+    assert world.core._gathering
     [worker] = world.workers.values()
     world.kill(worker)
-    request = world.step(routes[0], first=0, deadline_ms=2000)
     world.step(routes[1], first=0, request=request, deadline_ms=2000, attempt=2)
     world.pump()
     world.now_s += 3

@@ -8,7 +8,7 @@ import pytest
 from broker_world import INFO, STEPS, World, population
 
 from beliefd_broker.desk import SESSION_IDLE_S
-from beliefd_broker.gathering import _AMPLE_MS, _LEARN_EVERY_S, _MOST_OF_A_SIZE, _MOST_SIZES
+from beliefd_broker.gathering import _AMPLE_MS, _LEARN_EVERY_S, _MOST_CROWDS, _MOST_OF_A_SIZE, _MOST_SIZES
 from beliefd_proto import Command, Want, encode
 from beliefd_proto import messages as m
 from beliefd_proto.form import Form
@@ -257,19 +257,45 @@ def test_an_answer_that_would_be_too_large_is_refused():
 
 
 def test_crowds_of_many_populations_hold_no_more_than_there_is_room_for():
-    made = [population(f"{n:016x}", f"p{n}") for n in range(20)]
+    made = [population(f"{n:016x}", f"p{n}") for n in range(_MOST_CROWDS)]
     for each in made:
         each.record(STEPS, 100, 100, 100.0)
     limit = 100_000
     world = world_of(*made, limits=m.Limits(open_bytes=limit))
     route, held, crowds = taught(world), [], []
     for n in range(60):
-        frames = step(first=n, population=made[n % 20].info.uid)
+        frames = step(first=n, population=made[n % len(made)].info.uid)
         world.core.client_message(route, frames, world.now_s)
         held.append(world.core._desk._open_bytes)
         crowds.append(len(gathering(world)))
     assert limit / 4 < max(held) <= limit / 2  # who leaves as much as it takes
     assert max(crowds) == len(made)
+
+
+def test_there_are_no_more_crowds_than_are_worth_it():
+    made = [population(f"{n:016x}", f"p{n}") for n in range(_MOST_CROWDS + 1)]
+    world = world_of(*made)
+    other, route = world.client(), taught(world)
+    for each in made[:-1]:
+        world.core.client_message(route, step(population=each.info.uid), world.now_s)
+    assert len(gathering(world)) == _MOST_CROWDS
+    world.core.client_message(other, step(population=made[-1].info.uid), world.now_s)
+    assert len(gathering(world)) == len(world.core._desk._members) == _MOST_CROWDS
+    world.settle()
+    assert len(world.applied) == 2 + _MOST_CROWDS
+
+
+def test_while_no_worker_has_room_all_go_the_usual_way():
+    world = world_of()
+    route = taught(world)
+    for agent in range(1, 3):
+        assert not world.core.client_message(route, step(first=agent), world.now_s)
+        assert len(gathering(world)) == 1
+        world.pump()
+    world.core.client_message(route, step(first=3), world.now_s)  # it has two loads in hand
+    assert not gathering(world)
+    world.settle()
+    assert len(world.applied) == 4
 
 
 def test_while_a_job_has_a_population_its_steps_go_the_usual_way():
