@@ -208,3 +208,48 @@ def test_sessions_are_bounded_and_a_known_one_may_come_back():
     refused = hello(world, "token of robot")[1].header
     assert (refused.code, refused.field, refused.allowed) == ("busy", "sessions", "2")
     assert hello(world, "token of robot", known)[1].command is Command.WELCOME
+
+
+def test_who_may_only_read_steps_nothing_though_the_broker_knows_what_steps_look_like():
+    world = world_of(grant("robot"), grant("page", "read"))
+    robot, _ = hello(world, "token of robot")
+    page, _ = hello(world, "token of page")
+    world.step(robot)
+    world.settle()
+    world.step(robot, first=1)
+    assert world.core._gathering
+    world.settle()
+    refused = world.step(page, first=2)
+    world.settle()
+    assert world.answer(refused).header.code == "not_permitted"
+    assert len(world.applied) == 2
+
+
+def test_what_is_in_a_crowd_is_answered_though_its_client_may_do_nothing_any_more():
+    world = world_of(grant("robot"))
+    route, _ = hello(world, "token of robot")
+    world.step(route)
+    world.settle()
+    request = world.step(route, first=1)
+    assert world.core._gathering
+    for worker in list(world.workers.values()):
+        world.kill(worker)
+    world.core.renew_access([], world.now_s)
+    world.add_worker("again")
+    world.settle()
+    assert world.answer(request).command is Command.STEPPED
+    refused = world.step(route, first=2)
+    world.settle()
+    assert world.answer(refused).header.code == "hello_required"
+
+
+def test_steps_of_who_has_quotas_are_counted_one_by_one():
+    world = world_of(grant("robot", requests_per_s=1.0))
+    route, _ = hello(world, "token of robot")
+    codes = []
+    for agent in range(4):
+        request = world.step(route, first=agent)
+        assert not world.core._gathering
+        world.settle()
+        codes.append(getattr(world.answer(request).header, "code", "answered"))
+    assert codes == ["answered"] * 2 + ["busy"] * 2

@@ -15,7 +15,6 @@ from beliefd_proto import Applied, Command, Want, encode
 from beliefd_proto import messages as m
 from beliefd_proto.error_message import to_header
 from beliefd_proto.errors import InvalidArgument
-from beliefd_service.access import Grant, sha256_of
 
 CLIENTS = 6
 
@@ -27,6 +26,16 @@ def world_of(clients=CLIENTS, workers=1, learned=(0,), **made):
     for want in learned:
         teach(world, want=want)
     return world, routes
+
+
+def world_of_several(populations, workers):
+    """A world whose populations are known to be quick, and that knows what one-agent steps look like."""
+    made = [population(f"{n:016x}", f"p{n}", rows=100) for n in range(populations)]
+    world = World(made, workers=workers)
+    for each in made:
+        each.record(STEPS, 100, 100, world.now_s)
+    teach(world)
+    return world
 
 
 def teach(world, agent=99, **change):
@@ -85,11 +94,7 @@ def test_steps_that_ask_otherwise_are_crowds_of_their_own():
 
 
 def test_every_population_has_a_crowd_and_little_ones_go_together():
-    made = [population(f"{n:016x}", f"p{n}", rows=100) for n in range(3)]
-    world = World(made, workers=1)
-    for each in made:
-        each.record(STEPS, 100, 100, world.now_s)
-    teach(world)
+    world = world_of_several(3, workers=1)
     routes = [world.client() for _ in range(6)]
     requests = [world.step(route, first=n // 3, uid=f"{n % 3:016x}") for n, route in enumerate(routes)]
     world.pump()
@@ -251,13 +256,15 @@ def test_where_no_worker_has_room_they_wait_and_end_as_usual():
 
 
 def test_nobody_who_waits_is_overtaken():
-    world, routes = world_of()
-    [worker] = world.workers.values()
-    world.kill(worker)
-    world.step(routes[0], first=0, count=50)
+    world, routes = world_of(clients=3)
+    world.step(routes[0], first=0)
     world.pump()
-    world.step(routes[1], first=60)
+    world.step(routes[1], first=0, tick=2)  # waits for its agent, with a worker that has room
+    world.pump()
+    world.step(routes[2], first=1)
     assert not world.core._gathering
+    world.settle()
+    assert len(world.applied) == 3
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -331,73 +338,6 @@ def test_what_has_to_be_refused_is_refused_as_usual(change, code):
     assert code_of(world.answer(request)) == code
 
 
-def test_who_has_no_time_goes_the_usual_way():
-    world, routes = world_of()
-    teach(world, agent=98, deadline_ms=20)
-    world.step(routes[0], first=1, deadline_ms=20)
-    assert not world.core._gathering
-
-
-def guarded(*grants):
-    """A world in which one has to show a token, and a client of the first grant."""
-    world = World([population()], workers=1, grants=grants)
-    return world, shown(world, "secret")
-
-
-def shown(world, token):
-    """A client that showed this token."""
-    route = secrets.token_bytes(5)
-    hello = m.Hello(
-        id=secrets.token_bytes(16), deadline_ms=1000, session=secrets.token_bytes(16), versions=(1,), token=token
-    )
-    world.core.client_message(route, encode(Command.HELLO, hello), world.now_s)
-    world.settle()
-    return route
-
-
-def test_who_may_only_read_steps_nothing():
-    grants = [
-        Grant(name=name, role=role, token_sha256=sha256_of(token), public_key="0" * 40)
-        for name, role, token in (("ada", "step", "secret"), ("bob", "read", "other"))
-    ]
-    world, route = guarded(*grants)
-    world.step(route, first=0)
-    world.settle()
-    refused = world.step(shown(world, "other"), first=1)
-    world.settle()
-    assert code_of(world.answer(refused)) == "not_permitted"
-    assert len(world.applied) == 1
-
-
-def test_who_may_step_as_much_as_it_likes_is_in_crowds_and_who_lost_that_is_answered_all_the_same():
-    grant = Grant(name="ada", role="step", token_sha256=sha256_of("secret"), public_key="0" * 40)
-    world, route = guarded(grant)
-    world.step(route, first=0)
-    world.settle()
-    request = world.step(route, first=1)
-    assert world.core._gathering
-    [worker] = world.workers.values()
-    world.kill(worker)
-    world.core.renew_access([], world.now_s)
-    world.add_worker("again")
-    world.settle()
-    assert code_of(world.answer(request)) == "STEPPED"
-    refused = world.step(route, first=2)
-    world.settle()
-    assert code_of(world.answer(refused)) == "hello_required"
-
-
-def test_a_client_with_quotas_is_counted():
-    grant = Grant(name="ada", role="step", token_sha256=sha256_of("secret"), public_key="0" * 40, requests_per_s=1.0)
-    world, route = guarded(grant)
-    requests = []
-    for n in range(4):
-        requests.append(world.step(route, first=n))
-        assert not world.core._gathering
-        world.settle()
-    assert [code_of(world.answer(request)) for request in requests] == ["STEPPED"] * 2 + ["busy"] * 2
-
-
 def test_a_crowd_is_no_longer_than_a_batch():
     made = population()
     world = World([made], workers=1)
@@ -413,11 +353,7 @@ def test_a_crowd_is_no_longer_than_a_batch():
 
 
 def test_little_crowds_are_shared_out_among_free_workers():
-    made = [population(f"{n:016x}", f"p{n}", rows=100) for n in range(4)]
-    world = World(made, workers=2)
-    for each in made:
-        each.record(STEPS, 100, 100, world.now_s)
-    teach(world)
+    world = world_of_several(4, workers=2)
     routes = [world.client() for _ in range(4)]
     for n, route in enumerate(routes):
         world.step(route, first=n, uid=f"{n:016x}")
@@ -535,23 +471,6 @@ def test_room_that_a_member_took_goes_with_who_asks_again():
     sessions = [world.core._desk.session_at(route) for route in routes]
     assert [session.outstanding for session in sessions] == [0, 1]
     world.settle()
-    assert_nothing_is_held(world)
-
-
-def test_a_job_over_another_population_is_not_lost_behind_a_step_that_waits():
-    """Of two clients that ask alike one has to wait for its agent; what it asked next was begun for nothing once."""
-    world = World([population(), population("1" * 16, "rats")], workers=1)
-    first, second, third = (world.client() for _ in range(3))
-    world.step(third, first=0)
-    world.pump()
-    world.step(second, first=1)
-    waiting = world.step(first, first=0, tick=2)
-    job = m.Checkpoint(id=secrets.token_bytes(16), deadline_ms=1000, population="1" * 16)
-    world.send(first, Command.CHECKPOINT, job)
-    world.pump()
-    world.settle()
-    assert world.answer(waiting).command is Command.STEPPED
-    assert world.answer(job.id)
     assert_nothing_is_held(world)
 
 

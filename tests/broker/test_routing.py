@@ -1005,3 +1005,21 @@ def test_pieces_grow_once_agents_turn_out_to_be_quick():
     world.step(world.client(), count=50_000)
     world.settle()
     assert world.core._foreman.counters["batches"] < 40
+
+
+def test_a_job_over_another_population_is_not_lost_behind_a_step_that_waits():
+    """Of two clients that ask alike one has to wait for its agent; what it asked next was begun for nothing once."""
+    world = World([population(), population("1" * 16, "rats")], workers=1)
+    first, second, third = (world.client() for _ in range(3))
+    world.step(third, first=0, attempt=1)  # of which no form is made: all take their turns
+    world.pump()
+    world.step(second, first=1)
+    waiting = world.step(first, first=0, tick=2)
+    job = m.Checkpoint(id=secrets.token_bytes(16), deadline_ms=1000, population="1" * 16)
+    world.send(first, Command.CHECKPOINT, job)
+    world.pump()
+    world.settle()
+    assert world.answer(waiting).command is Command.STEPPED
+    assert world.answer(job.id)
+    assert not world.core.open_requests
+    assert not world.core._populations.get("1" * 16).exclusive
