@@ -47,7 +47,6 @@ class _Group(msgspec.Struct, eq=False):
     most: int
     member_bytes: int
     members: list[Member]
-    received_s: float
 
 
 class Gathering:
@@ -139,7 +138,7 @@ class Gathering:
             group = self._full.pop(0) if self._full else self._growing.pop(next(iter(self._growing)))
             crowd = self._checked(group)
             if crowd is not None:
-                self._scheduler.note_little(group.received_s)
+                self._scheduler.note_little(crowd.received_s)
                 self._desk.counters["requests"] += crowd.count
                 for member in crowd.members:
                     member.session.in_crowds -= 1
@@ -187,7 +186,7 @@ class Gathering:
         is_slow = population.needed_ns(asked.cost_key, most, PRUDENCE, now_s) > _AMPLE_MS * 1e6
         if is_slow or answer_bytes > self._limits.frame_bytes:
             return None
-        return _Group(population, asked, most, REQUEST_BYTES + asked.content_bytes + answer_bytes, [], now_s)
+        return _Group(population, asked, most, REQUEST_BYTES + asked.content_bytes + answer_bytes, [])
 
 
 def _is_right(crowd: Crowd) -> bool:

@@ -17,8 +17,8 @@ class Session:
     `waiting` holds what was accepted and not yet admitted, in the order of arrival; `outstanding` counts what was
     accepted and not yet answered: `credits` at the most, and as many more as workers may have told of without its being
     known here; `in_crowds` counts what of that is in crowds that no worker has; `held_bytes` is what the requests whose
-    turn it takes hold. `has_turn` says that the scheduler's rotation holds it. At `learned_s` one of
-    its messages was looked at to make a form of it.
+    turn it takes hold. `has_turn` says that the scheduler's rotation holds it. At `learned_s` one of its
+    messages was looked at, to make a form of it.
     """
 
     def __init__(
